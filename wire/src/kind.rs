@@ -1,0 +1,54 @@
+//! The kind byte of a frame.
+//!
+//! Bit 0x80 says that the server answers; what the server sends unasked has kinds of its own.
+
+/// Greets: version, session, tenant, token. The first request on every connection.
+pub const HELLO: u8 = 0x01;
+/// Asks for a sign of life.
+pub const PING: u8 = 0x02;
+/// Asks where the partitions are.
+pub const METADATA: u8 = 0x03;
+/// Adds a message batch to a lane.
+pub const ENQUEUE: u8 = 0x10;
+/// Takes messages under lease.
+pub const DEQUEUE: u8 = 0x11;
+/// Asks for pushed deliveries.
+pub const SUBSCRIBE: u8 = 0x12;
+/// Says how many messages a consumer is willing to hold.
+pub const CREDIT: u8 = 0x13;
+/// Ends pushed deliveries.
+pub const UNSUBSCRIBE: u8 = 0x14;
+/// Finishes messages.
+pub const ACK: u8 = 0x20;
+/// Gives messages back.
+pub const NACK: u8 = 0x21;
+/// Lengthens leases.
+pub const EXTEND: u8 = 0x22;
+/// Looks at messages without taking them.
+pub const PEEK: u8 = 0x23;
+/// Creates a queue.
+pub const QUEUE_CREATE: u8 = 0x30;
+/// Lists the queues of a partition.
+pub const QUEUE_LIST: u8 = 0x31;
+/// Shows one queue.
+pub const QUEUE_SHOW: u8 = 0x32;
+/// Deletes a queue.
+pub const QUEUE_DELETE: u8 = 0x33;
+/// Server to client, unasked: messages for a consumer.
+pub const DELIVERY: u8 = 0x40;
+/// Answer to any request that is refused.
+pub const ERROR: u8 = 0x80;
+/// Answer to ack, nack and extend alike.
+pub const SETTLED: u8 = ACK | ANSWER_BIT;
+/// Server to client, unasked: why it closes the connection.
+pub const FAULT: u8 = 0xff;
+
+/// The kind of the answer to a request that succeeds.
+pub const fn answer(request: u8) -> u8 {
+    match request {
+        NACK | EXTEND => SETTLED,
+        other => other | ANSWER_BIT,
+    }
+}
+
+const ANSWER_BIT: u8 = 0x80;
