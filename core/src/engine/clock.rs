@@ -1,0 +1,148 @@
+//! Starts, time and sessions: everything that happens because time passes.
+//!
+//! Node time comes in with every step; log time is node time, but never goes back, and stays behind where a long jump
+//! was refused. Leases and delays end only by the Tick and Release records that are decided here (E6).
+
+use std::collections::VecDeque;
+
+use corelane_wire::{Epoch, SessionId, Timestamp};
+use tracing::warn;
+
+use super::{Engine, Output, Reply, Status};
+use crate::limits::{JUMP_MAX, RIDER_DELAY, SESSION_GRACE, TICK_INTERVAL};
+use crate::record::Record;
+use crate::time::nanos;
+
+impl Engine {
+    /// The log was replayed: begins the epoch.
+    pub(super) fn on_start(
+        &mut self,
+        now: Timestamp,
+        epoch: Epoch,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        assert_eq!(self.status, Status::Replaying, "a partition starts once");
+        assert!(
+            epoch > self.state.epoch,
+            "epoch {epoch} is not above the log's {}",
+            self.state.epoch
+        );
+        self.epoch = epoch;
+        if self.state.end.0 == 0 {
+            self.epoch_pending = true;
+            self.status = Status::Serving;
+            return;
+        }
+        let mut jump_ns = now.0.saturating_sub(self.state.clock.log.0);
+        if jump_ns > nanos(JUMP_MAX) {
+            warn!(
+                partition = self.partition.0,
+                epoch = epoch.0,
+                jump_ns,
+                "the wall clock is more than 24 h ahead of the log: the jump is not applied, delays are late by it"
+            );
+            self.held_back = jump_ns;
+            jump_ns = 0;
+        }
+        self.append_one(now, Record::Epoch { epoch, jump_ns }, outputs);
+        let due = self.state.clock.log.add(SESSION_GRACE);
+        for session in self.state.leases.sessions() {
+            self.lost.insert(session, due);
+        }
+        self.flush.wanted = true;
+        self.status = Status::Starting {
+            end: self.state.end,
+        };
+    }
+
+    /// The last connection of a session is gone; without leases there is nothing to give back.
+    pub(super) fn on_session_lost(&mut self, now: Timestamp, session: SessionId) {
+        if self.state.leases.has_session(session) && self.status != Status::Poisoned {
+            let due = self.log_now(now).add(SESSION_GRACE);
+            self.lost.insert(session, due);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn on_deadline(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
+        if self.status != Status::Serving {
+            return;
+        }
+        self.end_waits(now, outputs);
+        self.release_sessions(now, outputs);
+        if self.is_tick_due(now) {
+            self.append(now, Record::Tick, outputs);
+        }
+        if let Some(since) = self.flush.unflushed_since
+            && since.add(RIDER_DELAY) <= now
+        {
+            self.flush.wanted = true;
+        }
+    }
+
+    /// Answers the dequeues whose wait is over.
+    pub(super) fn end_waits(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
+        while let Some(to) = self.demand.end_wait(now) {
+            self.reply(to, Reply::Empty, outputs);
+        }
+    }
+
+    /// The least node time at which something is due.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        if self.status != Status::Serving {
+            return None;
+        }
+        if self.more {
+            return Some(Timestamp(0));
+        }
+        let wait = self.demand.next_deadline();
+        let rider = self
+            .flush
+            .unflushed_since
+            .map(|since| since.add(RIDER_DELAY));
+        let in_log_time = [
+            self.state.next_tick(),
+            self.heartbeat(),
+            self.lost.next_due(),
+        ];
+        let in_log_time = in_log_time.into_iter().flatten().min();
+        let log = in_log_time.map(|time| self.node_time_of(time));
+        [wait, rider, log].into_iter().flatten().min()
+    }
+
+    /// What a record appended now gets as log time: never less than the last one's.
+    pub(super) fn log_now(&self, now: Timestamp) -> Timestamp {
+        let behind = Timestamp(now.0.saturating_sub(self.held_back));
+        self.state.clock.log.max(behind)
+    }
+
+    const fn node_time_of(&self, log_time: Timestamp) -> Timestamp {
+        Timestamp(log_time.0.saturating_add(self.held_back))
+    }
+
+    /// When the log must learn the time although nothing is due.
+    fn heartbeat(&self) -> Option<Timestamp> {
+        let lives = self.state.leases.len() > 0 || !self.state.due.is_empty();
+        lives.then(|| self.state.clock.log.add(TICK_INTERVAL))
+    }
+
+    fn is_tick_due(&self, now: Timestamp) -> bool {
+        let due = self.state.next_tick().into_iter().chain(self.heartbeat());
+        due.min().is_some_and(|due| due <= self.log_now(now))
+    }
+
+    /// Gives the leases of sessions back whose time is over.
+    fn release_sessions(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
+        let log_now = self.log_now(now);
+        while let Some(session) = self.lost.first_due(log_now) {
+            if self.state.leases.has_session(session) {
+                self.append(now, Record::Release { session }, outputs);
+            }
+            if self.state.leases.has_session(session) {
+                // A Release handles a bounded number of leases; the next step goes on.
+                return;
+            }
+            self.lost.remove(session);
+        }
+    }
+}

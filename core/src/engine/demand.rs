@@ -1,0 +1,470 @@
+//! Who wants messages: waiting dequeues and subscribed consumers. Nothing of it is replicated.
+//!
+//! Invariants: (D1) a taker stands in its subscription's audience exactly while it may be given messages: a waiter
+//! while its connection is writable, a consumer while in addition its credit exceeds what it holds.
+//! (D2) a consumer holds what the leases given to it hold. (D3) `active` contains every subscription that has a taker
+//! and may have messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corelane_wire::{ConsumerId, LeaseId, SessionId, Timestamp};
+
+use super::Requester;
+use crate::ids::{ConnectionId, QueueId, SubscriptionId};
+use crate::state::{Effects, SubscriptionKey};
+
+/// A number that grows with every arrival: names waiters and consumers, and orders those that wait.
+type Serial = u64;
+
+/// All takers of a partition.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// Subscriptions that may have a message for a taker.
+    pub(super) active: BTreeSet<SubscriptionKey>,
+    /// The subscription that was served last; the next one goes first.
+    pub(super) last_served: SubscriptionKey,
+    waiters: BTreeMap<Serial, Waiter>,
+    wait_ends: BTreeSet<(Timestamp, Serial)>,
+    waiters_of: BTreeSet<(ConnectionId, Serial)>,
+    consumers: BTreeMap<Serial, Consumer>,
+    consumers_of: BTreeMap<(ConnectionId, ConsumerId), Serial>,
+    audiences: BTreeMap<SubscriptionKey, Audience>,
+    blocked: BTreeSet<ConnectionId>,
+    holders: BTreeMap<LeaseId, Serial>,
+    next: Serial,
+}
+
+/// A dequeue that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    /// Whose answer it is.
+    pub(super) from: Requester,
+    /// Where from.
+    pub(super) key: SubscriptionKey,
+    /// How many messages at most.
+    pub(super) count: u32,
+    /// For how long.
+    pub(super) lease_ms: u32,
+    /// Until when it waits, in node time.
+    pub(super) deadline: Timestamp,
+}
+
+/// A subscribed consumer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Consumer {
+    /// Its connection.
+    pub(super) connection: ConnectionId,
+    /// Its number on the connection.
+    pub(super) id: ConsumerId,
+    /// For whom its leases are held.
+    pub(super) session: SessionId,
+    /// Where from.
+    pub(super) key: SubscriptionKey,
+    /// How many messages it is willing to hold.
+    pub(super) credit: u32,
+    /// For how long.
+    pub(super) lease_ms: u32,
+    /// How many messages it holds.
+    held: u32,
+    /// Its place among those that want messages.
+    rank: Option<Serial>,
+}
+
+/// Who takes from one subscription.
+#[derive(Debug, Default)]
+struct Audience {
+    waiters: BTreeSet<Serial>,
+    /// Those that want messages, by rank.
+    ranks: BTreeMap<Serial, Serial>,
+    /// All, whether they want messages or not.
+    consumers: u32,
+}
+
+/// Who gets the next messages of a subscription.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Taker {
+    /// A waiting dequeue.
+    Waiter(Serial, Waiter),
+    /// A consumer, and how many messages it still wants.
+    Consumer(Serial, Consumer, u32),
+}
+
+impl Consumer {
+    /// A consumer that holds nothing.
+    pub(super) const fn new(
+        from: Requester,
+        id: ConsumerId,
+        key: SubscriptionKey,
+        credit: u32,
+        lease_ms: u32,
+    ) -> Self {
+        Self {
+            connection: from.connection,
+            id,
+            session: from.session,
+            key,
+            credit,
+            lease_ms,
+            held: 0,
+            rank: None,
+        }
+    }
+}
+
+impl Demand {
+    /// Adds a dequeue behind those that wait already.
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        let serial = self.serial();
+        self.waiters.insert(serial, waiter);
+        self.wait_ends.insert((waiter.deadline, serial));
+        self.waiters_of.insert((waiter.from.connection, serial));
+        if !self.blocked.contains(&waiter.from.connection) {
+            self.audience(waiter.key).waiters.insert(serial);
+            self.active.insert(waiter.key);
+        }
+    }
+
+    /// Ends the first wait whose deadline has come.
+    pub(super) fn end_wait(&mut self, now: Timestamp) -> Option<Requester> {
+        let &(deadline, serial) = self.wait_ends.first()?;
+        if deadline > now {
+            return None;
+        }
+        self.remove_waiter(serial).map(|waiter| waiter.from)
+    }
+
+    /// When the first wait ends.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.wait_ends.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// Adds a consumer; its connection must not have one of that number.
+    pub(super) fn listen(&mut self, consumer: Consumer) {
+        let serial = self.serial();
+        let before = self
+            .consumers_of
+            .insert((consumer.connection, consumer.id), serial);
+        assert!(before.is_none(), "two consumers with one number");
+        self.audience(consumer.key).consumers += 1;
+        self.consumers.insert(serial, consumer);
+        self.refresh(serial);
+    }
+
+    /// Whether the connection has a consumer of that number.
+    pub(super) fn listens(&self, connection: ConnectionId, id: ConsumerId) -> bool {
+        self.consumers_of.contains_key(&(connection, id))
+    }
+
+    /// Sets a consumer's credit; false if there is none.
+    pub(super) fn set_credit(
+        &mut self,
+        connection: ConnectionId,
+        id: ConsumerId,
+        credit: u32,
+    ) -> bool {
+        let Some(&serial) = self.consumers_of.get(&(connection, id)) else {
+            return false;
+        };
+        if let Some(consumer) = self.consumers.get_mut(&serial) {
+            consumer.credit = credit;
+        }
+        self.refresh(serial);
+        true
+    }
+
+    /// Ends a consumer; false if there is none. Its leases stay.
+    pub(super) fn unsubscribe(&mut self, connection: ConnectionId, id: ConsumerId) -> bool {
+        let serial = self.consumers_of.get(&(connection, id)).copied();
+        serial.is_some_and(|serial| self.remove_consumer(serial))
+    }
+
+    /// Ends everything of a connection.
+    pub(super) fn disconnect(&mut self, connection: ConnectionId) {
+        self.blocked.remove(&connection);
+        for serial in self.waiters_on(connection) {
+            self.remove_waiter(serial);
+        }
+        for serial in self.consumers_on(connection) {
+            self.remove_consumer(serial);
+        }
+    }
+
+    /// Lets deliveries to a connection go, or withholds them.
+    pub(super) fn set_writable(&mut self, connection: ConnectionId, writable: bool) {
+        let changed = if writable {
+            self.blocked.remove(&connection)
+        } else {
+            self.blocked.insert(connection)
+        };
+        if !changed {
+            return;
+        }
+        for serial in self.waiters_on(connection) {
+            let Some(key) = self.waiters.get(&serial).map(|waiter| waiter.key) else {
+                continue;
+            };
+            if writable {
+                self.audience(key).waiters.insert(serial);
+                self.active.insert(key);
+            } else {
+                self.audience(key).waiters.remove(&serial);
+                self.drop_if_empty(key);
+            }
+        }
+        for serial in self.consumers_on(connection) {
+            self.refresh(serial);
+        }
+    }
+
+    /// Ends everything that concerns a queue; returns the dequeues that waited.
+    pub(super) fn forget_queue(&mut self, queue: QueueId) -> Vec<Requester> {
+        let waiting: Vec<Serial> = self
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| waiter.key.0 == queue)
+            .map(|(&serial, _)| serial)
+            .collect();
+        let listening: Vec<Serial> = self
+            .consumers
+            .iter()
+            .filter(|(_, consumer)| consumer.key.0 == queue)
+            .map(|(&serial, _)| serial)
+            .collect();
+        for serial in listening {
+            self.remove_consumer(serial);
+        }
+        waiting
+            .into_iter()
+            .filter_map(|serial| self.remove_waiter(serial))
+            .map(|waiter| waiter.from)
+            .collect()
+    }
+
+    /// Ends everything; returns the dequeues that waited.
+    pub(super) fn clear(&mut self) -> Vec<Requester> {
+        let all = std::mem::take(self);
+        all.waiters
+            .into_values()
+            .map(|waiter| waiter.from)
+            .collect()
+    }
+
+    /// Learns what a record did.
+    pub(super) fn absorb(&mut self, effects: &Effects) {
+        for &(lease, count) in &effects.freed {
+            let Some(&serial) = self.holders.get(&lease) else {
+                continue;
+            };
+            if let Some(consumer) = self.consumers.get_mut(&serial) {
+                consumer.held = consumer
+                    .held
+                    .checked_sub(count)
+                    .expect("D2: more was freed than the consumer holds");
+                self.refresh(serial);
+            }
+        }
+        for lease in &effects.ended {
+            self.holders.remove(lease);
+        }
+        for &key in &effects.ready {
+            self.activate(key);
+        }
+    }
+
+    /// A queue has messages that it had not before.
+    pub(super) fn activate_queue(&mut self, queue: QueueId) {
+        let from = (queue, SubscriptionId(0));
+        let to = (queue, SubscriptionId(u32::MAX));
+        for (&key, audience) in self.audiences.range(from..=to) {
+            if audience.is_wanting() {
+                self.active.insert(key);
+            }
+        }
+    }
+
+    /// The next taker of a subscription: waiters in the order of arrival, then the consumer that waits longest, unless
+    /// it got something since `mark`.
+    pub(super) fn next_taker(&self, key: SubscriptionKey, mark: Serial) -> Option<Taker> {
+        let audience = self.audiences.get(&key)?;
+        if let Some(&serial) = audience.waiters.first() {
+            return Some(Taker::Waiter(serial, *self.waiters.get(&serial)?));
+        }
+        let (&rank, &serial) = audience.ranks.first_key_value()?;
+        if rank > mark {
+            return None;
+        }
+        let consumer = *self.consumers.get(&serial)?;
+        let wanted = consumer.credit.saturating_sub(consumer.held);
+        Some(Taker::Consumer(serial, consumer, wanted))
+    }
+
+    /// Whether somebody wants messages of a subscription.
+    pub(super) fn is_wanted(&self, key: SubscriptionKey) -> bool {
+        self.audiences.get(&key).is_some_and(Audience::is_wanting)
+    }
+
+    /// How many consumers want messages of a subscription.
+    pub(super) fn wanting_consumers(&self, key: SubscriptionKey) -> u64 {
+        let audience = self.audiences.get(&key);
+        audience.map_or(0, |audience| audience.ranks.len() as u64)
+    }
+
+    /// How many consumers a subscription has.
+    pub(super) fn consumers_in(&self, key: SubscriptionKey) -> u32 {
+        self.audiences.get(&key).map_or(0, |each| each.consumers)
+    }
+
+    /// A mark between what was served before and what is served after.
+    pub(super) const fn mark(&self) -> Serial {
+        self.next
+    }
+
+    /// A waiter got its messages.
+    pub(super) fn serve_waiter(&mut self, serial: Serial) {
+        self.remove_waiter(serial);
+    }
+
+    /// A consumer got messages under a lease; it goes behind the others.
+    pub(super) fn serve_consumer(&mut self, serial: Serial, lease: LeaseId, count: u32) {
+        self.holders.insert(lease, serial);
+        let Some(consumer) = self.consumers.get_mut(&serial) else {
+            return;
+        };
+        consumer.held += count;
+        let (key, rank) = (consumer.key, consumer.rank.take());
+        if let Some(rank) = rank {
+            self.audience(key).ranks.remove(&rank);
+        }
+        self.refresh(serial);
+    }
+
+    /// How many dequeues wait.
+    pub(super) fn waiters(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// How many consumers there are.
+    pub(super) fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// How many consumers a connection has.
+    pub(super) fn consumers_on_count(&self, connection: ConnectionId) -> usize {
+        self.consumers_of.range(of_connection(connection)).count()
+    }
+
+    /// O(1) part of the invariants.
+    pub(super) fn assert_counts(&self) {
+        assert_eq!(self.waiters.len(), self.wait_ends.len(), "waits by end");
+        assert_eq!(
+            self.waiters.len(),
+            self.waiters_of.len(),
+            "waits by connection"
+        );
+        assert_eq!(
+            self.consumers.len(),
+            self.consumers_of.len(),
+            "consumers by connection"
+        );
+    }
+
+    const fn serial(&mut self) -> Serial {
+        self.next += 1;
+        self.next
+    }
+
+    fn audience(&mut self, key: SubscriptionKey) -> &mut Audience {
+        self.audiences.entry(key).or_default()
+    }
+
+    fn activate(&mut self, key: SubscriptionKey) {
+        if self.is_wanted(key) {
+            self.active.insert(key);
+        }
+    }
+
+    fn drop_if_empty(&mut self, key: SubscriptionKey) {
+        if self.audiences.get(&key).is_some_and(Audience::is_empty) {
+            self.audiences.remove(&key);
+        }
+        if !self.is_wanted(key) {
+            self.active.remove(&key);
+        }
+    }
+
+    /// Brings a consumer's place in line with its credit, what it holds and its connection (D1).
+    fn refresh(&mut self, serial: Serial) {
+        let next = self.serial();
+        let Some(consumer) = self.consumers.get_mut(&serial) else {
+            return;
+        };
+        let wants = consumer.held < consumer.credit && !self.blocked.contains(&consumer.connection);
+        let key = consumer.key;
+        match (wants, consumer.rank) {
+            (true, None) => {
+                consumer.rank = Some(next);
+                self.audience(key).ranks.insert(next, serial);
+                self.active.insert(key);
+            }
+            (false, Some(rank)) => {
+                consumer.rank = None;
+                self.audience(key).ranks.remove(&rank);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn remove_waiter(&mut self, serial: Serial) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&serial)?;
+        self.wait_ends.remove(&(waiter.deadline, serial));
+        self.waiters_of.remove(&(waiter.from.connection, serial));
+        self.audience(waiter.key).waiters.remove(&serial);
+        self.drop_if_empty(waiter.key);
+        Some(waiter)
+    }
+
+    fn remove_consumer(&mut self, serial: Serial) -> bool {
+        let Some(consumer) = self.consumers.remove(&serial) else {
+            return false;
+        };
+        self.consumers_of
+            .remove(&(consumer.connection, consumer.id));
+        let audience = self.audience(consumer.key);
+        audience.consumers -= 1;
+        if let Some(rank) = consumer.rank {
+            audience.ranks.remove(&rank);
+        }
+        self.drop_if_empty(consumer.key);
+        true
+    }
+
+    fn waiters_on(&self, connection: ConnectionId) -> Vec<Serial> {
+        self.waiters_of
+            .range((connection, 0)..=(connection, Serial::MAX))
+            .map(|&(_, serial)| serial)
+            .collect()
+    }
+
+    fn consumers_on(&self, connection: ConnectionId) -> Vec<Serial> {
+        self.consumers_of
+            .range(of_connection(connection))
+            .map(|(_, &serial)| serial)
+            .collect()
+    }
+}
+
+impl Audience {
+    fn is_wanting(&self) -> bool {
+        !self.waiters.is_empty() || !self.ranks.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiters.is_empty() && self.consumers == 0
+    }
+}
+
+const fn of_connection(
+    connection: ConnectionId,
+) -> std::ops::RangeInclusive<(ConnectionId, ConsumerId)> {
+    (connection, ConsumerId(0))..=(connection, ConsumerId(u32::MAX))
+}

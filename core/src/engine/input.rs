@@ -1,0 +1,66 @@
+//! Everything that can happen to a partition.
+
+use corelane_wire::{Correlation, Epoch, Lsn, Request, SessionId};
+
+use crate::ids::ConnectionId;
+
+/// Who asked, and under which number the answer is awaited.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Requester {
+    /// The connection that the answer goes to.
+    pub connection: ConnectionId,
+    /// The session on whose behalf leases are held.
+    pub session: SessionId,
+    /// The client's number of the request.
+    pub correlation: Correlation,
+}
+
+/// What enters one step of the engine; see `Engine::step` for the order in which the shell feeds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input<'a> {
+    /// First input after the replay: the partition serves in this epoch.
+    Start {
+        /// Greater than every epoch in the log.
+        epoch: Epoch,
+    },
+    /// A request about this partition's queues. Hello, ping and metadata are the shell's and are refused here.
+    Request {
+        /// Who asked.
+        from: Requester,
+        /// What is asked; names and ranges were checked when it was decoded.
+        request: Request<'a>,
+    },
+    /// A connection is gone: its waiting dequeues and its consumers vanish, its leases stay.
+    Disconnected {
+        /// Which one.
+        connection: ConnectionId,
+    },
+    /// The last connection of a session on this node is gone: its leases return after 5 s of log time.
+    SessionLost {
+        /// Which one.
+        session: SessionId,
+    },
+    /// A lost session has a connection again: its leases stay.
+    SessionResumed {
+        /// Which one.
+        session: SessionId,
+    },
+    /// The out-buffer of a connection became full (false: deliver nothing to it) or took air again (true).
+    Writable {
+        /// Which one.
+        connection: ConnectionId,
+        /// Whether it takes deliveries.
+        writable: bool,
+    },
+    /// Storage made every record below `end` durable.
+    Durable {
+        /// Exclusive.
+        end: Lsn,
+    },
+    /// A write to the log failed: nothing more is ever confirmed before the next start.
+    Poisoned,
+    /// The instant of `Engine::next_deadline` has come. Harmless at any other time.
+    Deadline,
+    /// The turn of the shard's loop ends: what was collected becomes records, and messages are given out.
+    TurnEnd,
+}

@@ -1,0 +1,135 @@
+//! Everything that a partition can want done.
+
+use corelane_wire::{
+    ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled, Timestamp,
+};
+
+use super::input::Requester;
+use crate::ids::ConnectionId;
+use crate::record::Record;
+
+/// What the shell has to do, in this order, before the next step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Append this record to the log; lsns are dense.
+    ///
+    /// If `Record::has_batch`, the batch bytes are those of the request being stepped.
+    Append {
+        /// Its number.
+        lsn: Lsn,
+        /// Its log time.
+        time: Timestamp,
+        /// What it says.
+        record: Record,
+    },
+    /// Records below `end` gate something: write them as soon as the disk is ready to take a write.
+    Flush {
+        /// Exclusive; the end of the log at this moment.
+        end: Lsn,
+    },
+    /// Send an answer now.
+    Reply {
+        /// Whose answer it is.
+        to: Requester,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Send messages now.
+    Deliver(Delivery),
+    /// The outcome of this request is unknown and stays so: close the connection instead of answering.
+    Abandon {
+        /// Whose request it was.
+        to: Requester,
+    },
+}
+
+/// An answer without message bytes; mirrors the responses of the wire protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// An enqueue is confirmed.
+    Receipt(Receipt),
+    /// A dequeue found nothing within its wait.
+    Empty,
+    /// A peek found nothing.
+    EmptyPeek,
+    /// A consumer is subscribed.
+    Subscribed,
+    /// A consumer's credit is set.
+    CreditSet,
+    /// A consumer is gone.
+    Unsubscribed,
+    /// An ack, nack or extend was judged; covers its entries in order, run-length.
+    Settled(Vec<Settled>),
+    /// A queue exists now.
+    QueueCreated {
+        /// False if it existed before.
+        created: bool,
+    },
+    /// Queues in the order of their names.
+    QueueList {
+        /// The queues.
+        queues: Vec<QueueInfo>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// One queue.
+    Queue(QueueInfo),
+    /// A queue is deleted.
+    QueueDeleted,
+    /// The request had no effect.
+    Refused {
+        /// The class of the code says who has to act.
+        code: ErrorCode,
+        /// Why, with the values.
+        text: String,
+    },
+}
+
+/// Messages for a client; the shell slices their bytes out of the log.
+///
+/// The messages never exceed `DELIVERY_BYTES_MAX` together unless there is only one, nor the runs
+/// `DELIVERY_RUNS_MAX`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Who gets them.
+    pub to: DeliverTo,
+    /// Under which lease; zero for a peek.
+    pub lease: LeaseId,
+    /// How long the lease runs; 0 for a peek.
+    pub lease_ms: u32,
+    /// The messages, in the order of their offsets.
+    pub runs: Vec<Run>,
+}
+
+/// Who gets a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliverTo {
+    /// A subscribed consumer: pushed.
+    Consumer {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its number on the connection.
+        consumer: ConsumerId,
+    },
+    /// The answer to a dequeue.
+    Dequeue(Requester),
+    /// The answer to a peek.
+    Peek(Requester),
+}
+
+/// Messages of one batch that go to a client together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Of the Enqueue record.
+    pub lsn: Lsn,
+    /// Of the first message within its batch.
+    pub index: u32,
+    /// Of the first message.
+    pub first: Offset,
+    /// How many messages.
+    pub count: u32,
+    /// How often they were given out, this time included; 0 for a peek.
+    pub attempt: u32,
+    /// When they were enqueued, in log time.
+    pub enqueued: Timestamp,
+}

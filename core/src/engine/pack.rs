@@ -1,0 +1,115 @@
+//! Fills one delivery: which runs of which batches go together without exceeding what a frame may hold.
+
+use corelane_wire::limits::{DELIVERY_BYTES_MAX, DELIVERY_RUNS_MAX};
+use corelane_wire::{Lsn, Offset, OffsetRange};
+
+use super::Run;
+use crate::state::{EnqueueRun, Queue, Subscription};
+
+/// The messages chosen so far.
+#[derive(Debug)]
+pub(super) struct Pack {
+    /// What the client gets.
+    pub(super) runs: Vec<Run>,
+    /// What the Lease record says; each lies within one fragment of the subscription.
+    pub(super) ranges: Vec<OffsetRange>,
+    count_left: u32,
+    bytes_left: u64,
+}
+
+impl Pack {
+    /// An empty pack for up to `count_max` messages.
+    pub(super) const fn new(count_max: u32) -> Self {
+        Self {
+            runs: Vec::new(),
+            ranges: Vec::new(),
+            count_left: count_max,
+            bytes_left: DELIVERY_BYTES_MAX as u64,
+        }
+    }
+
+    /// Chooses what a subscription gives out next: returned messages first, then new ones unless `returned_only`.
+    pub(super) fn fill(
+        &mut self,
+        queue: &Queue,
+        subscription: &Subscription,
+        committed: Lsn,
+        returned_only: bool,
+    ) {
+        for (&first, fragment) in &subscription.returned {
+            let end = Offset(first.0 + fragment.count);
+            if !self.take(queue, first, end, fragment.attempts.saturating_add(1)) {
+                return;
+            }
+        }
+        let end = queue.visible_end(committed);
+        if !returned_only && subscription.cursor < end {
+            self.take(queue, subscription.cursor, end, 1);
+        }
+    }
+
+    /// How many messages are chosen.
+    pub(super) fn count(&self) -> u32 {
+        self.ranges.iter().map(|range| range.count).sum()
+    }
+
+    /// Adds what fits of `first..end`; false if not all of it did.
+    pub(super) fn take(&mut self, queue: &Queue, first: Offset, end: Offset, attempt: u32) -> bool {
+        let mut next = first;
+        for run in queue.runs_from(first) {
+            if next >= end {
+                break;
+            }
+            let wanted = run.end().min(end).0 - next.0;
+            let fitting = self.fitting(run, wanted);
+            if fitting > 0 {
+                self.runs.push(Run {
+                    lsn: run.lsn,
+                    index: small(next.0 - run.first.0),
+                    first: next,
+                    count: small(fitting),
+                    attempt,
+                    enqueued: run.time,
+                });
+                next = Offset(next.0 + fitting);
+            }
+            if fitting < wanted {
+                break;
+            }
+        }
+        if next > first {
+            self.ranges.push(OffsetRange {
+                first,
+                count: small(next.0 - first.0),
+            });
+        }
+        next >= end
+    }
+
+    /// How many of `wanted` messages of a run still fit; pays for them.
+    ///
+    /// Lengths of single messages are not known here, so that they count as the longest of their batch, but all of
+    /// them never more than the whole batch.
+    fn fitting(&mut self, run: &EnqueueRun, wanted: u64) -> u64 {
+        if self.runs.len() == DELIVERY_RUNS_MAX {
+            return 0;
+        }
+        let wanted = wanted.min(self.count_left.into());
+        let (all, largest) = (u64::from(run.bytes), u64::from(run.largest.max(1)));
+        let mut fitting = if all <= self.bytes_left {
+            wanted
+        } else {
+            wanted.min(self.bytes_left / largest)
+        };
+        if fitting == 0 && wanted > 0 && self.runs.is_empty() {
+            fitting = 1;
+        }
+        self.bytes_left = self.bytes_left.saturating_sub(all.min(fitting * largest));
+        self.count_left -= small(fitting);
+        fitting
+    }
+}
+
+fn small(count: u64) -> u32 {
+    u32::try_from(count).expect("a pack is bounded by a count of 32 bits")
+}

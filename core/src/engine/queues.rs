@@ -1,0 +1,160 @@
+//! Requests about queues as a whole, and looking at messages without taking them.
+
+use std::collections::VecDeque;
+
+use corelane_wire::limits::{LIST_BYTES_MAX, LIST_MAX, PEEK_MESSAGES_MAX};
+use corelane_wire::{ErrorCode, LeaseId, Peek, QueueInfo, QueueList, SubscriptionInfo, Timestamp};
+
+use super::gate::Answer;
+use super::pack::Pack;
+use super::request::Refusal;
+use super::{DeliverTo, Delivery, Engine, Output, Reply, Requester, Status};
+use crate::ids::SubscriptionId;
+use crate::record::Record;
+use crate::state::Queue;
+
+impl Engine {
+    pub(super) fn on_queue_create(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        (name, lanes): (&str, u32),
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        if lanes != 1 {
+            return Err((
+                ErrorCode::NotSupported,
+                format!("{lanes} lanes: a queue has one lane in this version"),
+            ));
+        }
+        let created = self.state.queues.find(name).is_none();
+        if created {
+            self.create_queue(now, name, outputs)?;
+        }
+        self.reply(from, Reply::QueueCreated { created }, outputs);
+        Ok(())
+    }
+
+    pub(super) fn on_queue_list(
+        &mut self,
+        from: Requester,
+        list: &QueueList<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        let limit = list.limit.min(LIST_MAX) as usize;
+        let mut queues = Vec::new();
+        let mut bytes = 0;
+        let mut more = false;
+        for queue in self.state.queues.after(list.after) {
+            let info = self.info(queue);
+            bytes += info.encoded_bytes();
+            if queues.len() == limit || bytes > LIST_BYTES_MAX {
+                more = true;
+                break;
+            }
+            queues.push(info);
+        }
+        self.reply(from, Reply::QueueList { queues, more }, outputs);
+    }
+
+    pub(super) fn on_queue_show(
+        &mut self,
+        from: Requester,
+        name: &str,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let id = self.find_queue(name)?;
+        if let Some(queue) = self.state.queues.get(id) {
+            let info = self.info(queue);
+            self.reply(from, Reply::Queue(info), outputs);
+        }
+        Ok(())
+    }
+
+    /// Everything in the queue goes; whoever waits for its messages is told, consumers vanish.
+    pub(super) fn on_queue_delete(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        name: &str,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let queue = self.find_queue(name)?;
+        self.append(now, Record::Delete { queue }, outputs);
+        for waiting in self.demand.forget_queue(queue) {
+            let code = ErrorCode::QueueNotFound;
+            let text = format!("queue {name} was deleted");
+            self.reply(waiting, Reply::Refused { code, text }, outputs);
+        }
+        self.reply(from, Reply::QueueDeleted, outputs);
+        Ok(())
+    }
+
+    /// Shows committed messages that are still there; takes nothing.
+    ///
+    /// The answer waits like a reply, so that it never shows an older state than one that the client knows already.
+    /// On a poisoned partition nothing is ever committed again, and what is committed is shown at once.
+    pub(super) fn on_peek(
+        &mut self,
+        from: Requester,
+        peek: &Peek<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let id = self.find_queue(peek.queue);
+        if self.status == Status::Poisoned && id.is_err() {
+            // Its Delete may be what failed, so that "not found" would say more than is known.
+            outputs.push_back(super::poisoned(from));
+            return Ok(());
+        }
+        let Some(queue) = self.state.queues.get(id?) else {
+            return Ok(());
+        };
+        let mut pack = Pack::new(peek.count.min(PEEK_MESSAGES_MAX));
+        let first = peek.from.max(queue.start());
+        let end = queue.visible_end(self.committed);
+        if first < end {
+            pack.take(queue, first, end, 0);
+        }
+        if pack.runs.is_empty() {
+            self.reply(from, Reply::EmptyPeek, outputs);
+        } else {
+            let delivery = Delivery {
+                to: DeliverTo::Peek(from),
+                lease: LeaseId::default(),
+                lease_ms: 0,
+                runs: pack.runs,
+            };
+            if self.status == Status::Poisoned {
+                outputs.push_back(Output::Deliver(delivery));
+            } else {
+                self.answer(from, Answer::Peeked(delivery), outputs);
+            }
+        }
+        Ok(())
+    }
+
+    fn info(&self, queue: &Queue) -> QueueInfo {
+        let id = self.state.queues.find(&queue.name).unwrap_or_default();
+        let subscriptions = (0..)
+            .map(SubscriptionId)
+            .zip(&queue.subscriptions)
+            .map(|(number, subscription)| SubscriptionInfo {
+                name: subscription.name.clone(),
+                ready: subscription.ready(queue.end),
+                leased: subscription.leased,
+                delayed: subscription.delayed_count,
+                done: subscription.done.0 + subscription.done_ranges.count(),
+                consumers: self.demand.consumers_in((id, number)),
+            })
+            .collect();
+        QueueInfo {
+            name: queue.name.clone(),
+            partition: self.partition,
+            lanes: 1,
+            created: queue.created,
+            start: queue.start(),
+            end: queue.end,
+            subscriptions,
+        }
+    }
+}

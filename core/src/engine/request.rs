@@ -1,0 +1,493 @@
+//! Requests: refuse or act. The order of the checks is: status, bounds of memory, form, state, bounds of state.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use corelane_wire::message::CLASS_DURABLE;
+use corelane_wire::names::DEFAULT_SUBSCRIPTION;
+use corelane_wire::{
+    Batch, Dequeue, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Request, Settle,
+    Subscribe, Timestamp,
+};
+
+use super::demand::{Consumer, Waiter};
+use super::turn::SettleKind;
+use super::{Engine, Output, Reply, Requester, Status, poisoned};
+use crate::ids::QueueId;
+use crate::record::Record;
+use crate::state::{Subscription, SubscriptionKey, Verdict};
+
+/// Why a request is refused: the code and the words.
+pub(super) type Refusal = (ErrorCode, String);
+
+impl Engine {
+    /// A client asks for something.
+    pub(super) fn on_request(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        request: Request<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if !self.admits(from, &request, outputs) {
+            return;
+        }
+        let refused = match request {
+            Request::Enqueue(enqueue) => self.on_enqueue(now, from, &enqueue, outputs),
+            Request::Dequeue(dequeue) => self.on_dequeue(now, from, &dequeue, outputs),
+            Request::Subscribe(subscribe) => self.on_subscribe(now, from, &subscribe, outputs),
+            Request::Credit { consumer, credit } => {
+                let known = self.demand.set_credit(from.connection, consumer, credit);
+                self.answer_consumer(from, consumer, known.then_some(Reply::CreditSet), outputs)
+            }
+            Request::Unsubscribe { consumer } => {
+                let known = self.demand.unsubscribe(from.connection, consumer);
+                self.answer_consumer(
+                    from,
+                    consumer,
+                    known.then_some(Reply::Unsubscribed),
+                    outputs,
+                )
+            }
+            Request::Ack(settle) => self.on_settle(from, &settle, SettleKind::Ack),
+            Request::Nack(nack) => {
+                let kind = SettleKind::Nack {
+                    delay_ms: nack.delay_ms,
+                    count_attempt: nack.count_attempt,
+                };
+                self.on_settle(from, &nack.settle, kind)
+            }
+            Request::Extend(extend) => {
+                let lease_ms = extend.lease_ms;
+                self.on_settle(from, &extend.settle, SettleKind::Extend { lease_ms })
+            }
+            Request::Peek(peek) => self.on_peek(from, &peek, outputs),
+            Request::QueueCreate { queue, lanes } => {
+                self.on_queue_create(now, from, (queue, lanes), outputs)
+            }
+            Request::QueueList(list) => {
+                self.on_queue_list(from, &list, outputs);
+                Ok(())
+            }
+            Request::QueueShow { queue } => self.on_queue_show(from, queue, outputs),
+            Request::QueueDelete { queue } => self.on_queue_delete(now, from, queue, outputs),
+            Request::Hello(_) | Request::Ping | Request::Metadata => Err((
+                ErrorCode::Internal,
+                "the connection answers this request, not a partition".to_owned(),
+            )),
+        };
+        if let Err((code, text)) = refused {
+            self.refuse(from, code, text, outputs);
+        }
+    }
+
+    /// Refuses what is refused whatever it says: these refusals leave at once.
+    fn admits(
+        &self,
+        from: Requester,
+        request: &Request<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> bool {
+        let refusal = match self.status {
+            Status::Replaying | Status::Starting { .. } => {
+                (ErrorCode::Starting, "the partition is starting".to_owned())
+            }
+            Status::Poisoned if matches!(request, Request::Peek(_)) => return true,
+            Status::Poisoned => {
+                outputs.push_back(poisoned(from));
+                return false;
+            }
+            Status::Serving => match self.overload() {
+                Some(text) => (ErrorCode::Busy, text),
+                None => return true,
+            },
+        };
+        refuse_now(from, refusal, outputs);
+        false
+    }
+
+    /// Why nothing more can be taken on, if so.
+    fn overload(&self) -> Option<String> {
+        let limits = &self.limits;
+        let replies = self.gate.len() + self.turn.len();
+        if replies >= limits.gated_replies_max {
+            return Some(format!(
+                "{replies} answers wait for the disk, at most {} may",
+                limits.gated_replies_max
+            ));
+        }
+        let bytes = self.gate.bytes() + self.turn.bytes();
+        (bytes >= limits.gated_bytes_max).then(|| {
+            format!(
+                "{bytes} bytes of answers wait for the disk, at most {} may",
+                limits.gated_bytes_max
+            )
+        })
+    }
+
+    /// Refuses: at once where the refusal says nothing about the state, else like any other answer.
+    fn refuse(
+        &mut self,
+        from: Requester,
+        code: ErrorCode,
+        text: String,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if code == ErrorCode::Busy || is_about_form(code) {
+            refuse_now(from, (code, text), outputs);
+        } else {
+            self.reply(from, Reply::Refused { code, text }, outputs);
+        }
+    }
+
+    fn on_enqueue(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        enqueue: &Enqueue<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let batch =
+            Batch::read(enqueue.batch).map_err(|error| (error.code(), error.to_string()))?;
+        if batch.class != CLASS_DURABLE {
+            return Err((
+                ErrorCode::ClassNotAvailable,
+                format!("queue {} offers class durable only", enqueue.queue),
+            ));
+        }
+        let found = self.state.queues.find(enqueue.queue);
+        if let Some(first_taken) = self.judge(found, &batch)? {
+            self.reply(from, receipt(first_taken, true), outputs);
+            return Ok(());
+        }
+        self.check_room(found, &batch)?;
+        let queue = match found {
+            Some(queue) => queue,
+            None => self.create_queue(now, enqueue.queue, outputs)?,
+        };
+        let first = self
+            .state
+            .queues
+            .get(queue)
+            .map(|queue| queue.end)
+            .expect("the queue was found or created in this step");
+        let bytes = length(batch.entries);
+        let record = Record::Enqueue {
+            queue,
+            first,
+            count: batch.count,
+            bytes,
+            largest: batch.largest_bytes,
+            producer: batch.producer,
+            sequence: batch.sequence,
+        };
+        let lsn = self.append(now, record, outputs);
+        self.uncommitted.push_back((lsn, queue, bytes));
+        self.uncommitted_bytes += u64::from(bytes);
+        let count = batch.count;
+        self.reply(from, receipt(OffsetRange { first, count }, false), outputs);
+        Ok(())
+    }
+
+    /// The first receipt's range if the batch was taken before; a refusal if it is not the next one either.
+    fn judge(
+        &self,
+        queue: Option<QueueId>,
+        batch: &Batch<'_>,
+    ) -> Result<Option<OffsetRange>, Refusal> {
+        let (producer, sequence) = (batch.producer, batch.sequence);
+        if producer == ProducerId::NONE {
+            return Ok(None);
+        }
+        // No queue has the number MAX, so nothing is known of any producer there.
+        let queue = queue.unwrap_or(QueueId(u32::MAX));
+        match self.state.producers.judge(queue, producer, sequence) {
+            Verdict::Next => Ok(None),
+            Verdict::Duplicate(range) if range.count == batch.count => Ok(Some(range)),
+            Verdict::Duplicate(range) => Err((
+                ErrorCode::OutOfSequence,
+                format!(
+                    "batch {sequence} was taken with {} messages, now it has {}",
+                    range.count, batch.count
+                ),
+            )),
+            Verdict::UnknownProducer => Err((
+                ErrorCode::UnknownProducer,
+                format!("producer {producer} is not known, and batch {sequence} is not its first"),
+            )),
+            Verdict::OutOfSequence { next } => Err((
+                ErrorCode::OutOfSequence,
+                format!("batch {sequence} of producer {producer}, the next one is {next}"),
+            )),
+        }
+    }
+
+    fn check_room(&self, queue: Option<QueueId>, batch: &Batch<'_>) -> Result<(), Refusal> {
+        let limits = &self.limits;
+        let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
+        if bytes > limits.uncommitted_bytes_max {
+            return Err((
+                ErrorCode::Busy,
+                format!(
+                    "{} bytes of messages wait for the disk, at most {} may",
+                    self.uncommitted_bytes, limits.uncommitted_bytes_max
+                ),
+            ));
+        }
+        if self.state.counts.runs >= limits.runs_max {
+            return Err((
+                ErrorCode::Busy,
+                format!("{} batches are not done", self.state.counts.runs),
+            ));
+        }
+        let is_new = batch.producer != ProducerId::NONE
+            && queue.is_none_or(|queue| self.state.producers.is_new(queue, batch.producer));
+        if is_new && self.state.producers.len() >= limits.producers_max {
+            return Err((
+                ErrorCode::Busy,
+                format!("{} producers are remembered", limits.producers_max),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A dequeue waits until the end of its turn at least.
+    fn on_dequeue(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        dequeue: &Dequeue<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        if self.demand.waiters() >= self.limits.waiters_max {
+            return Err((
+                ErrorCode::Busy,
+                format!("{} dequeues wait", self.limits.waiters_max),
+            ));
+        }
+        let key = self.ensure_subscription(now, (dequeue.queue, dequeue.subscription), outputs)?;
+        self.demand.wait(Waiter {
+            from,
+            key,
+            count: dequeue.count,
+            lease_ms: dequeue.lease_ms,
+            deadline: now.add(Duration::from_millis(dequeue.wait_ms.into())),
+        });
+        Ok(())
+    }
+
+    fn on_subscribe(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        subscribe: &Subscribe<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let (connection, id) = (from.connection, subscribe.consumer);
+        if self.demand.listens(connection, id) {
+            return Err((
+                ErrorCode::ConsumerExists,
+                format!("the connection has a consumer {id} already"),
+            ));
+        }
+        let limits = &self.limits;
+        if self.demand.consumers() >= limits.consumers_max
+            || self.demand.consumers_on_count(connection) >= limits.consumers_per_connection_max
+        {
+            return Err((
+                ErrorCode::LimitExceeded,
+                format!(
+                    "at most {} consumers, {} of one connection",
+                    limits.consumers_max, limits.consumers_per_connection_max
+                ),
+            ));
+        }
+        let names = (subscribe.queue, subscribe.subscription);
+        let key = self.ensure_subscription(now, names, outputs)?;
+        let (credit, lease_ms) = (subscribe.credit, subscribe.lease_ms);
+        self.demand
+            .listen(Consumer::new(from, id, key, credit, lease_ms));
+        self.reply(from, Reply::Subscribed, outputs);
+        Ok(())
+    }
+
+    fn answer_consumer(
+        &mut self,
+        from: Requester,
+        consumer: corelane_wire::ConsumerId,
+        reply: Option<Reply>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let Some(reply) = reply else {
+            return Err((
+                ErrorCode::UnknownConsumer,
+                format!("the connection has no consumer {consumer}"),
+            ));
+        };
+        self.reply(from, reply, outputs);
+        Ok(())
+    }
+
+    /// Acks, nacks and extends are only collected here; the turn's end judges them.
+    fn on_settle(
+        &mut self,
+        from: Requester,
+        settle: &Settle<'_>,
+        kind: SettleKind,
+    ) -> Result<(), Refusal> {
+        let name = subscription_name(settle.subscription);
+        let queue_id = self.find_queue(settle.queue)?;
+        let subscription = self
+            .state
+            .queues
+            .get(queue_id)
+            .and_then(|queue| queue.find(name));
+        let Some(subscription) = subscription else {
+            return Err((
+                ErrorCode::SubscriptionNotFound,
+                format!("queue {} has no subscription {name}", settle.queue),
+            ));
+        };
+        let key = (queue_id, subscription);
+        if matches!(kind, SettleKind::Nack { delay_ms, .. } if delay_ms > 0) {
+            let fragments = self.state.subscription(key).map(Subscription::fragments);
+            if fragments.is_some_and(|fragments| fragments >= self.limits.ranges_max) {
+                return Err((
+                    ErrorCode::Busy,
+                    format!("subscription {name} has too many scattered messages to delay more"),
+                ));
+            }
+        }
+        self.turn.collect(from, key, kind, settle.entries.iter());
+        Ok(())
+    }
+
+    /// The queue and subscription of these names; makes what is missing. The first subscription of a queue begins at
+    /// its first message, later ones behind its last.
+    fn ensure_subscription(
+        &mut self,
+        now: Timestamp,
+        (queue_name, name): (&str, &str),
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<SubscriptionKey, Refusal> {
+        let name = subscription_name(name);
+        let found = self.state.queues.find(queue_name);
+        if let Some(id) = found
+            && let Some(subscription) = self.state.queues.get(id).and_then(|queue| queue.find(name))
+        {
+            return Ok((id, subscription));
+        }
+        let of_queue = found
+            .and_then(|id| self.state.queues.get(id))
+            .map_or(0, |queue| queue.subscriptions.len());
+        let limits = &self.limits;
+        if of_queue >= limits.subscriptions_max
+            || self.state.counts.subscriptions >= limits.subscriptions_total_max
+        {
+            return Err((
+                ErrorCode::LimitExceeded,
+                format!(
+                    "at most {} subscriptions of a queue, {} of a partition",
+                    limits.subscriptions_max, limits.subscriptions_total_max
+                ),
+            ));
+        }
+        let id = match found {
+            Some(id) => id,
+            None => self.create_queue(now, queue_name, outputs)?,
+        };
+        let queue = self
+            .state
+            .queues
+            .get(id)
+            .expect("the queue was found or created in this step");
+        let subscription = queue.next_subscription();
+        let from = if queue.subscriptions.is_empty() {
+            queue.start()
+        } else {
+            queue.end
+        };
+        let record = Record::Subscribe {
+            queue: id,
+            subscription,
+            name: name.to_owned(),
+            from,
+        };
+        self.append(now, record, outputs);
+        Ok((id, subscription))
+    }
+
+    /// The queue of this name, or the refusal.
+    pub(super) fn find_queue(&self, name: &str) -> Result<QueueId, Refusal> {
+        self.state.queues.find(name).ok_or_else(|| {
+            (
+                ErrorCode::QueueNotFound,
+                format!("queue {name} does not exist"),
+            )
+        })
+    }
+
+    /// Makes a queue that does not exist.
+    pub(super) fn create_queue(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<QueueId, Refusal> {
+        let queues = self.state.queues.len();
+        match self.state.queues.next_id() {
+            Some(queue) if queues < self.limits.queues_max => {
+                let name = name.to_owned();
+                self.append(now, Record::Create { queue, name }, outputs);
+                Ok(queue)
+            }
+            Some(_) | None => Err((
+                ErrorCode::LimitExceeded,
+                format!(
+                    "the partition has {queues} queues, at most {} are allowed",
+                    self.limits.queues_max
+                ),
+            )),
+        }
+    }
+}
+
+/// Refusals that say nothing about what the log holds.
+const fn is_about_form(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Malformed
+            | ErrorCode::BadMessageChecksum
+            | ErrorCode::ReservedNotZero
+            | ErrorCode::OutOfRange
+            | ErrorCode::NotSupported
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::Internal
+    )
+}
+
+fn refuse_now(to: Requester, (code, text): Refusal, outputs: &mut VecDeque<Output>) {
+    let reply = Reply::Refused { code, text };
+    outputs.push_back(Output::Reply { to, reply });
+}
+
+const fn receipt(range: OffsetRange, duplicate: bool) -> Reply {
+    Reply::Receipt(Receipt {
+        range,
+        class: CLASS_DURABLE,
+        copies: 1,
+        duplicate,
+    })
+}
+
+const fn subscription_name(name: &str) -> &str {
+    if name.is_empty() {
+        DEFAULT_SUBSCRIPTION
+    } else {
+        name
+    }
+}
+
+fn length(entries: &[u8]) -> u32 {
+    u32::try_from(entries.len()).expect("a batch is not longer than BATCH_BYTES_MAX")
+}

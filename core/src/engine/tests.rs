@@ -1,0 +1,12 @@
+//! Each test arranges, takes one step and compares the whole list of outputs.
+
+mod deliver;
+mod enqueue;
+mod gate;
+mod model;
+mod node;
+mod queues;
+mod random;
+mod sessions;
+mod settle;
+mod time;

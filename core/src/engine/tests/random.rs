@@ -1,0 +1,595 @@
+//! Random operations with crashes: live and replayed state are the same, and what clients see keeps the rules C1 to
+//! C5 and C7 of the test plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use corelane_wire::{
+    ConsumerId, LeaseId, Lsn, Offset, OffsetRange, ProducerId, Receipt, Request, SettleOutcome,
+};
+
+use super::model::{MessageState, Model};
+use super::node::*;
+use crate::record::Record;
+use crate::{ConnectionId, DeliverTo, Delivery, Input, Output, Reply, Requester};
+
+const QUEUES: [&str; 2] = ["a", "b"];
+const SUBSCRIPTIONS: [&str; 2] = ["default", "other"];
+
+/// splitmix64, by Steele, Lea and Flood (2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn small(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.below(bound.into())).unwrap()
+    }
+
+    fn name(&mut self, names: [&'static str; 2]) -> &'static str {
+        names[usize::from(self.below(2) == 1)]
+    }
+}
+
+/// What a client did and must not forget.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Enqueue {
+        queue: &'static str,
+        producer: ProducerId,
+        sequence: u64,
+    },
+    Ack {
+        queue: &'static str,
+        subscription: &'static str,
+    },
+    Other,
+}
+
+/// A delivery as a client holds it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    queue: &'static str,
+    subscription: &'static str,
+    lease: LeaseId,
+    first: u64,
+    count: u32,
+}
+
+struct Run {
+    random: Random,
+    node: Node,
+    model: Model,
+    epoch: u64,
+    correlation: u64,
+    with_deletes: bool,
+    asked: BTreeMap<u64, Asked>,
+    dequeues: BTreeMap<u64, (&'static str, &'static str)>,
+    held: Vec<Held>,
+    /// C7: receipts by queue, producer and sequence.
+    receipts: BTreeMap<(&'static str, ProducerId, u64), OffsetRange>,
+    /// C1: ends of the confirmed ranges.
+    confirmed: BTreeMap<&'static str, u64>,
+    /// C3: offsets whose ack was confirmed.
+    acked: BTreeSet<(&'static str, &'static str, u64)>,
+    sequences: BTreeMap<(&'static str, ProducerId), u64>,
+}
+
+impl Run {
+    fn new(seed: u64, with_deletes: bool) -> Self {
+        Self {
+            random: Random(seed),
+            node: Node::new(),
+            model: Model::default(),
+            epoch: 1,
+            correlation: 0,
+            with_deletes,
+            asked: BTreeMap::new(),
+            dequeues: BTreeMap::new(),
+            held: Vec::new(),
+            receipts: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            sequences: BTreeMap::new(),
+        }
+    }
+
+    fn requester(&mut self, asked: Asked) -> Requester {
+        self.correlation += 1;
+        self.asked.insert(self.correlation, asked);
+        let connection = 1 + self.random.below(3);
+        requester(connection, connection.into(), self.correlation)
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        let producers = self.node.engine.stats().producers;
+        let outputs = self.node.step(input);
+        if self.node.engine.stats().producers < producers {
+            // A client does not retry for as long as it takes to be forgotten.
+            self.receipts.clear();
+            self.asked
+                .values_mut()
+                .for_each(|asked| *asked = Asked::Other);
+        }
+        for output in outputs {
+            match output {
+                Output::Append { lsn, time, record } => {
+                    self.check_lease(&record);
+                    self.model.apply(lsn, time, &record);
+                }
+                Output::Reply { to, reply } => self.on_reply(to, reply),
+                Output::Deliver(delivery) => self.on_delivery(&delivery),
+                Output::Flush { end } => assert!(end <= self.node.engine.positions().end),
+                Output::Abandon { .. } => {}
+            }
+        }
+        self.compare_counts();
+    }
+
+    fn compare_counts(&self) {
+        let stats = self.node.engine.stats();
+        let leased = |state| matches!(state, MessageState::Leased { .. });
+        let delayed = |state| matches!(state, MessageState::Delayed { .. });
+        assert_eq!(stats.leased, self.model.count(leased));
+        assert_eq!(stats.delayed, self.model.count(delayed));
+        let ready = self.model.count(|state| state == MessageState::Ready);
+        assert_eq!(stats.ready, ready);
+    }
+
+    /// C3: what was confirmed as done is never leased again.
+    fn check_lease(&self, record: &Record) {
+        let Record::Lease {
+            queue,
+            subscription,
+            ranges,
+            ..
+        } = record
+        else {
+            return;
+        };
+        if self.with_deletes {
+            return;
+        }
+        let state = &self.node.engine.state.queues;
+        let queue = state.get(*queue).unwrap();
+        let name = &queue.subscription(*subscription).unwrap().name;
+        for (acked_queue, acked_subscription, offset) in &self.acked {
+            let again = queue.name == *acked_queue
+                && name == acked_subscription
+                && ranges
+                    .iter()
+                    .any(|range| (range.first.0..range.end().0).contains(offset));
+            assert!(!again, "C3: {offset} of {acked_queue} was done");
+        }
+    }
+
+    fn on_reply(&mut self, to: Requester, reply: Reply) {
+        let asked = self.asked.remove(&to.correlation.0);
+        match (asked, reply) {
+            (
+                Some(Asked::Enqueue {
+                    queue,
+                    producer,
+                    sequence,
+                }),
+                Reply::Receipt(Receipt { range, .. }),
+            ) => self.on_receipt(queue, producer, sequence, range),
+            (
+                Some(Asked::Ack {
+                    queue,
+                    subscription,
+                }),
+                Reply::Settled(settled),
+            ) => {
+                for piece in settled {
+                    if piece.outcome != SettleOutcome::Stale {
+                        let offsets = piece.range.first.0..piece.range.end().0;
+                        let keys = offsets.map(|offset| (queue, subscription, offset));
+                        self.acked.extend(keys);
+                    }
+                }
+            }
+            (Some(_), _) => {}
+            (None, reply) => panic!("{to:?} was answered twice: {reply:?}"),
+        }
+    }
+
+    fn on_receipt(
+        &mut self,
+        queue: &'static str,
+        producer: ProducerId,
+        sequence: u64,
+        range: OffsetRange,
+    ) {
+        if self.with_deletes {
+            return;
+        }
+        let committed = self.node.engine.positions().committed;
+        let id = self.node.engine.state.queues.find(queue).unwrap();
+        let written = self.node.log.iter().find(|(_, _, record)| {
+            matches!(record, Record::Enqueue { queue, first, .. } if *queue == id && *first == range.first)
+        });
+        assert!(
+            written.is_some_and(|(lsn, _, _)| *lsn < committed),
+            "E3: {range} of {queue} is confirmed but not committed"
+        );
+        if producer != ProducerId::NONE {
+            let first = self.receipts.entry((queue, producer, sequence));
+            assert_eq!(*first.or_insert(range), range, "C7: another receipt");
+        }
+        let end = self.confirmed.entry(queue).or_default();
+        *end = (*end).max(range.end().0);
+    }
+
+    /// C2 and C5, and that only committed messages are delivered.
+    fn on_delivery(&mut self, delivery: &Delivery) {
+        let lease = delivery.lease;
+        let id = self.node.engine.state.leases.get(lease);
+        let key = id.map(|lease| lease.key);
+        if let Some(key) = key {
+            let messages = &self.model.subscriptions[&key];
+            for run in &delivery.runs {
+                for offset in run.first.0..run.first.0 + u64::from(run.count) {
+                    let message = messages[usize::try_from(offset).unwrap()];
+                    assert_eq!(message.attempts, run.attempt, "C5: attempt of {offset}");
+                }
+            }
+        }
+        let committed = self.node.engine.positions().committed;
+        for run in &delivery.runs {
+            assert!(run.lsn < committed, "E3: {run:?} is not committed");
+            let (_, time, record) = &self.node.log[usize::try_from(run.lsn.0).unwrap()];
+            let &Record::Enqueue { first, count, .. } = record else {
+                panic!("C2: {run:?} was never enqueued");
+            };
+            assert_eq!(first.0 + u64::from(run.index), run.first.0, "C2");
+            assert!(run.index + run.count <= count, "C2");
+            assert_eq!(*time, run.enqueued);
+        }
+        let (queue, subscription) = match delivery.to {
+            DeliverTo::Dequeue(to) => {
+                self.asked.remove(&to.correlation.0);
+                self.dequeues[&to.correlation.0]
+            }
+            DeliverTo::Consumer { consumer, .. } => (
+                QUEUES[(consumer.0 % 2) as usize],
+                SUBSCRIPTIONS[(consumer.0 / 2 % 2) as usize],
+            ),
+            DeliverTo::Peek(to) => {
+                self.asked.remove(&to.correlation.0);
+                return;
+            }
+        };
+        for run in &delivery.runs {
+            self.held.push(Held {
+                queue,
+                subscription,
+                lease,
+                first: run.first.0,
+                count: run.count,
+            });
+        }
+    }
+
+    fn random_step(&mut self) {
+        match self.random.below(24) {
+            0..6 => self.enqueue(),
+            6..9 => self.dequeue(),
+            9..12 => self.settle(),
+            12 => self.consume(),
+            13..16 => self.step(Input::TurnEnd),
+            16..19 => self.some_durable(),
+            19 => self.pass(),
+            20 => self.connections(),
+            21 => self.look(),
+            22 => self.forget_or_delete(),
+            _ => {
+                if self.random.below(6) == 0 {
+                    self.crash();
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self) {
+        let queue = self.random.name(QUEUES);
+        let producer = ProducerId(self.random.below(3).into());
+        let next = self.sequences.entry((queue, producer)).or_default();
+        let mut sequence = *next;
+        // Sometimes a retry, sometimes a gap.
+        match self.random.below(5) {
+            0 => sequence = sequence.saturating_sub(1 + self.random.below(3)),
+            1 => sequence += 1,
+            _ => *next += 1,
+        }
+        if producer == ProducerId::NONE {
+            sequence = 0;
+        }
+        let count = 1 + u32::try_from(sequence % 4).unwrap();
+        let from = self.requester(Asked::Enqueue {
+            queue,
+            producer,
+            sequence,
+        });
+        let bytes = sized_batch(count, 10, producer, sequence);
+        let request = enqueue(queue, &bytes);
+        self.step(Input::Request { from, request });
+    }
+
+    fn dequeue(&mut self) {
+        let from = self.requester(Asked::Other);
+        let (queue, subscription) = (self.random.name(QUEUES), self.random.name(SUBSCRIPTIONS));
+        self.dequeues
+            .insert(from.correlation.0, (queue, subscription));
+        let (count, wait_ms) = (1 + self.random.small(10), self.random.small(2) * 500);
+        let request = dequeue_from(queue, subscription, count, wait_ms);
+        self.step(Input::Request { from, request });
+    }
+
+    fn settle(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let index = usize::try_from(self.random.below(self.held.len() as u64)).unwrap();
+        let held = self.held[index];
+        let first = held.first + u64::from(self.random.small(held.count));
+        let left = u32::try_from(held.first + u64::from(held.count) - first).unwrap();
+        // Now and then one message too many, or a lease that never was.
+        let beyond = u32::from(self.random.below(8) == 0);
+        let count = 1 + self.random.small(left + beyond);
+        let mut lease = held.lease;
+        lease.lsn.0 += u64::from(self.random.below(20) == 0);
+        let bytes = entries(&[(lease, first, count)]);
+        let mut settle = settle(held.queue, &bytes);
+        settle.subscription = held.subscription;
+        let (asked, request) = match self.random.below(6) {
+            0..3 => {
+                let asked = Asked::Ack {
+                    queue: held.queue,
+                    subscription: held.subscription,
+                };
+                (asked, Request::Ack(settle))
+            }
+            3 | 4 => {
+                let nack = corelane_wire::Nack {
+                    settle,
+                    delay_ms: self.random.below(2) * 3_000,
+                    count_attempt: self.random.below(2) == 0,
+                };
+                (Asked::Other, Request::Nack(nack))
+            }
+            _ => {
+                let lease_ms = 1_000 + self.random.small(60_000);
+                let extend = corelane_wire::Extend { settle, lease_ms };
+                (Asked::Other, Request::Extend(extend))
+            }
+        };
+        let from = self.requester(asked);
+        self.step(Input::Request { from, request });
+    }
+
+    fn consume(&mut self) {
+        let from = self.requester(Asked::Other);
+        let consumer = self.random.small(4);
+        let (queue, subscription) = (
+            QUEUES[(consumer % 2) as usize],
+            SUBSCRIPTIONS[(consumer / 2) as usize],
+        );
+        let credit = self.random.small(6);
+        let consumer = ConsumerId(consumer);
+        let request = match self.random.below(4) {
+            0 | 1 => Request::Subscribe(corelane_wire::Subscribe {
+                queue,
+                lane: corelane_wire::Lane(0),
+                subscription,
+                consumer,
+                credit,
+                lease_ms: 5_000,
+            }),
+            2 => Request::Credit { consumer, credit },
+            _ => Request::Unsubscribe { consumer },
+        };
+        self.step(Input::Request { from, request });
+    }
+
+    fn some_durable(&mut self) {
+        let positions = self.node.engine.positions();
+        let behind = positions.end.0 - positions.durable.0;
+        let end = Lsn(positions.durable.0 + self.random.below(behind + 1));
+        self.step(Input::Durable { end });
+    }
+
+    /// Time passes to the next deadline, or beyond it.
+    fn pass(&mut self) {
+        let next = self.node.engine.next_deadline();
+        let millis = self.random.below(12_000);
+        let to_deadline = self.random.below(2) == 0;
+        self.node.now = match next.filter(|_| to_deadline) {
+            Some(next) => self.node.now.max(next),
+            None => self.node.now.add(Duration::from_millis(millis)),
+        };
+        let due = next.is_some_and(|next| next <= self.node.now);
+        let before = self.node.engine.positions().end;
+        self.step(Input::Deadline);
+        let after = self.node.engine.positions().end;
+        assert!(
+            due || before == after,
+            "something was done before its deadline"
+        );
+        self.step(Input::TurnEnd);
+        let next = self.node.engine.next_deadline();
+        let rider = next.is_none_or(|next| next > self.node.now || next.0 == 0);
+        assert!(
+            rider,
+            "the deadline {next:?} is not served at {}",
+            self.node.now
+        );
+    }
+
+    fn connections(&mut self) {
+        let number = 1 + self.random.below(3);
+        let connection = ConnectionId(number);
+        let session = corelane_wire::SessionId(number.into());
+        let writable = self.random.below(2) == 0;
+        match self.random.below(4) {
+            0 => {
+                self.step(Input::Disconnected { connection });
+                self.step(Input::SessionLost { session });
+            }
+            1 => self.step(Input::SessionResumed { session }),
+            _ => self.step(Input::Writable {
+                connection,
+                writable,
+            }),
+        }
+    }
+
+    fn look(&mut self) {
+        let from = self.requester(Asked::Other);
+        let queue = self.random.name(QUEUES);
+        let request = match self.random.below(2) {
+            0 => peek(queue, self.random.below(20), 10),
+            _ => Request::QueueShow { queue },
+        };
+        self.step(Input::Request { from, request });
+    }
+
+    fn forget_or_delete(&mut self) {
+        if self.random.below(4) == 0 {
+            self.held.clear();
+        } else if self.with_deletes && self.random.below(4) == 0 {
+            let from = self.requester(Asked::Other);
+            let queue = self.random.name(QUEUES);
+            let request = Request::QueueDelete { queue };
+            self.step(Input::Request { from, request });
+        }
+    }
+
+    /// Everything committed and some of the rest survives.
+    fn crash(&mut self) {
+        let engine = replayed(&self.node.log).unwrap();
+        assert_eq!(
+            engine.state_hash(),
+            self.node.engine.state_hash(),
+            "live and replayed state differ"
+        );
+        let positions = self.node.engine.positions();
+        let behind = positions.end.0 - positions.committed.0;
+        let end = Lsn(positions.committed.0 + self.random.below(behind + 1));
+        let wall = self.node.now.0 + self.random.below(20) * 1_000_000_000;
+        self.epoch += 1;
+        self.node
+            .restart(end, corelane_wire::Timestamp(wall), self.epoch);
+        self.model = Model::of(&self.node.log);
+        self.asked.clear();
+        self.compare_counts();
+        self.node.durable();
+    }
+
+    /// C1: after healing, everything confirmed can be taken or is done.
+    fn drain(&mut self) {
+        for connection in 1..=3 {
+            self.step(Input::Disconnected {
+                connection: ConnectionId(connection),
+            });
+        }
+        for _ in 0..40 {
+            self.node.pass(Duration::from_secs(10));
+            self.step(Input::Deadline);
+            let end = self.node.engine.positions().end;
+            self.step(Input::Durable { end });
+        }
+        for queue in QUEUES {
+            if self.node.engine.state.queues.find(queue).is_none() {
+                assert_eq!(self.confirmed.get(queue), None, "C1: {queue} is gone");
+                continue;
+            }
+            for subscription in SUBSCRIPTIONS {
+                self.drain_subscription(queue, subscription);
+            }
+            let id = self.node.engine.state.queues.find(queue).unwrap();
+            let state = self.node.engine.state.queues.get(id).unwrap();
+            let end = self.confirmed.get(queue).copied().unwrap_or(0);
+            assert!(state.end >= Offset(end), "C1: {queue} lost messages");
+            for subscription in &state.subscriptions {
+                assert_eq!(subscription.done, state.end, "C1: {queue} is not drained");
+            }
+        }
+    }
+
+    fn drain_subscription(&mut self, queue: &'static str, subscription: &'static str) {
+        loop {
+            self.held.clear();
+            let from = self.requester(Asked::Other);
+            self.dequeues
+                .insert(from.correlation.0, (queue, subscription));
+            let request = dequeue_from(queue, subscription, 10_000, 0);
+            self.step(Input::Request { from, request });
+            self.step(Input::TurnEnd);
+            if self.held.is_empty() {
+                return;
+            }
+            let list: Vec<(LeaseId, u64, u32)> = self
+                .held
+                .iter()
+                .map(|held| (held.lease, held.first, held.count))
+                .collect();
+            let bytes = entries(&list);
+            let mut settle = settle(queue, &bytes);
+            settle.subscription = subscription;
+            let from = self.requester(Asked::Ack {
+                queue,
+                subscription,
+            });
+            let request = Request::Ack(settle);
+            self.step(Input::Request { from, request });
+            self.step(Input::TurnEnd);
+            let end = self.node.engine.positions().end;
+            self.step(Input::Durable { end });
+        }
+    }
+}
+
+fn run(seed: u64, with_deletes: bool) {
+    // The seed is the only thing a failure needs to be repeated.
+    println!("seed {seed}, with deletes: {with_deletes}");
+    let mut run = Run::new(seed, with_deletes);
+    for _ in 0..300 {
+        run.random_step();
+    }
+    if !with_deletes {
+        run.drain();
+    }
+    let engine = replayed(&run.node.log).unwrap();
+    assert_eq!(engine.state_hash(), run.node.engine.state_hash());
+}
+
+#[test]
+fn random_operations_keep_the_promises_and_replay_to_the_same_state() {
+    for seed in 0..seeds() {
+        run(seed, false);
+    }
+}
+
+#[test]
+fn random_operations_with_deletes_replay_to_the_same_state() {
+    for seed in 0..seeds() {
+        run(1_000_000 + seed, true);
+    }
+}
+
+/// More by hand: `CORELANE_CORE_SEEDS=100000 cargo test -p corelane-core random`.
+fn seeds() -> u64 {
+    let more = std::env::var("CORELANE_CORE_SEEDS").ok();
+    more.and_then(|count| count.parse().ok()).unwrap_or(150)
+}

@@ -1,0 +1,101 @@
+//! A set of offsets, kept as disjoint ranges that do not touch.
+//!
+//! Invariant: (R1) ranges are not empty, and between two of them lies at least one offset.
+
+use std::collections::BTreeMap;
+
+use corelane_wire::Offset;
+
+/// Offsets as few ranges.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct RangeSet {
+    /// First offset to end (exclusive).
+    ranges: BTreeMap<Offset, Offset>,
+    /// How many offsets there are in all ranges.
+    count: u64,
+}
+
+impl RangeSet {
+    /// The empty set.
+    pub(crate) const fn new() -> Self {
+        Self {
+            ranges: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    /// Adds offsets that are not in the set; joins them with their neighbours.
+    pub(crate) fn insert(&mut self, first: Offset, end: Offset) {
+        assert!(first < end, "R1: {first}..{end} is empty");
+        let mut joined = (first, end);
+        if let Some((&before, &before_end)) = self.ranges.range(..first).next_back() {
+            assert!(
+                before_end <= first,
+                "R1: {first}..{end} is already in {before}..{before_end}"
+            );
+            if before_end == first {
+                joined.0 = before;
+            }
+        }
+        if let Some((&after, &after_end)) = self.ranges.range(first..).next() {
+            assert!(
+                end <= after,
+                "R1: {first}..{end} is already in {after}..{after_end}"
+            );
+            if after == end {
+                self.ranges.remove(&after);
+                joined.1 = after_end;
+            }
+        }
+        self.ranges.insert(joined.0, joined.1);
+        self.count += end.0 - first.0;
+    }
+
+    /// The end of the range that holds `offset`, if one does.
+    pub(crate) fn end_of(&self, offset: Offset) -> Option<Offset> {
+        let (_, &end) = self.ranges.range(..=offset).next_back()?;
+        (offset < end).then_some(end)
+    }
+
+    /// The first offset of the set after `offset`.
+    pub(crate) fn next_after(&self, offset: Offset) -> Option<Offset> {
+        let after = Offset(offset.0.saturating_add(1));
+        self.ranges.range(after..).next().map(|(&first, _)| first)
+    }
+
+    /// Takes the first range out if it begins at `first`; returns its end.
+    pub(crate) fn take_first(&mut self, first: Offset) -> Option<Offset> {
+        let entry = self.ranges.first_entry()?;
+        if *entry.key() != first {
+            return None;
+        }
+        let end = entry.remove();
+        self.count -= end.0 - first.0;
+        Some(end)
+    }
+
+    /// Makes the set empty.
+    pub(crate) fn clear(&mut self) {
+        self.ranges.clear();
+        self.count = 0;
+    }
+
+    /// How many ranges there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// How many offsets there are.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The ranges in order, ends exclusive.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Offset, Offset)> {
+        self.ranges.iter().map(|(&first, &end)| (first, end))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! Payload heads of the records as bytes; the table is in `docs/records.md`.
+
+use std::fmt;
+
+use corelane_wire::codec::{CodecError, Reader, put_bool, put_str16, put_u32, put_u64, put_u128};
+use corelane_wire::record::record_kind;
+use corelane_wire::{
+    Epoch, LeaseId, Lsn, NameError, Offset, OffsetRange, ProducerId, Sequence, SessionId,
+    SettleEntry, check_name,
+};
+
+use super::Record;
+use crate::ids::{QueueId, SubscriptionId};
+
+impl Record {
+    /// Appends everything but the batch bytes of an Enqueue to `out`.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Epoch { epoch, jump_ns } => {
+                put_u64(out, epoch.0);
+                put_u64(out, *jump_ns);
+            }
+            Self::Create { queue, name } => {
+                put_u32(out, queue.0);
+                put_str16(out, name);
+            }
+            Self::Enqueue { .. } => self.encode_enqueue(out),
+            Self::Lease {
+                queue,
+                subscription,
+                session,
+                lease_ms,
+                ranges,
+            } => {
+                put_subscription(out, *queue, *subscription);
+                put_u128(out, session.0);
+                put_u32(out, *lease_ms);
+                put_count(out, ranges.len());
+                for range in ranges {
+                    put_range(out, *range);
+                }
+            }
+            Self::Ack { .. } | Self::Nack { .. } | Self::Extend { .. } => self.encode_settle(out),
+            Self::Tick => {}
+            Self::Release { session } => put_u128(out, session.0),
+            Self::Delete { queue } => put_u32(out, queue.0),
+            Self::Subscribe {
+                queue,
+                subscription,
+                name,
+                from,
+            } => {
+                put_subscription(out, *queue, *subscription);
+                put_str16(out, name);
+                put_u64(out, from.0);
+            }
+        }
+    }
+
+    /// Reads the payload of a record of this kind; the batch bytes behind an Enqueue's head are not looked at.
+    ///
+    /// # Errors
+    /// If the kind is unknown or the bytes do not have its form. Whether the record fits the state is for `apply`.
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, RecordDecodeError> {
+        let mut reader = Reader::new(payload);
+        let record = match kind {
+            record_kind::EPOCH => Self::Epoch {
+                epoch: Epoch(reader.u64()?),
+                jump_ns: reader.u64()?,
+            },
+            record_kind::CREATE => Self::Create {
+                queue: QueueId(reader.u32()?),
+                name: name(&mut reader)?,
+            },
+            record_kind::ENQUEUE => return decode_enqueue(&mut reader),
+            record_kind::LEASE => Self::Lease {
+                queue: QueueId(reader.u32()?),
+                subscription: SubscriptionId(reader.u32()?),
+                session: SessionId(reader.u128()?),
+                lease_ms: reader.u32()?,
+                ranges: list(&mut reader, RANGE_BYTES, range)?,
+            },
+            record_kind::ACK | record_kind::NACK | record_kind::EXTEND => {
+                decode_settle(kind, &mut reader)?
+            }
+            record_kind::TICK => Self::Tick,
+            record_kind::RELEASE => Self::Release {
+                session: SessionId(reader.u128()?),
+            },
+            record_kind::DELETE => Self::Delete {
+                queue: QueueId(reader.u32()?),
+            },
+            record_kind::SUBSCRIBE => Self::Subscribe {
+                queue: QueueId(reader.u32()?),
+                subscription: SubscriptionId(reader.u32()?),
+                name: name(&mut reader)?,
+                from: Offset(reader.u64()?),
+            },
+            kind => return Err(RecordDecodeError::UnknownKind { kind }),
+        };
+        reader.finish()?;
+        Ok(record)
+    }
+
+    fn encode_enqueue(&self, out: &mut Vec<u8>) {
+        if let Self::Enqueue {
+            queue,
+            first,
+            count,
+            bytes,
+            largest,
+            producer,
+            sequence,
+        } = self
+        {
+            put_u32(out, queue.0);
+            put_u64(out, first.0);
+            put_u32(out, *count);
+            put_u32(out, *bytes);
+            put_u32(out, *largest);
+            put_u128(out, producer.0);
+            put_u64(out, sequence.0);
+        }
+    }
+
+    fn encode_settle(&self, out: &mut Vec<u8>) {
+        let (queue, subscription) = match self {
+            Self::Ack {
+                queue,
+                subscription,
+                ..
+            }
+            | Self::Nack {
+                queue,
+                subscription,
+                ..
+            }
+            | Self::Extend {
+                queue,
+                subscription,
+                ..
+            } => (*queue, *subscription),
+            Self::Epoch { .. }
+            | Self::Create { .. }
+            | Self::Enqueue { .. }
+            | Self::Lease { .. }
+            | Self::Tick
+            | Self::Release { .. }
+            | Self::Delete { .. }
+            | Self::Subscribe { .. } => return,
+        };
+        put_subscription(out, queue, subscription);
+        if let Self::Nack {
+            delay_ms,
+            count_attempt,
+            ..
+        } = self
+        {
+            put_u64(out, *delay_ms);
+            put_bool(out, *count_attempt);
+        }
+        if let Self::Extend { lease_ms, .. } = self {
+            put_u32(out, *lease_ms);
+        }
+        if let Self::Ack { entries, .. }
+        | Self::Nack { entries, .. }
+        | Self::Extend { entries, .. } = self
+        {
+            put_count(out, entries.len());
+            for entry in entries {
+                put_u64(out, entry.lease.epoch.0);
+                put_u64(out, entry.lease.lsn.0);
+                put_range(out, entry.range);
+            }
+        }
+    }
+}
+
+/// Why bytes are not the payload of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RecordDecodeError {
+    /// This version knows no such record. It must not be skipped: what follows may build on it.
+    UnknownKind {
+        /// The kind found.
+        kind: u8,
+    },
+    /// A field does not fit.
+    Codec(CodecError),
+    /// A name is not one.
+    Name(NameError),
+    /// A range of offsets is empty or ends beyond the greatest offset.
+    BadRange {
+        /// The range found.
+        range: OffsetRange,
+    },
+    /// A list states more entries than its bytes can hold.
+    BadCount {
+        /// The count stated.
+        stated: u32,
+        /// How many entries the bytes that are left could hold.
+        possible: usize,
+    },
+}
+
+impl From<CodecError> for RecordDecodeError {
+    fn from(error: CodecError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+impl fmt::Display for RecordDecodeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKind { kind } => write!(formatter, "record kind {kind} is unknown"),
+            Self::Codec(error) => write!(formatter, "{error}"),
+            Self::Name(error) => write!(formatter, "{error}"),
+            Self::BadRange { range } => write!(formatter, "{range} is no range of offsets"),
+            Self::BadCount { stated, possible } => write!(
+                formatter,
+                "a list states {stated} entries, its bytes hold at most {possible}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RecordDecodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Codec(error) => Some(error),
+            Self::Name(error) => Some(error),
+            Self::UnknownKind { .. } | Self::BadRange { .. } | Self::BadCount { .. } => None,
+        }
+    }
+}
+
+fn put_subscription(out: &mut Vec<u8>, queue: QueueId, subscription: SubscriptionId) {
+    put_u32(out, queue.0);
+    put_u32(out, subscription.0);
+}
+
+fn put_range(out: &mut Vec<u8>, range: OffsetRange) {
+    put_u64(out, range.first.0);
+    put_u32(out, range.count);
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    put_u32(
+        out,
+        u32::try_from(count).expect("limits.rs keeps every list below 2^32 entries"),
+    );
+}
+
+fn decode_enqueue(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
+    let queue = QueueId(reader.u32()?);
+    let range = range(reader)?;
+    Ok(Record::Enqueue {
+        queue,
+        first: range.first,
+        count: range.count,
+        bytes: reader.u32()?,
+        largest: reader.u32()?,
+        producer: ProducerId(reader.u128()?),
+        sequence: Sequence(reader.u64()?),
+    })
+}
+
+fn decode_settle(kind: u8, reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
+    let queue = QueueId(reader.u32()?);
+    let subscription = SubscriptionId(reader.u32()?);
+    Ok(match kind {
+        record_kind::ACK => Record::Ack {
+            queue,
+            subscription,
+            entries: list(reader, ENTRY_BYTES, entry)?,
+        },
+        record_kind::NACK => Record::Nack {
+            queue,
+            subscription,
+            delay_ms: reader.u64()?,
+            count_attempt: reader.bool()?,
+            entries: list(reader, ENTRY_BYTES, entry)?,
+        },
+        _ => Record::Extend {
+            queue,
+            subscription,
+            lease_ms: reader.u32()?,
+            entries: list(reader, ENTRY_BYTES, entry)?,
+        },
+    })
+}
+
+fn name(reader: &mut Reader<'_>) -> Result<String, RecordDecodeError> {
+    let name = reader.str16()?;
+    check_name(name).map_err(RecordDecodeError::Name)?;
+    Ok(name.to_owned())
+}
+
+fn range(reader: &mut Reader<'_>) -> Result<OffsetRange, RecordDecodeError> {
+    let range = OffsetRange {
+        first: Offset(reader.u64()?),
+        count: reader.u32()?,
+    };
+    if range.count == 0 || range.first.0.checked_add(range.count.into()).is_none() {
+        return Err(RecordDecodeError::BadRange { range });
+    }
+    Ok(range)
+}
+
+fn entry(reader: &mut Reader<'_>) -> Result<SettleEntry, RecordDecodeError> {
+    Ok(SettleEntry {
+        lease: LeaseId {
+            epoch: Epoch(reader.u64()?),
+            lsn: Lsn(reader.u64()?),
+        },
+        range: range(reader)?,
+    })
+}
+
+/// Reads a count and as many entries; nothing is allocated by a count that the bytes cannot hold.
+fn list<T>(
+    reader: &mut Reader<'_>,
+    entry_bytes: usize,
+    entry: fn(&mut Reader<'_>) -> Result<T, RecordDecodeError>,
+) -> Result<Vec<T>, RecordDecodeError> {
+    let stated = reader.u32()?;
+    let possible = reader.left() / entry_bytes;
+    if stated as usize > possible {
+        return Err(RecordDecodeError::BadCount { stated, possible });
+    }
+    (0..stated).map(|_| entry(reader)).collect()
+}
+
+const RANGE_BYTES: usize = 12;
+const ENTRY_BYTES: usize = 28;

@@ -1,0 +1,145 @@
+//! The records of a partition's log, and their payloads as bytes (`docs/records.md`).
+//!
+//! Owns what a record says and how it is encoded; what it *does* is in `state::apply`, and the header before the
+//! payload is `wire`'s. A record never changes after it was applied.
+
+mod codec;
+
+use corelane_wire::record::record_kind;
+use corelane_wire::{Epoch, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry};
+
+use crate::ids::{QueueId, SubscriptionId};
+
+pub use codec::RecordDecodeError;
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// A start: a new epoch.
+    Epoch {
+        /// Greater than every earlier one.
+        epoch: Epoch,
+        /// By how many nanoseconds log time jumps; lease time does not.
+        jump_ns: u64,
+    },
+    /// A queue comes into being.
+    Create {
+        /// Its number from now on; dense.
+        queue: QueueId,
+        /// Its name.
+        name: String,
+    },
+    /// A message batch; its bytes follow the head in the log and are not in here.
+    Enqueue {
+        /// Where to.
+        queue: QueueId,
+        /// Offset of the first message: the end of the queue.
+        first: Offset,
+        /// How many messages.
+        count: u32,
+        /// Length of the entries together.
+        bytes: u32,
+        /// Length of the longest entry.
+        largest: u32,
+        /// Who sent it; `ProducerId::NONE` if retries are not recognised.
+        producer: ProducerId,
+        /// The number of the batch within its producer and queue.
+        sequence: Sequence,
+    },
+    /// Messages are given out; the lease's id is (epoch, lsn of this record).
+    Lease {
+        /// Of the messages.
+        queue: QueueId,
+        /// On whose behalf.
+        subscription: SubscriptionId,
+        /// Which session holds them.
+        session: SessionId,
+        /// How long, in lease time from the record's time on.
+        lease_ms: u32,
+        /// Which; each is the next first delivery or lies within one returned fragment.
+        ranges: Vec<OffsetRange>,
+    },
+    /// Messages are done.
+    Ack {
+        /// Of the messages.
+        queue: QueueId,
+        /// In which subscription.
+        subscription: SubscriptionId,
+        /// Which, each held under its lease.
+        entries: Vec<SettleEntry>,
+    },
+    /// Messages are given back.
+    Nack {
+        /// Of the messages.
+        queue: QueueId,
+        /// In which subscription.
+        subscription: SubscriptionId,
+        /// 0: ready at once; else delayed until this much later than the record's time.
+        delay_ms: u64,
+        /// Whether the attempt counts.
+        count_attempt: bool,
+        /// Which, each held under its lease.
+        entries: Vec<SettleEntry>,
+    },
+    /// Leases run on.
+    Extend {
+        /// Of the messages.
+        queue: QueueId,
+        /// In which subscription.
+        subscription: SubscriptionId,
+        /// How long, in lease time from the record's time on.
+        lease_ms: u32,
+        /// Which, each held under its lease.
+        entries: Vec<SettleEntry>,
+    },
+    /// Time passes: leases expire, delays come due, producer windows are forgotten.
+    Tick,
+    /// A session ended: its leases return, without counting the attempt.
+    Release {
+        /// Which one.
+        session: SessionId,
+    },
+    /// A queue goes, with everything in it.
+    Delete {
+        /// Which one.
+        queue: QueueId,
+    },
+    /// A subscription comes into being.
+    Subscribe {
+        /// Of which queue.
+        queue: QueueId,
+        /// Its number from now on; dense within the queue.
+        subscription: SubscriptionId,
+        /// Its name.
+        name: String,
+        /// The first message that it gets.
+        from: Offset,
+    },
+}
+
+impl Record {
+    /// The number in the record's header.
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Self::Epoch { .. } => record_kind::EPOCH,
+            Self::Create { .. } => record_kind::CREATE,
+            Self::Enqueue { .. } => record_kind::ENQUEUE,
+            Self::Lease { .. } => record_kind::LEASE,
+            Self::Ack { .. } => record_kind::ACK,
+            Self::Nack { .. } => record_kind::NACK,
+            Self::Extend { .. } => record_kind::EXTEND,
+            Self::Tick => record_kind::TICK,
+            Self::Release { .. } => record_kind::RELEASE,
+            Self::Delete { .. } => record_kind::DELETE,
+            Self::Subscribe { .. } => record_kind::SUBSCRIBE,
+        }
+    }
+
+    /// Whether a message batch follows the head in the log.
+    pub const fn has_batch(&self) -> bool {
+        matches!(self, Self::Enqueue { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+use corelane_wire::{LeaseId, Lsn, OffsetRange};
+
+fn range(first: u64, count: u32) -> OffsetRange {
+    OffsetRange {
+        first: Offset(first),
+        count,
+    }
+}
+
+fn entry(lsn: u64, first: u64, count: u32) -> SettleEntry {
+    SettleEntry {
+        lease: LeaseId {
+            epoch: Epoch(7),
+            lsn: Lsn(lsn),
+        },
+        range: range(first, count),
+    }
+}
+
+const QUEUE: QueueId = QueueId(2);
+const SUBSCRIPTION: SubscriptionId = SubscriptionId(3);
+
+fn samples() -> Vec<(Record, &'static str)> {
+    let mut samples = samples_of_queues();
+    samples.extend(samples_of_settlements());
+    samples
+}
+
+fn samples_of_queues() -> Vec<(Record, &'static str)> {
+    let (queue, subscription) = (QUEUE, SUBSCRIPTION);
+    vec![
+        (
+            Record::Epoch {
+                epoch: Epoch(7),
+                jump_ns: 0x0102,
+            },
+            "0700000000000000 0201000000000000",
+        ),
+        (
+            Record::Create {
+                queue,
+                name: "mail".into(),
+            },
+            "02000000 0400 6d61696c",
+        ),
+        (
+            Record::Enqueue {
+                queue,
+                first: Offset(9),
+                count: 4,
+                bytes: 0x400,
+                largest: 0x100,
+                producer: ProducerId(0xaa),
+                sequence: Sequence(5),
+            },
+            "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000",
+        ),
+        (Record::Tick, ""),
+        (
+            Record::Release {
+                session: SessionId(0xbb),
+            },
+            "bb000000000000000000000000000000",
+        ),
+        (Record::Delete { queue }, "02000000"),
+        (
+            Record::Subscribe {
+                queue,
+                subscription,
+                name: "a".into(),
+                from: Offset(9),
+            },
+            "02000000 03000000 0100 61 0900000000000000",
+        ),
+    ]
+}
+
+fn samples_of_settlements() -> Vec<(Record, &'static str)> {
+    let (queue, subscription) = (QUEUE, SUBSCRIPTION);
+    vec![
+        (
+            Record::Lease {
+                queue,
+                subscription,
+                session: SessionId(0xbb),
+                lease_ms: 1_000,
+                ranges: vec![range(9, 2), range(20, 1)],
+            },
+            "02000000 03000000 bb000000000000000000000000000000 e8030000 02000000 \
+             0900000000000000 02000000 1400000000000000 01000000",
+        ),
+        (
+            Record::Ack {
+                queue,
+                subscription,
+                entries: vec![entry(12, 9, 2)],
+            },
+            "02000000 03000000 01000000 0700000000000000 0c00000000000000 0900000000000000 02000000",
+        ),
+        (
+            Record::Nack {
+                queue,
+                subscription,
+                delay_ms: 5,
+                count_attempt: true,
+                entries: vec![entry(12, 9, 2)],
+            },
+            "02000000 03000000 0500000000000000 01 01000000 \
+             0700000000000000 0c00000000000000 0900000000000000 02000000",
+        ),
+        (
+            Record::Extend {
+                queue,
+                subscription,
+                lease_ms: 2_000,
+                entries: vec![entry(12, 9, 2)],
+            },
+            "02000000 03000000 d0070000 01000000 0700000000000000 0c00000000000000 0900000000000000 02000000",
+        ),
+    ]
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_record_has_its_golden_bytes() {
+    for (record, golden) in samples() {
+        let mut bytes = Vec::new();
+        record.encode_head(&mut bytes);
+        assert_eq!(bytes, hex(golden), "{record:?}");
+        assert_eq!(Record::decode(record.kind(), &bytes), Ok(record));
+    }
+}
+
+#[test]
+fn every_shortened_payload_is_an_error() {
+    for (record, golden) in samples() {
+        let bytes = hex(golden);
+        for length in 0..bytes.len() {
+            let decoded = Record::decode(record.kind(), &bytes[..length]);
+            assert!(decoded.is_err(), "{length} bytes of {record:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_a_head_are_a_batch_or_an_error() {
+    for (record, golden) in samples() {
+        let mut bytes = hex(golden);
+        bytes.push(0);
+        let decoded = Record::decode(record.kind(), &bytes);
+        assert_eq!(decoded.is_ok(), record.has_batch(), "{record:?}");
+    }
+}
+
+#[test]
+fn list_longer_than_its_bytes_is_refused_before_it_is_allocated() {
+    let mut bytes = hex("02000000 03000000");
+    bytes.extend(u32::MAX.to_le_bytes());
+    assert_eq!(
+        Record::decode(record_kind::ACK, &bytes),
+        Err(RecordDecodeError::BadCount {
+            stated: u32::MAX,
+            possible: 0
+        })
+    );
+}
+
+#[test]
+fn range_beyond_the_greatest_offset_is_refused() {
+    let mut bytes = hex("02000000");
+    bytes.extend(u64::MAX.to_le_bytes());
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend([0; 32]);
+    assert!(matches!(
+        Record::decode(record_kind::ENQUEUE, &bytes),
+        Err(RecordDecodeError::BadRange { .. })
+    ));
+}
+
+#[test]
+fn unknown_kind_is_never_skipped() {
+    for kind in [0, 12, 255] {
+        assert_eq!(
+            Record::decode(kind, &[]),
+            Err(RecordDecodeError::UnknownKind { kind })
+        );
+    }
+}

@@ -1,0 +1,454 @@
+//! What each record does: the one place in which replicated state changes.
+//!
+//! Live, after a restart and on a replica the same record has the same effect; nothing else goes in than the state,
+//! the record, its number and its log time. `docs/records.md` says the same in words.
+
+use std::time::Duration;
+
+use corelane_wire::{
+    Epoch, LeaseId, Lsn, Offset, OffsetRange, ProducerId, SessionId, SettleEntry, Timestamp,
+};
+
+use super::{Effects, EnqueueRun, HeldRun, ReplayError, State, Subscription, SubscriptionKey};
+use crate::ids::QueueId;
+use crate::limits::SWEEP_MAX;
+use crate::record::Record;
+
+/// Why a record does not fit the state.
+type Misfit = &'static str;
+
+impl State {
+    /// Applies the record with number `lsn` and log time `time`; adds to `effects` what it did.
+    ///
+    /// # Errors
+    /// If the record does not fit; the state is not to be used any more then.
+    pub(crate) fn apply(
+        &mut self,
+        lsn: Lsn,
+        time: Timestamp,
+        record: &Record,
+        effects: &mut Effects,
+    ) -> Result<(), ReplayError> {
+        if lsn != self.end {
+            return Err(ReplayError::Gap {
+                expected: self.end,
+                found: lsn,
+            });
+        }
+        if time < self.clock.log {
+            return Err(ReplayError::TimeWentBack {
+                lsn,
+                before: self.clock.log,
+                found: time,
+            });
+        }
+        let before = self.clock.log;
+        self.clock.log = time;
+        self.apply_kind(lsn, before, record, effects)
+            .map_err(|what| ReplayError::Inconsistent {
+                lsn,
+                kind: record.kind(),
+                what,
+            })?;
+        self.end = Lsn(lsn.0 + 1);
+        Ok(())
+    }
+
+    fn apply_kind(
+        &mut self,
+        lsn: Lsn,
+        before: Timestamp,
+        record: &Record,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        match record {
+            Record::Epoch { epoch, jump_ns } => self.apply_epoch(*epoch, *jump_ns, before),
+            Record::Create { queue, name } => self.queues.create(*queue, name, self.clock.log),
+            Record::Enqueue { .. } => self.apply_enqueue(lsn, record),
+            Record::Lease { .. } => self.apply_lease(lsn, record),
+            Record::Ack {
+                queue,
+                subscription,
+                entries,
+            } => self.apply_ack((*queue, *subscription), entries, effects),
+            Record::Nack { .. } => self.apply_nack(record, effects),
+            Record::Extend { .. } => self.apply_extend(record),
+            Record::Tick => {
+                self.apply_tick(effects);
+                Ok(())
+            }
+            Record::Release { session } => {
+                self.apply_release(*session, effects);
+                Ok(())
+            }
+            Record::Delete { queue } => self.apply_delete(*queue, effects),
+            Record::Subscribe {
+                queue,
+                subscription,
+                name,
+                from,
+            } => self.apply_subscribe((*queue, *subscription), name, *from),
+        }
+    }
+
+    fn apply_epoch(&mut self, epoch: Epoch, jump_ns: u64, before: Timestamp) -> Result<(), Misfit> {
+        if epoch <= self.epoch {
+            return Err("the epoch is not greater than the one before");
+        }
+        if self.clock.log.0 - before.0 < jump_ns {
+            return Err("log time moved less than the jump");
+        }
+        self.epoch = epoch;
+        self.clock.jumps += jump_ns;
+        Ok(())
+    }
+
+    fn apply_subscribe(
+        &mut self,
+        (queue, subscription): SubscriptionKey,
+        name: &str,
+        from: Offset,
+    ) -> Result<(), Misfit> {
+        let queue = self.queues.get_mut(queue).ok_or(NO_QUEUE)?;
+        if queue.next_subscription() != subscription {
+            return Err("the number of the subscription is not the next one");
+        }
+        if queue.find(name).is_some() {
+            return Err("a subscription of that name exists");
+        }
+        if from < queue.start() || from > queue.end {
+            return Err("the subscription begins outside the queue");
+        }
+        queue
+            .subscriptions
+            .push(Subscription::new(name.to_owned(), from));
+        self.counts.subscriptions += 1;
+        self.counts.ready += queue.end.0 - from.0;
+        // The first subscription may begin behind messages that nobody needs any more.
+        let (runs, messages) = queue.drop_done();
+        self.counts.runs -= runs;
+        self.counts.messages -= messages;
+        Ok(())
+    }
+
+    fn apply_enqueue(&mut self, lsn: Lsn, record: &Record) -> Result<(), Misfit> {
+        let &Record::Enqueue {
+            queue: id,
+            first,
+            count,
+            bytes,
+            largest,
+            producer,
+            sequence,
+        } = record
+        else {
+            return Err(WRONG_KIND);
+        };
+        let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
+        if first != queue.end {
+            return Err("the first offset is not the end of the queue");
+        }
+        let end = first.0.checked_add(count.into()).ok_or(OFFSET_OVERFLOW)?;
+        if producer != ProducerId::NONE {
+            let range = OffsetRange { first, count };
+            let now = self.clock.lease();
+            self.producers
+                .record((id, producer), sequence, range, now)?;
+        }
+        queue.runs.push_back(EnqueueRun {
+            lsn,
+            first,
+            count,
+            bytes,
+            largest,
+            time: self.clock.log,
+        });
+        queue.end = Offset(end);
+        self.counts.runs += 1;
+        self.counts.messages += u64::from(count);
+        self.counts.ready += u64::from(count) * queue.subscriptions.len() as u64;
+        Ok(())
+    }
+
+    fn apply_lease(&mut self, lsn: Lsn, record: &Record) -> Result<(), Misfit> {
+        let Record::Lease {
+            queue: queue_id,
+            subscription: id,
+            session,
+            lease_ms,
+            ranges,
+        } = record
+        else {
+            return Err(WRONG_KIND);
+        };
+        let queue = self.queues.get_mut(*queue_id).ok_or(NO_QUEUE)?;
+        let queue_end = queue.end;
+        let subscription = queue.subscription_mut(*id).ok_or(NO_SUBSCRIPTION)?;
+        let deadline = self.clock.lease().later(millis(*lease_ms));
+        let mut runs: Vec<HeldRun> = Vec::with_capacity(ranges.len());
+        for &range in ranges {
+            let attempt = if range.first >= subscription.cursor {
+                subscription.advance(range, queue_end)
+            } else {
+                subscription.take_returned(range)
+            };
+            if runs.last().is_some_and(|run| run.end() > range.first) {
+                return Err("the ranges are not in order");
+            }
+            runs.push(HeldRun {
+                first: range.first,
+                count: range.count,
+                attempt: attempt.ok_or("a message is not ready")?,
+                deadline,
+            });
+            self.counts.ready -= u64::from(range.count);
+            self.counts.leased += u64::from(range.count);
+        }
+        if runs.is_empty() {
+            return Err("the lease is empty");
+        }
+        subscription.assert_counts();
+        let lease = LeaseId {
+            epoch: self.epoch,
+            lsn,
+        };
+        self.leases.open(lease, (*queue_id, *id), *session, runs);
+        Ok(())
+    }
+
+    fn apply_ack(
+        &mut self,
+        key: SubscriptionKey,
+        entries: &[SettleEntry],
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        self.remove_held(key, entries, effects)?;
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let done_before = subscription.done;
+        for run in effects.removed.drain(..) {
+            self.counts.leased -= u64::from(run.count);
+            subscription.finish(run);
+        }
+        subscription.assert_counts();
+        if subscription.done != done_before {
+            let (runs, messages) = queue.drop_done();
+            self.counts.runs -= runs;
+            self.counts.messages -= messages;
+        }
+        // A subscription that was too scattered for new messages may not be so any more.
+        effects.ready.push(key);
+        Ok(())
+    }
+
+    fn apply_nack(&mut self, record: &Record, effects: &mut Effects) -> Result<(), Misfit> {
+        let Record::Nack {
+            queue: queue_id,
+            subscription: id,
+            delay_ms,
+            count_attempt,
+            entries,
+        } = record
+        else {
+            return Err(WRONG_KIND);
+        };
+        let key = (*queue_id, *id);
+        self.remove_held(key, entries, effects)?;
+        let due = self.clock.log.add(Duration::from_millis(*delay_ms));
+        let queue = self.queues.get_mut(*queue_id).ok_or(NO_QUEUE)?;
+        let subscription = queue.subscription_mut(*id).ok_or(NO_SUBSCRIPTION)?;
+        let due_before = subscription.next_due();
+        for run in effects.removed.drain(..) {
+            let count = u64::from(run.count);
+            let attempts = attempts(run, *count_attempt);
+            self.counts.leased -= count;
+            if *delay_ms == 0 {
+                subscription.give_back(run, attempts);
+                self.counts.ready += count;
+            } else {
+                subscription.delay(run, attempts, due);
+                self.counts.delayed += count;
+            }
+        }
+        subscription.assert_counts();
+        let due_after = subscription.next_due();
+        self.move_due(key, due_before, due_after);
+        if *delay_ms == 0 {
+            effects.ready.push(key);
+        }
+        Ok(())
+    }
+
+    fn apply_extend(&mut self, record: &Record) -> Result<(), Misfit> {
+        let Record::Extend {
+            queue,
+            subscription,
+            lease_ms,
+            entries,
+        } = record
+        else {
+            return Err(WRONG_KIND);
+        };
+        let deadline = self.clock.lease().later(millis(*lease_ms));
+        for entry in entries {
+            let key = (*queue, *subscription);
+            if !self.leases.extend(entry.lease, key, entry.range, deadline) {
+                return Err(NOT_HELD);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_tick(&mut self, effects: &mut Effects) {
+        let mut work = SWEEP_MAX;
+        let now = self.clock.lease();
+        while work > 0
+            && let Some((lease, key)) = self.leases.expire_first(now, &mut effects.removed)
+        {
+            work -= 1;
+            self.return_removed(lease, key, true, effects);
+        }
+        while work > 0
+            && let Some(&(due, key)) = self.due.first()
+            && due <= self.clock.log
+        {
+            work = self.apply_due(key, work, effects);
+        }
+        self.producers.sweep(now, work);
+    }
+
+    /// Makes what is due in a subscription ready; handles at most `work` fragments and returns what is left of it.
+    fn apply_due(&mut self, key: SubscriptionKey, mut work: usize, effects: &mut Effects) -> usize {
+        let now = self.clock.log;
+        let subscription = self
+            .queues
+            .get_mut(key.0)
+            .and_then(|queue| queue.subscription_mut(key.1))
+            .expect("a queue that is deleted leaves no entry in `due`");
+        let before = subscription.next_due();
+        while work > 0
+            && let Some(count) = subscription.come_due(now)
+        {
+            work -= 1;
+            self.counts.delayed -= count;
+            self.counts.ready += count;
+        }
+        subscription.assert_counts();
+        let after = subscription.next_due();
+        self.move_due(key, before, after);
+        effects.ready.push(key);
+        work
+    }
+
+    fn apply_release(&mut self, session: SessionId, effects: &mut Effects) {
+        for _ in 0..SWEEP_MAX {
+            let released = self.leases.release_first(session, &mut effects.removed);
+            let Some((lease, key)) = released else {
+                return;
+            };
+            self.return_removed(lease, key, false, effects);
+        }
+    }
+
+    fn apply_delete(&mut self, id: QueueId, effects: &mut Effects) -> Result<(), Misfit> {
+        let queue = self.queues.delete(id).ok_or(NO_QUEUE)?;
+        effects
+            .ended
+            .extend(self.leases.drop_where(|key| key.0 == id));
+        self.producers.forget(id);
+        for (index, subscription) in (0..).zip(&queue.subscriptions) {
+            let key = (id, crate::ids::SubscriptionId(index));
+            self.move_due(key, subscription.next_due(), None);
+            self.counts.subscriptions -= 1;
+            self.counts.ready -= subscription.ready(queue.end);
+            self.counts.leased -= subscription.leased;
+            self.counts.delayed -= subscription.delayed_count;
+        }
+        self.counts.runs -= queue.runs.len();
+        self.counts.messages -= queue.end.0 - queue.start().0;
+        Ok(())
+    }
+
+    /// Takes the entries out of their leases into `effects.removed`.
+    fn remove_held(
+        &mut self,
+        key: SubscriptionKey,
+        entries: &[SettleEntry],
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        for entry in entries {
+            let removed = &mut effects.removed;
+            if !self.leases.remove(entry.lease, key, entry.range, removed) {
+                return Err(NOT_HELD);
+            }
+            effects.freed.push((entry.lease, entry.range.count));
+            if self.leases.get(entry.lease).is_none() {
+                effects.ended.push(entry.lease);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was taken out of one lease ready again.
+    fn return_removed(
+        &mut self,
+        lease: LeaseId,
+        key: SubscriptionKey,
+        count_attempt: bool,
+        effects: &mut Effects,
+    ) {
+        let subscription = self
+            .queues
+            .get_mut(key.0)
+            .and_then(|queue| queue.subscription_mut(key.1))
+            .expect("a queue that is deleted leaves no lease");
+        for run in effects.removed.drain(..) {
+            self.counts.leased -= u64::from(run.count);
+            self.counts.ready += u64::from(run.count);
+            effects.freed.push((lease, run.count));
+            subscription.give_back(run, attempts(run, count_attempt));
+        }
+        subscription.assert_counts();
+        if self.leases.get(lease).is_none() {
+            effects.ended.push(lease);
+        }
+        effects.ready.push(key);
+    }
+
+    /// Keeps the index over the subscriptions' first due instants.
+    fn move_due(
+        &mut self,
+        key: SubscriptionKey,
+        before: Option<Timestamp>,
+        after: Option<Timestamp>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.due.remove(&(before, key));
+        }
+        if let Some(after) = after {
+            self.due.insert((after, key));
+        }
+    }
+}
+
+/// How often a message counts as given out when it comes back.
+const fn attempts(run: HeldRun, count_attempt: bool) -> u32 {
+    if count_attempt {
+        run.attempt
+    } else {
+        run.attempt - 1
+    }
+}
+
+const fn millis(milliseconds: u32) -> Duration {
+    Duration::from_millis(milliseconds as u64)
+}
+
+const NO_QUEUE: Misfit = "the queue does not exist";
+const NO_SUBSCRIPTION: Misfit = "the subscription does not exist";
+const NOT_HELD: Misfit = "a message is not held under its lease";
+const OFFSET_OVERFLOW: Misfit = "the offsets are used up";
+const WRONG_KIND: Misfit = "the record has another kind";

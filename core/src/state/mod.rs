@@ -1,0 +1,126 @@
+//! The replicated state of a partition, and `apply`, the only thing that changes it.
+//!
+//! Owns queues, subscriptions, leases, producer windows and log time. Called by `engine`, which decides, and by the
+//! replay, which repeats. Nothing here knows connections, commits or the clock of the machine.
+
+mod apply;
+mod error;
+mod hash;
+mod lease;
+mod producer;
+mod queue;
+mod subscription;
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+
+use corelane_wire::{Epoch, LeaseId, Lsn, Timestamp};
+
+use crate::ids::{QueueId, SubscriptionId};
+use crate::time::LogClock;
+
+pub use error::ReplayError;
+pub(crate) use lease::{HeldRun, Leases};
+pub(crate) use producer::{Producers, Verdict};
+pub(crate) use queue::{EnqueueRun, Queue, Queues};
+pub(crate) use subscription::Subscription;
+
+/// A subscription of the partition.
+pub(crate) type SubscriptionKey = (QueueId, SubscriptionId);
+
+/// Everything that follows from the log.
+#[derive(Clone, Hash, Debug, Default)]
+pub(crate) struct State {
+    /// The number of the next record.
+    pub(crate) end: Lsn,
+    /// The last Epoch record's epoch.
+    pub(crate) epoch: Epoch,
+    /// The log's times.
+    pub(crate) clock: LogClock,
+    /// Queues and their subscriptions.
+    pub(crate) queues: Queues,
+    /// Who holds what.
+    pub(crate) leases: Leases,
+    /// The subscriptions with delayed messages, by the instant at which their first is due.
+    pub(crate) due: BTreeSet<(Timestamp, SubscriptionKey)>,
+    /// Which batches were taken.
+    pub(crate) producers: Producers,
+    /// Sums over all queues.
+    pub(crate) counts: Counts,
+}
+
+/// Sums over all queues, kept up with every record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Counts {
+    /// Messages that some subscription is not done with.
+    pub(crate) messages: u64,
+    /// Enqueue records of these messages.
+    pub(crate) runs: usize,
+    /// Subscriptions.
+    pub(crate) subscriptions: usize,
+    /// Messages ready, once per subscription.
+    pub(crate) ready: u64,
+    /// Messages leased, once per subscription.
+    pub(crate) leased: u64,
+    /// Messages delayed, once per subscription.
+    pub(crate) delayed: u64,
+}
+
+/// What a record did that the engine must know beyond the state; no part of the state.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Messages that a lease does not hold any more.
+    pub(crate) freed: Vec<(LeaseId, u32)>,
+    /// Leases that ended.
+    pub(crate) ended: Vec<LeaseId>,
+    /// Subscriptions that may have messages ready which they could not give out before.
+    pub(crate) ready: Vec<SubscriptionKey>,
+    /// Scratch space of `apply`.
+    removed: Vec<HeldRun>,
+}
+
+impl Effects {
+    /// Forgets everything, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.freed.clear();
+        self.ended.clear();
+        self.ready.clear();
+        self.removed.clear();
+    }
+}
+
+impl State {
+    /// The subscription with this key.
+    pub(crate) fn subscription(&self, key: SubscriptionKey) -> Option<&Subscription> {
+        self.queues.get(key.0)?.subscription(key.1)
+    }
+
+    /// The same for the same state, on every machine.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hasher = hash::StateHasher::new();
+        Hash::hash(self, &mut hasher);
+        hasher.finish()
+    }
+
+    /// The log time at which something is due that a Tick record does; `None` if there is nothing.
+    pub(crate) fn next_tick(&self) -> Option<Timestamp> {
+        let lease = self.leases.next_deadline();
+        let window = self.producers.next_check();
+        let in_lease_time = lease.into_iter().chain(window).min();
+        let delayed = self.due.first().map(|&(due, _)| due);
+        in_lease_time
+            .map(|time| self.clock.log_time_of(time))
+            .into_iter()
+            .chain(delayed)
+            .min()
+    }
+
+    /// O(n) check of every invariant; for tests.
+    #[cfg(test)]
+    pub(crate) fn assert_consistent(&self) {
+        check::assert_consistent(self);
+    }
+}
+
+#[cfg(test)]
+mod check;

@@ -1,0 +1,212 @@
+//! One independent consumption of a queue: state over offsets, never over messages.
+//!
+//! ```text
+//!      done            between                 ready            (end of the queue)
+//!  ------------|-------------------------|-------------------->
+//!            done   done · leased ·    cursor
+//!                   returned · delayed
+//! ```
+//! Invariants: (E4) between `done` and `cursor` every offset is exactly one of done out of order, leased, returned
+//! and delayed. (S1) returned fragments that touch differ in their attempts.
+
+use std::collections::BTreeMap;
+
+use corelane_wire::{Offset, OffsetRange, Timestamp};
+
+use super::lease::HeldRun;
+use crate::range_set::RangeSet;
+
+/// The replicated part of a subscription; who waits or listens is the engine's.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Subscription {
+    /// Its name within the queue.
+    pub(crate) name: String,
+    /// Everything below is done.
+    pub(crate) done: Offset,
+    /// Everything from here on was never given out.
+    pub(crate) cursor: Offset,
+    /// Done out of order, above `done`.
+    pub(crate) done_ranges: RangeSet,
+    /// Given out before and ready again, by first offset; they go first.
+    pub(crate) returned: BTreeMap<Offset, Fragment>,
+    /// Ready again at an instant of log time, by instant and first offset.
+    pub(crate) delayed: BTreeMap<(Timestamp, Offset), Fragment>,
+    /// Messages under lease.
+    pub(crate) leased: u64,
+    /// Messages in `returned`.
+    pub(crate) returned_count: u64,
+    /// Messages in `delayed`.
+    pub(crate) delayed_count: u64,
+}
+
+/// Consecutive messages with the same history.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Fragment {
+    /// How many.
+    pub(crate) count: u64,
+    /// How often they were given out so far.
+    pub(crate) attempts: u32,
+}
+
+impl Subscription {
+    /// A subscription that begins at `from`.
+    pub(crate) const fn new(name: String, from: Offset) -> Self {
+        Self {
+            name,
+            done: from,
+            cursor: from,
+            done_ranges: RangeSet::new(),
+            returned: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+            leased: 0,
+            returned_count: 0,
+            delayed_count: 0,
+        }
+    }
+
+    /// How far messages are done from `offset` on, if it is.
+    pub(crate) fn done_end(&self, offset: Offset) -> Option<Offset> {
+        if offset < self.done {
+            Some(self.done)
+        } else {
+            self.done_ranges.end_of(offset)
+        }
+    }
+
+    /// The first message done out of order after `offset`.
+    pub(crate) fn next_done_after(&self, offset: Offset) -> Option<Offset> {
+        self.done_ranges.next_after(offset)
+    }
+
+    /// Gives out the next messages for the first time.
+    pub(crate) fn advance(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
+        if range.first != self.cursor || range.end() > queue_end {
+            return None;
+        }
+        self.cursor = range.end();
+        self.leased += u64::from(range.count);
+        Some(1)
+    }
+
+    /// Gives out returned messages again; returns the attempt, `None` without effect unless one fragment holds all.
+    pub(crate) fn take_returned(&mut self, range: OffsetRange) -> Option<u32> {
+        let (&first, &fragment) = self.returned.range(..=range.first).next_back()?;
+        let end = Offset(first.0 + fragment.count);
+        if range.end() > end {
+            return None;
+        }
+        self.returned.remove(&first);
+        let rest = |first: Offset, end: Offset| Fragment {
+            count: end.0 - first.0,
+            ..fragment
+        };
+        if first < range.first {
+            self.returned.insert(first, rest(first, range.first));
+        }
+        if range.end() < end {
+            self.returned.insert(range.end(), rest(range.end(), end));
+        }
+        self.returned_count -= u64::from(range.count);
+        self.leased += u64::from(range.count);
+        Some(fragment.attempts.saturating_add(1))
+    }
+
+    /// Held messages are done.
+    pub(crate) fn finish(&mut self, run: HeldRun) {
+        self.leased -= u64::from(run.count);
+        if run.first == self.done {
+            self.done = run.end();
+            if let Some(end) = self.done_ranges.take_first(self.done) {
+                self.done = end;
+            }
+        } else {
+            self.done_ranges.insert(run.first, run.end());
+        }
+    }
+
+    /// Held messages are ready again at once.
+    pub(crate) fn give_back(&mut self, run: HeldRun, attempts: u32) {
+        self.leased -= u64::from(run.count);
+        self.put_returned(
+            run.first,
+            Fragment {
+                count: run.count.into(),
+                attempts,
+            },
+        );
+    }
+
+    /// Held messages are ready again at `due`.
+    pub(crate) fn delay(&mut self, run: HeldRun, attempts: u32, due: Timestamp) {
+        self.leased -= u64::from(run.count);
+        self.delayed_count += u64::from(run.count);
+        self.delayed.insert(
+            (due, run.first),
+            Fragment {
+                count: run.count.into(),
+                attempts,
+            },
+        );
+    }
+
+    /// Makes the first delayed fragment ready if it is due; returns how many messages that are.
+    pub(crate) fn come_due(&mut self, now: Timestamp) -> Option<u64> {
+        let entry = self.delayed.first_entry()?;
+        let (due, first) = *entry.key();
+        if due > now {
+            return None;
+        }
+        let fragment = entry.remove();
+        self.delayed_count -= fragment.count;
+        self.put_returned(first, fragment);
+        Some(fragment.count)
+    }
+
+    /// When the first delayed message is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.delayed.keys().next().map(|&(due, _)| due)
+    }
+
+    /// How many fragments lie between `done` and `cursor`, but for those that are leased.
+    pub(crate) fn fragments(&self) -> usize {
+        self.done_ranges.len() + self.returned.len() + self.delayed.len()
+    }
+
+    /// How many messages are ready, those above `committed` included.
+    pub(crate) const fn ready(&self, queue_end: Offset) -> u64 {
+        queue_end.0 - self.cursor.0 + self.returned_count
+    }
+
+    /// O(1) part of E4.
+    pub(crate) fn assert_counts(&self) {
+        assert!(self.done <= self.cursor, "E4: done behind cursor: {self:?}");
+        assert_eq!(
+            self.cursor.0 - self.done.0,
+            self.done_ranges.count() + self.leased + self.returned_count + self.delayed_count,
+            "E4: messages between done and cursor of {}",
+            self.name
+        );
+    }
+
+    fn put_returned(&mut self, mut first: Offset, mut fragment: Fragment) {
+        self.returned_count += fragment.count;
+        if let Some((&before, other)) = self.returned.range(..first).next_back()
+            && before.0 + other.count == first.0
+            && other.attempts == fragment.attempts
+        {
+            fragment.count += other.count;
+            first = before;
+        }
+        let end = Offset(first.0 + fragment.count);
+        if let Some(other) = self.returned.get(&end)
+            && other.attempts == fragment.attempts
+        {
+            fragment.count += other.count;
+            self.returned.remove(&end);
+        }
+        self.returned.insert(first, fragment);
+    }
+}
+
+#[cfg(test)]
+mod tests;
