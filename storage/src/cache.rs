@@ -1,0 +1,96 @@
+//! The block cache: blocks written or read lately, bounded by bytes, oldest dropped.
+//!
+//! Owned by a log. A written block's buffer is moved in, a read buffer is shared by the blocks in it: no copy.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use corelane_wire::{Epoch, Lsn};
+
+use crate::buffer::Buffer;
+use crate::record::RecordView;
+
+/// One verified block in memory.
+#[derive(Debug)]
+pub(crate) struct CachedBlock {
+    pub(crate) buffer: Arc<Buffer>,
+    /// Where the block lies in the buffer.
+    pub(crate) start: usize,
+    pub(crate) bytes: usize,
+    /// What the cache is charged for it.
+    pub(crate) cost: usize,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) epoch: Epoch,
+    /// Where each record begins in the block.
+    pub(crate) records: Vec<u32>,
+}
+
+impl CachedBlock {
+    fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
+        let at = usize::try_from(lsn.0.checked_sub(self.first_lsn.0)?).ok()?;
+        let place = *self.records.get(at)? as usize;
+        let block = self
+            .buffer
+            .as_slice()
+            .get(self.start..self.start + self.bytes)?;
+        let (view, _) = RecordView::read(block, place, self.first_lsn, self.epoch).ok()?;
+        Some(view)
+    }
+
+    fn cost(&self) -> usize {
+        self.cost + size_of::<u32>() * self.records.len()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Cache {
+    blocks: BTreeMap<Lsn, CachedBlock>,
+    oldest_first: VecDeque<Lsn>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Cache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            blocks: BTreeMap::new(),
+            oldest_first: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a block in and drops the oldest ones over the bound, but never the block itself: a reader that
+    /// asked for it must find it once.
+    pub(crate) fn insert(&mut self, block: CachedBlock) {
+        let lsn = block.first_lsn;
+        self.bytes += block.cost();
+        if let Some(replaced) = self.blocks.insert(lsn, block) {
+            self.bytes -= replaced.cost();
+            self.oldest_first.retain(|other| *other != lsn);
+        }
+        self.oldest_first.push_back(lsn);
+        while self.bytes > self.bytes_max && self.oldest_first.len() > 1 {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let dropped = self
+            .oldest_first
+            .pop_front()
+            .and_then(|lsn| self.blocks.remove(&lsn));
+        if let Some(block) = dropped {
+            self.bytes -= block.cost();
+        }
+    }
+
+    pub(crate) fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
+        let (_, block) = self.blocks.range(..=lsn).next_back()?;
+        block.record(lsn)
+    }
+}

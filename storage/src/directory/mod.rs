@@ -1,0 +1,410 @@
+//! [`Volume`] on real files: the data directory.
+//!
+//! ```text
+//!   DIR/lock                              held by the process that uses the directory; names pid and data uuid
+//!   DIR/superblock                        identity, number of partitions, starts
+//!   DIR/spares/NNNN.spare                 zeros, waiting to become a segment
+//!   DIR/partitions/PPPP/SSSSSSSS.log      segments
+//! ```
+//! Owns: the lock. Called by: start-up, recovery and the housekeeping threads, each with a clone.
+//! Invariants: (D1) a name that was created, replaced or moved is made durable by an `fsync` of its directory
+//! before the call returns. (D2) names that are not ours are ignored, never deleted.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use corelane_wire::PartitionId;
+
+use crate::buffer::Buffer;
+use crate::layout::{BLOCK_ALIGN, SegmentNumber};
+use crate::open_error::OpenError;
+use crate::superblock::{SUPERBLOCK_NAME, Superblock};
+use crate::volume::{SpareId, Volume};
+
+mod lock;
+mod probe;
+
+/// How a data directory is opened.
+#[derive(Clone, Debug)]
+pub struct DirectoryOptions {
+    /// Open it on a network file system too.
+    pub force_network_fs: bool,
+    /// How long to wait for a process that is about to end.
+    pub lock_wait: Duration,
+    /// Refuse to begin a new directory on a file system with fewer bytes free.
+    pub free_bytes_min: u64,
+}
+
+impl Default for DirectoryOptions {
+    fn default() -> Self {
+        Self {
+            force_network_fs: false,
+            lock_wait: LOCK_WAIT,
+            free_bytes_min: FREE_BYTES_MIN,
+        }
+    }
+}
+
+/// A data directory that this process holds; clones share the lock, the last one lets it go.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    lock: File,
+    lock_wait: Duration,
+    is_direct: bool,
+    directory_syncs: AtomicU64,
+}
+
+impl Directory {
+    /// Opens a data directory, creating it if there is none, and holds its lock until dropped.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; its text tells what to do.
+    pub fn open(path: impl Into<PathBuf>, options: &DirectoryOptions) -> Result<Self, OpenError> {
+        let root = path.into();
+        let io = |action: &str| {
+            let action = format!("{action} {}", root.display());
+            move |source| OpenError::io(action, source)
+        };
+        if fs::metadata(&root).is_ok_and(|found| !found.is_dir()) {
+            return Err(OpenError::NotADirectory { path: root });
+        }
+        make_directory(&root).map_err(io("create data directory"))?;
+        probe::check_file_system(&root, options)?;
+        let lock = lock::acquire(&root, options.lock_wait)?;
+        for folder in ["spares", "partitions"] {
+            make_directory(&root.join(folder)).map_err(io("create folders in"))?;
+        }
+        sync_directory(&root).map_err(io("sync"))?;
+        let is_direct = probe::is_direct_possible(&root).map_err(io("write a file in"))?;
+        let directory = Self {
+            shared: Arc::new(Shared {
+                root,
+                lock,
+                lock_wait: options.lock_wait,
+                is_direct,
+                directory_syncs: AtomicU64::new(0),
+            }),
+        };
+        if let Ok(Some(bytes)) = directory.read_file(SUPERBLOCK_NAME)
+            && let Ok(superblock) = Superblock::decode(&bytes)
+        {
+            let noted = directory.note_identity(superblock.data_uuid);
+            noted.map_err(|source| OpenError::io("write the lock file", source))?;
+        }
+        Ok(directory)
+    }
+
+    /// The path it was opened with.
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    /// Where the file of a segment is, or will be.
+    pub fn path_of(&self, partition: PartitionId, segment: SegmentNumber) -> PathBuf {
+        self.partition_path(partition)
+            .join(format!("{:08}.log", segment.0))
+    }
+
+    /// Whether the file system takes `O_DIRECT` with aligned buffers.
+    pub fn is_direct(&self) -> bool {
+        self.shared.is_direct
+    }
+
+    /// How often a directory was synced, by this handle and its clones.
+    pub fn directory_syncs(&self) -> u64 {
+        self.shared.directory_syncs.load(Ordering::Relaxed)
+    }
+
+    /// Writes pid and data uuid into the lock file, for whoever finds it held.
+    ///
+    /// # Errors
+    /// That of the write.
+    pub fn note_identity(&self, data_uuid: u128) -> io::Result<()> {
+        lock::write(&self.shared.lock, Some(data_uuid))
+    }
+
+    /// Opens the file of a segment for the driver: read and write, `O_DIRECT` where possible, locked.
+    ///
+    /// The lock belongs to the file that writes: so a write that is still in flight when this process is gone
+    /// holds it, and the next start waits for that write (`Volume::lock_segment`).
+    ///
+    /// # Errors
+    /// That of the open or the lock; `WouldBlock` if another process holds it.
+    pub fn open_segment(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<File> {
+        let path = self.path_of(partition, segment);
+        let flags = if self.is_direct() { libc::O_DIRECT } else { 0 };
+        let file = open_regular(&path, flags)?;
+        lock::hold(&file, self.shared.lock_wait)?;
+        Ok(file)
+    }
+
+    fn partition_path(&self, partition: PartitionId) -> PathBuf {
+        self.shared
+            .root
+            .join("partitions")
+            .join(format!("{:04}", partition.0))
+    }
+
+    fn spare_path(&self, spare: SpareId) -> PathBuf {
+        self.shared
+            .root
+            .join("spares")
+            .join(format!("{:04}.spare", spare.0))
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        sync_directory(path)?;
+        self.shared.directory_syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Volume for Directory {
+    fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let file = match open_regular_to_read(&self.shared.root.join(name), 0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // No small file of ours comes near the bound; a larger one is not ours and must not fill the memory.
+        let mut bytes = vec![0; SMALL_FILE_BYTES_MAX];
+        let count = read_full(&file, 0, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(Some(bytes))
+    }
+
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.shared.root.join(name);
+        let temporary = self.shared.root.join(format!("{name}.tmp"));
+        let file = create(&temporary)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()?;
+        fs::rename(&temporary, &path)?;
+        self.sync_directory(&self.shared.root)
+    }
+
+    fn segments(&self, partition: PartitionId) -> io::Result<Vec<SegmentNumber>> {
+        let numbers = numbers_in(&self.partition_path(partition), 8, ".log")?;
+        Ok(numbers.into_iter().map(SegmentNumber).collect())
+    }
+
+    fn segment_bytes(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<u64> {
+        Ok(fs::symlink_metadata(self.path_of(partition, segment))?.len())
+    }
+
+    fn read_at(
+        &self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        // From the media, not from the page cache: after a failed write the cache may hold what the disk lost.
+        let is_aligned = into.as_ptr().addr().is_multiple_of(BLOCK_ALIGN)
+            && into.len().is_multiple_of(BLOCK_ALIGN)
+            && position.is_multiple_of(BLOCK_ALIGN as u64);
+        let flags = if is_aligned && self.is_direct() {
+            libc::O_DIRECT
+        } else {
+            0
+        };
+        let file = open_regular_to_read(&self.path_of(partition, segment), flags)?;
+        read_full(&file, position, into)
+    }
+
+    fn write_at(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        open_regular(&self.path_of(partition, segment), 0)?.write_all_at(bytes, position)
+    }
+
+    fn sync(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        open_regular(&self.path_of(partition, segment), 0)?.sync_data()
+    }
+
+    fn lock_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        // Held for a moment only: nobody but this process, which holds the directory, writes from now on.
+        let file = open_regular(&self.path_of(partition, segment), 0)?;
+        lock::hold(&file, self.shared.lock_wait)
+    }
+
+    fn spares(&self) -> io::Result<Vec<(SpareId, u64)>> {
+        let mut spares = Vec::new();
+        for number in numbers_in(&self.shared.root.join("spares"), 4, ".spare")? {
+            let spare = SpareId(number);
+            let found = fs::symlink_metadata(self.spare_path(spare))?;
+            if found.is_file() {
+                spares.push((spare, found.len()));
+            }
+        }
+        Ok(spares)
+    }
+
+    fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
+        let path = self.spare_path(spare);
+        let temporary = path.with_extension("spare.tmp");
+        let made = write_zeros(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        if let Err(error) = made {
+            // Half a spare is room that acks on a full disk may need.
+            if let Err(left) = fs::remove_file(&temporary) {
+                tracing::warn!(error = %left, "a half-made spare file stays behind");
+            }
+            return Err(error);
+        }
+        self.sync_directory(&self.shared.root.join("spares"))
+    }
+
+    fn install_spare(
+        &mut self,
+        spare: SpareId,
+        partition: PartitionId,
+        segment: SegmentNumber,
+    ) -> io::Result<()> {
+        let folder = self.partition_path(partition);
+        let path = self.path_of(partition, segment);
+        if !folder.is_dir() {
+            make_directory(&folder)?;
+            self.sync_directory(&self.shared.root.join("partitions"))?;
+        }
+        // A rename would silently replace a segment with records. Nobody else creates one: we hold the lock.
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        fs::rename(self.spare_path(spare), &path)?;
+        self.sync_directory(&folder)?;
+        self.sync_directory(&self.shared.root.join("spares"))
+    }
+
+    fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {
+        fs::remove_file(self.spare_path(spare))?;
+        self.sync_directory(&self.shared.root.join("spares"))
+    }
+}
+
+/// Zeros are written out, not only allocated: the first commit into an unwritten extent costs a journal commit.
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = create(path)?;
+    let zeros = Buffer::zeroed(ZEROS_BYTES);
+    let mut position = 0;
+    while position < bytes {
+        let left = usize::try_from(bytes - position).unwrap_or(ZEROS_BYTES);
+        let part = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
+        file.write_all_at(part, position)?;
+        position += part.len() as u64;
+    }
+    file.sync_data()
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Opens a file that must be a regular one: a FIFO in its place would block for ever, a link lead elsewhere.
+fn open_regular(path: &Path, flags: i32) -> io::Result<File> {
+    check_regular(path)?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn open_regular_to_read(path: &Path, flags: i32) -> io::Result<File> {
+    check_regular(path)?;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn check_regular(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_file() {
+        return Ok(());
+    }
+    let text = format!("{} is not a regular file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+fn read_full(file: &File, position: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // A read that ends off the alignment has met the end of the file; direct I/O would refuse to go on.
+        if !filled.is_multiple_of(BLOCK_ALIGN) {
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+/// The numbers of the files in a folder that are named `digits` digits (or more) and `suffix`, ascending.
+fn numbers_in(folder: &Path, digits: usize, suffix: &str) -> io::Result<Vec<u32>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(suffix))
+            .filter(|stem| stem.len() >= digits && stem.bytes().all(|byte| byte.is_ascii_digit()))
+            .filter(|stem| stem.len() == digits || !stem.starts_with('0'))
+            .and_then(|stem| stem.parse::<u32>().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const FREE_BYTES_MIN: u64 = 64 << 20;
+const SMALL_FILE_BYTES_MAX: usize = 1 << 20;
+const ZEROS_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! The segment log of Corelane: hash-chained blocks, group commit, block cache, recovery.
+//!
+//! [`Log`] is a synchronous state machine without I/O: it says what to write, and is told what was written.
+//! Only recovery and housekeeping block, through the [`Volume`] seam; [`Directory`] is that seam on real files.
+//! The formats, the torn-tail rule and what survives which crash are in `docs/storage-format.md`.
+//!
+//! Reading order: `layout`, `block`, `segment`, `log`, `recovery`.
+
+mod layout;
+
+mod fixed;
+
+mod buffer;
+
+mod block;
+
+mod segment;
+
+mod superblock;
+
+mod record;
+
+mod open_block;
+
+mod index;
+
+mod cache;
+
+mod config;
+
+mod log;
+
+mod volume;
+
+mod recovery;
+
+mod directory;
+
+mod error;
+
+mod open_error;
+
+#[cfg(test)]
+mod memory;
+
+#[cfg(test)]
+mod rig;
+
+pub use block::{BlockFault, BlockSite};
+pub use buffer::Buffer;
+pub use config::LogConfig;
+pub use directory::{Directory, DirectoryOptions};
+pub use error::{Damage, DamageCause, Poison, PoisonCause, ReadError, RecoverError};
+pub use layout::{
+    BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, FIRST_SEGMENT_BYTES, FORMAT_LEVEL,
+    SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber,
+};
+pub use log::{Log, LogIo, Lookup};
+pub use open_error::OpenError;
+pub use record::{NewRecord, RecordView};
+pub use recovery::{Recovery, TornBy, Truncated, Visit, recover};
+pub use superblock::{
+    FreshIds, SUPERBLOCK_BYTES, SUPERBLOCK_NAME, Superblock, SuperblockFault, open_superblock,
+};
+pub use volume::{SpareId, Task, Volume};

@@ -1,0 +1,130 @@
+//! Reading a record back: from the block cache, or from disk with read-ahead.
+
+use std::sync::Arc;
+
+use corelane_wire::Lsn;
+
+use super::Log;
+use crate::block::{Block, BlockFault, BlockKind, BlockSite, Place};
+use crate::buffer::Buffer;
+use crate::cache::CachedBlock;
+use crate::error::ReadError;
+use crate::layout::SegmentNumber;
+use crate::record::{RecordView, record_places};
+
+/// Where a record is.
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    /// In memory.
+    Cached(RecordView<'a>),
+    /// On disk: read `bytes` at `position`, both aligned, give them to `on_read_done` and ask again.
+    OnDisk {
+        /// The segment file.
+        segment: SegmentNumber,
+        /// Byte distance from the start of the file.
+        position: u64,
+        /// Whole blocks: the one with the record, and what follows it up to the read-ahead.
+        bytes: usize,
+    },
+    /// Not in the log, or not durable yet.
+    Unknown,
+}
+
+impl Log {
+    /// Finds a durable record.
+    pub fn read(&self, lsn: Lsn) -> Lookup<'_> {
+        if lsn >= self.positions.durable {
+            return Lookup::Unknown;
+        }
+        if let Some(record) = self.cache.record(lsn) {
+            return Lookup::Cached(record);
+        }
+        match self.index.find(lsn, self.config.read_ahead_bytes) {
+            None => Lookup::Unknown,
+            Some(stretch) => Lookup::OnDisk {
+                segment: stretch.segment,
+                position: stretch.position,
+                bytes: stretch.bytes,
+            },
+        }
+    }
+
+    /// A read that `read` asked for finished: verifies every block anew and takes the good ones into the cache.
+    ///
+    /// # Errors
+    /// If the block that was asked for is not intact; those read ahead are verified again when they are asked for
+    /// themselves. The log goes on.
+    pub fn on_read_done(
+        &mut self,
+        segment: SegmentNumber,
+        position: u64,
+        mut buffer: Buffer,
+        result: Result<usize, i32>,
+    ) -> Result<(), ReadError> {
+        let site = BlockSite {
+            partition: self.config.partition,
+            segment,
+            position,
+        };
+        let bytes = result.map_err(|errno| ReadError::Errno { site, errno })?;
+        buffer.set_len(bytes.min(buffer.len()));
+        let mut blocks = Vec::new();
+        let fault = self.verify_blocks(site, &Arc::new(buffer), &mut blocks);
+        if let (true, Some(fault)) = (blocks.is_empty(), fault) {
+            let (first, end) = self
+                .index
+                .block_range(segment, position)
+                .unwrap_or_default();
+            return Err(ReadError::Damaged {
+                site,
+                fault,
+                first,
+                end,
+            });
+        }
+        // The block that was asked for goes in last, so that those read ahead cannot push it out.
+        for block in blocks.into_iter().rev() {
+            self.cache.insert(block);
+        }
+        Ok(())
+    }
+
+    /// Collects the intact blocks at the start of `buffer`; returns what ended that, if not its end.
+    fn verify_blocks(
+        &self,
+        site: BlockSite,
+        buffer: &Arc<Buffer>,
+        blocks: &mut Vec<CachedBlock>,
+    ) -> Option<BlockFault> {
+        let Some(uuid) = self.index.segment(site.segment).map(|found| found.uuid) else {
+            return Some(BlockFault::Place);
+        };
+        let mut start = 0;
+        while start < buffer.len() || blocks.is_empty() {
+            let place = Place {
+                segment_uuid: uuid,
+                partition: site.partition,
+                position: site.position + start as u64,
+            };
+            let bytes = buffer.as_slice().get(start..).unwrap_or_default();
+            let verified = Block::verify(bytes, &place)
+                .and_then(|block| Ok((record_places(&block)?, block.header)));
+            let (records, header) = match verified {
+                Ok((_, header)) if header.kind != BlockKind::Data => return None,
+                Ok(verified) => verified,
+                Err(fault) => return Some(fault),
+            };
+            blocks.push(CachedBlock {
+                buffer: Arc::clone(buffer),
+                start,
+                bytes: header.block_bytes(),
+                cost: header.block_bytes(),
+                first_lsn: header.first_lsn,
+                epoch: header.epoch,
+                records,
+            });
+            start += header.block_bytes();
+        }
+        None
+    }
+}

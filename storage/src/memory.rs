@@ -1,0 +1,200 @@
+//! A disk in memory for the tests: knows what was synced, tears at 512-byte sectors, and stops at a fuse.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use corelane_wire::PartitionId;
+
+use crate::layout::SegmentNumber;
+use crate::volume::{SpareId, Volume};
+
+pub(crate) const SECTOR: usize = 512;
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct File {
+    /// What survives a power cut.
+    pub(crate) durable: Vec<u8>,
+    /// What a read returns.
+    pub(crate) now: Vec<u8>,
+    unsynced: Vec<(usize, Vec<u8>)>,
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Memory {
+    pub(crate) segments: BTreeMap<(u32, u32), File>,
+    pub(crate) named: BTreeMap<String, Vec<u8>>,
+    pub(crate) spares: BTreeMap<u32, u64>,
+    pub(crate) locked: Vec<u32>,
+    /// Changes that still succeed; at zero the power is gone and every call fails.
+    pub(crate) fuse: Option<usize>,
+    pub(crate) changes: usize,
+    pub(crate) writes: usize,
+    /// A segment whose reads fail.
+    pub(crate) unreadable: Option<u32>,
+}
+
+impl Memory {
+    /// Cuts the power: of what was not synced, the sectors for which `keep` says so reach the disk.
+    pub(crate) fn crash(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut sector = 0;
+        for file in self.segments.values_mut() {
+            for (position, bytes) in std::mem::take(&mut file.unsynced) {
+                let parts = bytes.chunks(SECTOR).enumerate();
+                for (at, part) in parts.filter(|(at, _)| keep(sector + at)) {
+                    let from = position + at * SECTOR;
+                    file.durable[from..from + part.len()].copy_from_slice(part);
+                }
+                sector += bytes.chunks(SECTOR).count();
+            }
+            file.now = file.durable.clone();
+        }
+        self.fuse = None;
+    }
+
+    pub(crate) fn unsynced_sectors(&self) -> usize {
+        let writes = self.segments.values().flat_map(|file| &file.unsynced);
+        writes.map(|(_, bytes)| bytes.chunks(SECTOR).count()).sum()
+    }
+
+    /// The content of a segment, to be tampered with; it counts as synced.
+    pub(crate) fn tamper(&mut self, segment: u32, change: impl FnOnce(&mut Vec<u8>)) {
+        let file = self.segments.get_mut(&(PARTITION, segment)).unwrap();
+        change(&mut file.now);
+        file.durable = file.now.clone();
+        file.unsynced.clear();
+    }
+
+    pub(crate) fn content(&self) -> Vec<((u32, u32), Vec<u8>)> {
+        let files = self.segments.iter();
+        files
+            .map(|(name, file)| (*name, file.now.clone()))
+            .collect()
+    }
+
+    fn burn(&mut self) -> io::Result<()> {
+        match &mut self.fuse {
+            Some(0) => return Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.changes += 1;
+        Ok(())
+    }
+
+    fn file(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<&File> {
+        let found = self.segments.get(&(partition.0, segment.0));
+        found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+impl Volume for Memory {
+    fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.named.get(name).cloned())
+    }
+
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.burn()?;
+        self.named.insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn segments(&self, partition: PartitionId) -> io::Result<Vec<SegmentNumber>> {
+        let names = self.segments.keys();
+        Ok(names
+            .filter(|(owner, _)| *owner == partition.0)
+            .map(|(_, number)| SegmentNumber(*number))
+            .collect())
+    }
+
+    fn segment_bytes(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<u64> {
+        Ok(self.file(partition, segment)?.now.len() as u64)
+    }
+
+    fn read_at(
+        &self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        if self.unreadable == Some(segment.0) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let now = &self.file(partition, segment)?.now;
+        let from = usize::try_from(position).unwrap().min(now.len());
+        let count = into.len().min(now.len() - from);
+        into[..count].copy_from_slice(&now[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.burn()?;
+        self.writes += 1;
+        let file = self.segments.get_mut(&(partition.0, segment.0)).unwrap();
+        let from = usize::try_from(position).unwrap();
+        file.now[from..from + bytes.len()].copy_from_slice(bytes);
+        file.unsynced.push((from, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        self.burn()?;
+        let file = self.segments.get_mut(&(partition.0, segment.0)).unwrap();
+        file.unsynced.clear();
+        file.durable = file.now.clone();
+        Ok(())
+    }
+
+    fn lock_segment(&mut self, _: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        self.locked.push(segment.0);
+        Ok(())
+    }
+
+    fn spares(&self) -> io::Result<Vec<(SpareId, u64)>> {
+        let spares = self.spares.iter();
+        Ok(spares
+            .map(|(spare, bytes)| (SpareId(*spare), *bytes))
+            .collect())
+    }
+
+    fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
+        self.burn()?;
+        self.spares.insert(spare.0, bytes);
+        Ok(())
+    }
+
+    fn install_spare(
+        &mut self,
+        spare: SpareId,
+        partition: PartitionId,
+        segment: SegmentNumber,
+    ) -> io::Result<()> {
+        self.burn()?;
+        if self.segments.contains_key(&(partition.0, segment.0)) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let bytes = self.spares.remove(&spare.0).unwrap();
+        let zeros = vec![0; usize::try_from(bytes).unwrap()];
+        let file = File {
+            durable: zeros.clone(),
+            now: zeros,
+            unsynced: Vec::new(),
+        };
+        self.segments.insert((partition.0, segment.0), file);
+        Ok(())
+    }
+
+    fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {
+        self.spares.remove(&spare.0);
+        Ok(())
+    }
+}
+
+/// The partition that the tests use.
+pub(crate) const PARTITION: u32 = 3;

@@ -1,0 +1,145 @@
+//! Recovery: reads a partition's log back, decides whether its end is torn or damaged, and cuts what is torn.
+//!
+//! Called by: start-up, before the partition is served. Blocks.
+//! Invariants:
+//! (R1) nothing is written before the whole log was scanned and found undamaged.
+//! (R2) what might have been confirmed is never cut: if anything after a bad block attests above it, the answer
+//! is [`RecoverError::Damaged`].
+//! (R3) what is kept is synced before it counts as durable: blocks that were written but not synced when the
+//! process was killed scan as valid.
+//! (R4) after a cut every page behind it is zero, so a block that was cut cannot come back.
+//! (R5) recovery may be interrupted anywhere and run again: each step leaves a log that recovers to the same end.
+
+use std::io;
+
+use corelane_wire::{Epoch, Lsn};
+
+use crate::block::BlockSite;
+use crate::config::LogConfig;
+use crate::error::RecoverError;
+use crate::layout::SegmentNumber;
+use crate::log::{Log, Recovered};
+use crate::record::RecordView;
+use crate::volume::Volume;
+
+mod cut;
+mod look_ahead;
+mod scan;
+mod window;
+
+use scan::{Scan, SegmentEnd};
+
+/// What recovery found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovery {
+    /// The next lsn to be appended; every record below was handed out and is durable.
+    pub end: Lsn,
+    /// How many records were handed out.
+    pub records: u64,
+    /// The highest epoch in the log; 0 if it is empty.
+    pub epoch: Epoch,
+    /// Every segment file, ascending, those that hold nothing yet included.
+    pub segments: Vec<SegmentNumber>,
+    /// What was cut off the end, if anything was.
+    pub truncated: Option<Truncated>,
+}
+
+/// A torn end that was cut off. None of it was confirmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Truncated {
+    /// The first lsn that is gone.
+    pub lsn: Lsn,
+    /// Where the first bad block stood.
+    pub site: BlockSite,
+    /// Bytes that were not zero and are now, in whole pages.
+    pub bytes: u64,
+    /// How it was torn.
+    pub by: TornBy,
+}
+
+/// How the end of a log was torn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TornBy {
+    /// Later blocks are intact, but none attests the bad one: the device reordered unsynced writes.
+    Reordering,
+    /// Nothing after the bad block is intact: a torn write, or rot of a block that nothing attests.
+    Garbage,
+}
+
+/// Takes each record in lsn order; an error ends the recovery.
+pub type Visit<'a> = dyn FnMut(RecordView<'_>) -> Result<(), String> + 'a;
+
+/// Opens a partition's log: hands every record to `visit` in lsn order and returns the log, ready to go on.
+///
+/// On return everything below `Recovery::end` survives a power cut, and nothing behind it is left on disk.
+/// # Errors
+/// See [`RecoverError`]. With any kind but `Io` no file was changed; after `Io` it can be run again.
+pub fn recover(
+    volume: &mut dyn Volume,
+    config: LogConfig,
+    visit: &mut Visit<'_>,
+) -> Result<(Log, Recovery), RecoverError> {
+    config.assert_valid();
+    let partition = config.partition;
+    let segments = volume
+        .segments(partition)
+        .map_err(|source| failed(&config, "list the segments", source))?;
+    // The two newest are the only ones a dead process can still have been writing to.
+    for segment in segments.iter().rev().take(2) {
+        volume
+            .lock_segment(partition, *segment)
+            .map_err(|source| failed(&config, "lock a segment", source))?;
+    }
+    let mut scan = Scan::new(&*volume, &config, visit);
+    let mut tail = None;
+    for (at, segment) in segments.iter().enumerate() {
+        scan.expect_number(at, *segment)?;
+        match scan.segment(*segment)? {
+            SegmentEnd::Sealed => {}
+            SegmentEnd::Open(open) => {
+                tail = Some((at, open));
+                break;
+            }
+        }
+    }
+    let mut found = Recovery {
+        end: scan.end,
+        records: scan.records,
+        epoch: scan.epoch,
+        segments,
+        truncated: None,
+    };
+    let Some((at, tail)) = tail else {
+        if !found.segments.is_empty() {
+            return Err(scan.missing_segment(found.segments.len()));
+        }
+        return Ok((Log::new(config), found));
+    };
+    let later = &found.segments[at + 1..];
+    let evidence = scan.look_ahead(&tail, later)?;
+    let ready = scan.ready_segments(&tail, later)?;
+    let (index, previous, repairs) = (scan.index, scan.link, scan.repairs);
+    found.truncated = cut::cut(volume, &config, &found, (&tail, &evidence, &repairs))?;
+    let recovered = Recovered {
+        end: found.end,
+        current: tail.current,
+        previous,
+        ready,
+        next_number: found
+            .segments
+            .last()
+            .map_or(SegmentNumber(0), |last| last.next()),
+        index,
+    };
+    Ok((Log::from_recovered(config, recovered), found))
+}
+
+fn failed(config: &LogConfig, action: &str, source: io::Error) -> RecoverError {
+    RecoverError::Io {
+        action: format!("partition {}: cannot {action}", config.partition),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

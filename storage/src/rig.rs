@@ -1,0 +1,222 @@
+//! A log on the disk in memory, with the records that were appended as the model to compare with.
+
+use corelane_wire::{Epoch, Lsn, PartitionId, Timestamp};
+
+use crate::config::LogConfig;
+use crate::error::RecoverError;
+use crate::layout::BLOCK_ALIGN;
+use crate::log::{Log, LogIo};
+use crate::memory::{Memory, PARTITION};
+use crate::record::NewRecord;
+use crate::recovery::{Recovery, recover};
+use crate::volume::{SpareId, Task, Volume};
+
+pub(crate) const LOG_ID: u128 = 0x1234_5678_9abc_def0_0fed_cba9_8765_4321;
+const MILLI: u64 = 1_000_000;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Kept {
+    pub(crate) epoch: Epoch,
+    pub(crate) head: Vec<u8>,
+    pub(crate) batch: Vec<u8>,
+}
+
+pub(crate) struct Rig {
+    pub(crate) disk: Memory,
+    pub(crate) log: Log,
+    /// What was appended; the lsn is the index.
+    pub(crate) model: Vec<Kept>,
+    pub(crate) now: Timestamp,
+    pub(crate) epoch: Epoch,
+}
+
+/// Segments of 48 KiB and blocks of 8 KiB: a few records fill them.
+pub(crate) fn tiny_config() -> LogConfig {
+    LogConfig {
+        first_segment_bytes: 32 << 10,
+        segment_bytes: 48 << 10,
+        block_bytes_max: 8 << 10,
+        cache_bytes: 64 << 10,
+        read_ahead_bytes: 32 << 10,
+        ..LogConfig::new(PartitionId(PARTITION), LOG_ID)
+    }
+}
+
+/// Bytes none of which is zero, so that a lost sector never looks like padding.
+pub(crate) fn filler(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        state.to_le_bytes()[6] | 1
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+/// For comparison with golden bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap();
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(digit).collect()
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(tiny_config())
+    }
+
+    pub(crate) fn with(config: LogConfig) -> Self {
+        Self {
+            disk: Memory::default(),
+            log: Log::new(config),
+            model: Vec::new(),
+            now: Timestamp(1_000_000_000),
+            epoch: Epoch(1),
+        }
+    }
+
+    /// Appends a record with `bytes` of payload, a third of it head.
+    pub(crate) fn append(&mut self, bytes: usize) -> Lsn {
+        let lsn = self.log.end();
+        let payload = filler(lsn.0 ^ (self.epoch.0 << 32), bytes);
+        let (head, batch) = payload.split_at(bytes / 3);
+        let record = NewRecord {
+            lsn,
+            time: self.now,
+            kind: 3,
+            epoch: self.epoch,
+            head,
+            batch,
+        };
+        self.log.append(record).unwrap();
+        self.model.truncate(usize::try_from(lsn.0).unwrap());
+        self.model.push(Kept {
+            epoch: self.epoch,
+            head: head.to_vec(),
+            batch: batch.to_vec(),
+        });
+        lsn
+    }
+
+    /// Appends and makes durable.
+    pub(crate) fn commit(&mut self, bytes: usize) -> Lsn {
+        let lsn = self.append(bytes);
+        self.flush();
+        lsn
+    }
+
+    /// Runs all the log wants until everything appended is durable.
+    pub(crate) fn flush(&mut self) {
+        while self.log.durable() < self.log.end() {
+            let io = self.next_write().expect("a flush has something to write");
+            self.write(&io);
+            self.disk_sync(&io);
+            self.done(io);
+        }
+        self.supply();
+    }
+
+    /// Lets 5 ms pass, so that a SEAL is written; returns whether one was.
+    pub(crate) fn idle(&mut self) -> bool {
+        self.now = Timestamp(self.now.0 + 5 * MILLI);
+        let Some(io) = self.log.next_io(self.now, Lsn(0)) else {
+            return false;
+        };
+        self.write(&io);
+        self.disk_sync(&io);
+        self.done(io);
+        true
+    }
+
+    pub(crate) fn next_write(&mut self) -> Option<LogIo> {
+        self.supply();
+        self.log.next_io(self.now, self.log.end())
+    }
+
+    /// Gives the log the segments it asks for.
+    pub(crate) fn supply(&mut self) {
+        while let Some((segment, bytes)) = self.log.wants_segment() {
+            let spare = SpareId(segment.0);
+            let partition = PartitionId(PARTITION);
+            let tasks = [
+                Task::MakeSpare { spare, bytes },
+                Task::Install {
+                    spare,
+                    partition,
+                    segment,
+                },
+            ];
+            for task in tasks {
+                task.run(&mut self.disk).unwrap();
+            }
+            self.log.segment_ready(segment, bytes);
+        }
+    }
+
+    pub(crate) fn write(&mut self, io: &LogIo) {
+        let LogIo::Write {
+            segment,
+            position,
+            buffer,
+            bytes,
+            ..
+        } = io;
+        assert_eq!(buffer.as_slice().as_ptr().addr() % BLOCK_ALIGN, 0);
+        assert!(bytes.is_multiple_of(BLOCK_ALIGN) && *bytes > 0);
+        assert!(position.is_multiple_of(BLOCK_ALIGN as u64));
+        let bytes = &buffer.as_slice()[..*bytes];
+        self.disk
+            .write_at(PartitionId(PARTITION), *segment, *position, bytes)
+            .unwrap();
+    }
+
+    pub(crate) fn disk_sync(&mut self, io: &LogIo) {
+        let LogIo::Write {
+            segment, durable, ..
+        } = io;
+        if *durable {
+            self.disk.sync(PartitionId(PARTITION), *segment).unwrap();
+        }
+    }
+
+    pub(crate) fn done(&mut self, io: LogIo) -> Option<Lsn> {
+        let LogIo::Write {
+            buffer, bytes, id, ..
+        } = io;
+        self.log
+            .on_write_done(self.now, id, buffer, Ok(bytes))
+            .unwrap()
+    }
+
+    /// Starts again from the disk; the model is cut to what came back, after comparing it.
+    pub(crate) fn restart(&mut self) -> Result<Recovery, RecoverError> {
+        let config = *self.log.config();
+        let mut seen = Vec::new();
+        let (log, found) = recover(&mut self.disk, config, &mut |view| {
+            assert_eq!(view.lsn.0, seen.len() as u64, "records come in lsn order");
+            assert_eq!(view.kind, 3);
+            seen.push(Kept {
+                epoch: view.epoch,
+                head: view.head().to_vec(),
+                batch: view.batch().to_vec(),
+            });
+            Ok(())
+        })?;
+        assert!(seen.len() <= self.model.len(), "nothing comes from nowhere");
+        assert!(
+            seen == self.model[..seen.len()],
+            "what comes back is a prefix"
+        );
+        assert_eq!(found.end.0, seen.len() as u64);
+        assert_eq!(found.records, found.end.0);
+        assert_eq!((log.end(), log.durable()), (found.end, found.end));
+        self.model.truncate(seen.len());
+        self.log = log;
+        self.epoch = Epoch(found.epoch.0.max(self.epoch.0) + 1);
+        Ok(found)
+    }
+
+    /// Every byte of every segment file.
+    pub(crate) fn content(&self) -> Vec<((u32, u32), Vec<u8>)> {
+        self.disk.content()
+    }
+}

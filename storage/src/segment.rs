@@ -1,0 +1,162 @@
+//! The header that begins a segment file, twice, and the footer that closes it.
+//!
+//! Invariants: (G1) the header names log, partition and number, so a file in a foreign place is told from a
+//! damaged one and never touched. (G2) a footer is submitted only after every block before it was durable.
+
+use corelane_wire::{Epoch, Lsn, PartitionId, checksum};
+
+use crate::fixed::{put, u16_at, u32_at, u64_at, u128_at};
+use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, FORMAT_LEVEL, SegmentNumber, aligned};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"CLSG");
+const CRC_FROM: usize = 8;
+const SPARE_FROM: usize = 88;
+const FOOTER_FIXED_BYTES: usize = 32;
+const FOOTER_ENTRY_BYTES: usize = 8;
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: SegmentNumber,
+    pub(crate) log_id: u128,
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: Epoch,
+    pub(crate) base: Lsn,
+    pub(crate) uuid: u64,
+    /// Bytes of the whole file.
+    pub(crate) bytes: u64,
+    pub(crate) previous: Link,
+}
+
+/// The end of the chain of the segment before: what the next segment's header names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Link {
+    pub(crate) uuid: u64,
+    pub(crate) crc: u32,
+}
+
+/// Why the first bytes of a segment are not a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HeaderFault {
+    /// All zero or no valid checksum: nothing is known about the file.
+    Absent,
+    /// Intact, but written by a newer version.
+    Level(u16),
+}
+
+impl SegmentHeader {
+    /// Encodes the copy that stands at `position`; returns the checksum of the first copy, the chain's start.
+    pub(crate) fn encode(&self, position: u64) -> ([u8; BLOCK_ALIGN], u32) {
+        let mut page = [0; BLOCK_ALIGN];
+        put(&mut page, 0, MAGIC.to_le_bytes());
+        put(&mut page, 8, FORMAT_LEVEL.to_le_bytes());
+        put(&mut page, 12, self.number.0.to_le_bytes());
+        put(&mut page, 16, self.log_id.to_le_bytes());
+        put(&mut page, 32, self.partition.0.to_le_bytes());
+        put(&mut page, 36, self.previous.crc.to_le_bytes());
+        put(&mut page, 40, self.epoch.0.to_le_bytes());
+        put(&mut page, 48, self.base.0.to_le_bytes());
+        put(&mut page, 56, self.uuid.to_le_bytes());
+        put(&mut page, 64, self.bytes.to_le_bytes());
+        put(&mut page, 72, self.previous.uuid.to_le_bytes());
+        put(&mut page, 80, position.to_le_bytes());
+        let crc = checksum(&[&page[CRC_FROM..]]);
+        put(&mut page, 4, crc.to_le_bytes());
+        (page, crc)
+    }
+
+    /// The chain's start: the link that the segment's first block names.
+    pub(crate) fn chain_start(&self) -> u32 {
+        self.encode(0).1
+    }
+
+    /// Decodes the copy at `position`.
+    pub(crate) fn decode(page: &[u8], position: u64) -> Result<Self, HeaderFault> {
+        let page = page
+            .first_chunk::<BLOCK_ALIGN>()
+            .ok_or(HeaderFault::Absent)?;
+        if u32_at(page, 0) != MAGIC || checksum(&[&page[CRC_FROM..]]) != u32_at(page, 4) {
+            return Err(HeaderFault::Absent);
+        }
+        let level = u16_at(page, 8);
+        if level > FORMAT_LEVEL {
+            return Err(HeaderFault::Level(level));
+        }
+        let spare_is_zero =
+            u16_at(page, 10) == 0 && page[SPARE_FROM..].iter().all(|byte| *byte == 0);
+        if level == 0 || u64_at(page, 80) != position || !spare_is_zero {
+            return Err(HeaderFault::Absent);
+        }
+        Ok(Self {
+            number: SegmentNumber(u32_at(page, 12)),
+            log_id: u128_at(page, 16),
+            partition: PartitionId(u32_at(page, 32)),
+            epoch: Epoch(u64_at(page, 40)),
+            base: Lsn(u64_at(page, 48)),
+            uuid: u64_at(page, 56),
+            bytes: u64_at(page, 64),
+            previous: Link {
+                uuid: u64_at(page, 72),
+                crc: u32_at(page, 36),
+            },
+        })
+    }
+}
+
+/// One block of a segment in the index: where it begins and with which record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BlockEntry {
+    /// Its first lsn minus the segment's base.
+    pub(crate) lsn_delta: u32,
+    /// Its position in units of `BLOCK_ALIGN`.
+    pub(crate) page: u32,
+}
+
+impl BlockEntry {
+    pub(crate) fn new(lsn_delta: u64, position: u64) -> Self {
+        let page = position / BLOCK_ALIGN as u64;
+        Self {
+            lsn_delta: u32::try_from(lsn_delta).expect("a segment holds fewer than 2^32 records"),
+            page: u32::try_from(page).expect("a segment holds fewer than 2^32 pages"),
+        }
+    }
+
+    pub(crate) fn position(self) -> u64 {
+        u64::from(self.page) * BLOCK_ALIGN as u64
+    }
+}
+
+/// Bytes of the footer block of a segment with `blocks` blocks.
+pub(crate) fn footer_bytes(blocks: usize) -> usize {
+    aligned(BLOCK_HEADER_BYTES + footer_body_bytes(blocks))
+}
+
+/// Bytes of the body of that block.
+pub(crate) fn footer_body_bytes(blocks: usize) -> usize {
+    FOOTER_FIXED_BYTES + FOOTER_ENTRY_BYTES * blocks
+}
+
+/// Writes the body of a footer: the segment's extent and one entry for each of its blocks.
+pub(crate) fn encode_footer(base: Lsn, end: Lsn, blocks: &[BlockEntry], into: &mut [u8]) {
+    let (fixed, entries) = into.split_at_mut(FOOTER_FIXED_BYTES);
+    let fixed: &mut [u8; FOOTER_FIXED_BYTES] =
+        fixed.try_into().expect("split at the array's length");
+    let count = u32::try_from(blocks.len()).expect("a segment holds fewer than 2^32 blocks");
+    put(fixed, 0, base.0.to_le_bytes());
+    put(fixed, 8, end.0.to_le_bytes());
+    put(fixed, 16, count.to_le_bytes());
+    for (entry, block) in entries.chunks_exact_mut(FOOTER_ENTRY_BYTES).zip(blocks) {
+        entry[..4].copy_from_slice(&block.lsn_delta.to_le_bytes());
+        entry[4..].copy_from_slice(&block.page.to_le_bytes());
+    }
+}
+
+/// Whether a footer's body says what the scan of the segment found.
+pub(crate) fn footer_matches(body: &[u8], base: Lsn, end: Lsn, blocks: &[BlockEntry]) -> bool {
+    let mut expected = vec![0; footer_body_bytes(blocks.len())];
+    encode_footer(base, end, blocks, &mut expected);
+    body == expected
+}
+
+#[cfg(test)]
+mod tests;
