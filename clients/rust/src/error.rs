@@ -1,0 +1,222 @@
+//! What can go wrong, and what to do about it.
+//!
+//! Owns the error type of the tokio face; the sans-I/O core has its own, smaller ones.
+
+use std::fmt;
+use std::time::Duration;
+
+use corelane_wire::{BatchError, ErrorCode, MessageError, NameError, Offset};
+
+use crate::protocol::{ProtocolError, SettleError};
+
+/// Why a call failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The broker said no.
+    Refused {
+        /// Why, as a stable number.
+        code: ErrorCode,
+        /// Why, in words, with the values.
+        text: String,
+    },
+    /// The call did not end within its time.
+    Deadline {
+        /// How long it was allowed to take.
+        after: Duration,
+        /// What stood in the way last, if anything is known.
+        last: Option<String>,
+    },
+    /// No broker answered at the address.
+    Unreachable {
+        /// The address.
+        address: String,
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// The broker broke the protocol, or refused the greeting.
+    Protocol(ProtocolError),
+    /// No broker would take the message; nothing was sent.
+    Message(BatchError),
+    /// The name of a queue or subscription; nothing was sent.
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        error: NameError,
+    },
+    /// A number is outside its range; nothing was sent.
+    OutOfRange {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least allowed.
+        min: u64,
+        /// The greatest allowed.
+        max: u64,
+    },
+    /// Too much is in flight; nothing was taken.
+    Full,
+    /// The message did not leave in time, so that it surely was not enqueued.
+    NotSent,
+    /// The lease is not held any more: the message was or will be delivered again.
+    StaleLease {
+        /// The message.
+        offset: Offset,
+    },
+    /// A message came that cannot be read; it was given back and counts as an attempt.
+    Unreadable {
+        /// The message.
+        offset: Offset,
+        /// What is wrong with it; `None` if it stood behind another such message.
+        error: Option<MessageError>,
+    },
+    /// The client, producer or consumer is closed.
+    Closed,
+}
+
+impl Error {
+    /// What to do about it, in one sentence.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Refused { code, .. } => code.hint(),
+            Self::Protocol(_) => self.code().map_or(
+                "Check that address and port are those of a Corelane broker of this version.",
+                ErrorCode::hint,
+            ),
+            Self::Deadline { .. } => {
+                "Look whether the broker runs and is reachable; then try again or allow more time."
+            }
+            Self::Unreachable { .. } => {
+                "Start the broker, or check address, port and what lies between."
+            }
+            Self::Message(error) => error.code().hint(),
+            Self::Name { .. } => ErrorCode::InvalidName.hint(),
+            Self::OutOfRange { .. } => ErrorCode::OutOfRange.hint(),
+            Self::Full => "Await receipts, or use `send`, which waits for room.",
+            Self::NotSent => "Send it again: it was not enqueued.",
+            Self::StaleLease { .. } => ErrorCode::StaleLease.hint(),
+            Self::Unreadable { .. } => {
+                "Look at the message with a newer client, or at the broker's disk."
+            }
+            Self::Closed => "Make a new one.",
+        }
+    }
+
+    /// The broker's code, if the broker refused.
+    pub const fn code(&self) -> Option<ErrorCode> {
+        if let Self::Refused { code, .. }
+        | Self::Protocol(
+            ProtocolError::Refused { code, .. } | ProtocolError::Fault { code, .. },
+        ) = self
+        {
+            Some(*code)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retry(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.is_retry(),
+            Self::Deadline { .. } | Self::Unreachable { .. } | Self::Full | Self::NotSent => true,
+            Self::Protocol(_)
+            | Self::Message(_)
+            | Self::Name { .. }
+            | Self::OutOfRange { .. }
+            | Self::StaleLease { .. }
+            | Self::Unreadable { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// Whether connecting again cannot help: the broker answered, and refused who we are or what we speak.
+    pub(crate) fn is_final(&self) -> bool {
+        self.code().is_some_and(|code| !code.is_retry())
+    }
+
+    /// Of a settle; `after` is how long it was allowed to take.
+    pub(crate) fn of_settle(error: SettleError, after: Duration) -> Self {
+        match error {
+            SettleError::Refused { code, text } => Self::Refused { code, text },
+            SettleError::Deadline => Self::Deadline { after, last: None },
+        }
+    }
+}
+
+impl From<ProtocolError> for Error {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { code, text } => {
+                write!(formatter, "the broker refused: {}: {text}", code.name())
+            }
+            Self::Deadline { after, last: None } => write!(formatter, "not done within {after:?}"),
+            Self::Deadline {
+                after,
+                last: Some(last),
+            } => write!(formatter, "not done within {after:?}; last: {last}"),
+            Self::Unreachable { address, reason } => {
+                write!(formatter, "no broker answers at {address}: {reason}")
+            }
+            Self::Protocol(error) => write!(formatter, "{error}"),
+            Self::Message(error) => write!(formatter, "{error}"),
+            Self::Name { name, error } => write!(formatter, "name \"{name}\" {error}"),
+            Self::OutOfRange {
+                what,
+                value,
+                min,
+                max,
+            } => write!(formatter, "{what} is {value}, allowed are {min} to {max}"),
+            Self::Full => write!(formatter, "too many messages are in flight"),
+            Self::NotSent => write!(formatter, "the message did not leave in time"),
+            Self::StaleLease { offset } => {
+                write!(
+                    formatter,
+                    "the lease on message {offset} is not held any more"
+                )
+            }
+            Self::Unreadable {
+                offset,
+                error: Some(error),
+            } => write!(formatter, "message {offset} cannot be read: {error}"),
+            Self::Unreadable {
+                offset,
+                error: None,
+            } => write!(
+                formatter,
+                "message {offset} cannot be read: it stands behind one with a wrong length"
+            ),
+            Self::Closed => write!(formatter, "closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Protocol(error) => Some(error),
+            Self::Message(error) => Some(error),
+            Self::Name { error, .. } => Some(error),
+            Self::Unreadable {
+                error: Some(error), ..
+            } => Some(error),
+            Self::Unreadable { error: None, .. }
+            | Self::Refused { .. }
+            | Self::Deadline { .. }
+            | Self::Unreachable { .. }
+            | Self::OutOfRange { .. }
+            | Self::Full
+            | Self::NotSent
+            | Self::StaleLease { .. }
+            | Self::Closed => None,
+        }
+    }
+}
