@@ -1,0 +1,146 @@
+//! The command line: one binary is broker, producer, consumer and administrator.
+//!
+//! Data goes to stdout, everything else to stderr. Every command ends with one of the codes of
+//! [`exit::CODES`], whatever the output format, and none asks anything unless stdin is a terminal.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use corelane::config::quantity::{QuantityError, parse_duration};
+use corelane_client::Client;
+
+use self::exit::Failure;
+use self::output::Format;
+
+mod base64;
+mod dequeue;
+mod enqueue;
+mod exit;
+mod output;
+mod peek;
+mod queue;
+mod serve;
+
+/// A durable message broker with one pinned loop per core.
+#[derive(Debug, Parser)]
+#[command(name = "corelane", version, disable_help_subcommand = false)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command that talks to a broker takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// Address of the broker's shared port.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "CORELANE_SERVER",
+        default_value = "127.0.0.1:7400"
+    )]
+    server: String,
+    /// Form of what goes to stdout.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// How long a call may take, waiting for messages apart.
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker.
+    Serve(Box<serve::Serve>),
+    /// Put messages into a queue: one body, or a line each from stdin.
+    #[command(visible_alias = "pub")]
+    Enqueue(enqueue::Enqueue),
+    /// Take messages out of a queue; each is acknowledged once it is printed.
+    #[command(visible_alias = "sub")]
+    Dequeue(dequeue::Dequeue),
+    /// Look at messages without taking them.
+    Peek(peek::Peek),
+    /// List, show, create and delete queues.
+    #[command(subcommand)]
+    Queue(queue::Queue),
+    /// The exit codes of all commands.
+    #[command(hide = true, long_about = exit::text())]
+    ExitCodes,
+}
+
+/// Runs the command of the process's arguments.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stdout or stderr leaves nobody to tell.
+            error.print().unwrap_or_default();
+            return ExitCode::from(if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            });
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let common = cli.common;
+    match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Enqueue(enqueue) => on_runtime(enqueue.run(&common)),
+        Command::Dequeue(dequeue) => on_runtime(dequeue.run(&common)),
+        Command::Peek(peek) => on_runtime(peek.run(&common)),
+        Command::Queue(queue) => on_runtime(queue.run(&common)),
+        Command::ExitCodes => output::line(&exit::text()),
+    }
+}
+
+fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("cannot start the client: {error}")))?;
+    runtime.block_on(command)
+}
+
+impl Common {
+    /// Connects to the broker; one attempt, because a person or a script is waiting.
+    async fn connect(&self) -> Result<Client, Failure> {
+        let client = Client::builder()
+            .name("corelane-cli")
+            .call_timeout(self.timeout)
+            .wait_for_broker(Duration::ZERO)
+            .connect(&self.server)
+            .await?;
+        Ok(client)
+    }
+}
+
+/// A duration among the arguments.
+fn duration(text: &str) -> Result<Duration, QuantityError> {
+    parse_duration(text)
+}
+
+/// A hint for people; silent where stderr is a file or a pipe.
+fn chat(text: &str) {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() {
+        note(text);
+    }
+}
+
+/// A line for people or a log.
+fn note(text: &str) {
+    use std::io::Write as _;
+    // A closed stderr leaves nobody to tell.
+    writeln!(std::io::stderr(), "{text}").unwrap_or_default();
+}

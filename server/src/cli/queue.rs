@@ -1,0 +1,263 @@
+//! `corelane queue ls|show|create|rm`.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use clap::{Args, Subcommand};
+use corelane_client::{QueueInfo, SubscriptionInfo};
+use serde::Serialize;
+
+use super::exit::{Failure, NOT_FOUND};
+use super::output::{self, Format, Row};
+use super::peek::age;
+use super::{Common, chat};
+
+/// Commands about queues.
+#[derive(Debug, Subcommand)]
+pub(super) enum Queue {
+    /// List the queues.
+    Ls,
+    /// Show one queue with its subscriptions.
+    Show(Named),
+    /// Create a queue, if it does not exist.
+    Create(Named),
+    /// Delete a queue with all its messages.
+    Rm(Rm),
+}
+
+/// One queue.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The queue.
+    queue: String,
+}
+
+/// Arguments of `queue rm`.
+#[derive(Debug, Args)]
+pub(super) struct Rm {
+    /// The queue.
+    queue: String,
+    /// Do not ask; needed where stdin is no terminal.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A queue in JSON or in a line of a table.
+#[derive(Serialize)]
+struct QueueRow {
+    queue: String,
+    partition: u32,
+    lanes: u32,
+    created_ms: u64,
+    start: u64,
+    end: u64,
+    subscriptions: Vec<SubscriptionRow>,
+}
+
+/// A subscription in JSON or in a line of a table.
+#[derive(Serialize)]
+struct SubscriptionRow {
+    subscription: String,
+    ready: u64,
+    leased: u64,
+    delayed: u64,
+    done: u64,
+    consumers: u32,
+}
+
+/// What became of a command that changes something.
+#[derive(Serialize)]
+struct Changed<'a> {
+    queue: &'a str,
+    change: &'static str,
+}
+
+impl Queue {
+    pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
+        match self {
+            Self::Ls => ls(common).await,
+            Self::Show(named) => show(common, &named.queue).await,
+            Self::Create(named) => create(common, &named.queue).await,
+            Self::Rm(rm) => rm.run(common).await,
+        }
+    }
+}
+
+async fn ls(common: &Common) -> Result<(), Failure> {
+    let client = common.connect().await?;
+    let queues = client.queue_list().await?;
+    client.close().await;
+    let rows: Vec<_> = queues.into_iter().map(QueueRow::from).collect();
+    output::list(common.output, &rows)
+}
+
+async fn show(common: &Common, queue: &str) -> Result<(), Failure> {
+    let client = common.connect().await?;
+    let row = QueueRow::from(client.queue_show(queue).await?);
+    client.close().await;
+    output::one(common.output, &row)?;
+    if common.output == Format::Table {
+        output::line("")?;
+        output::list(Format::Table, &row.subscriptions)?;
+    }
+    Ok(())
+}
+
+async fn create(common: &Common, queue: &str) -> Result<(), Failure> {
+    let client = common.connect().await?;
+    let created = client.queue_create(queue).await?;
+    client.close().await;
+    let change = if created { "created" } else { "exists" };
+    tell(common, &Changed { queue, change })
+}
+
+impl Rm {
+    async fn run(self, common: &Common) -> Result<(), Failure> {
+        if !self.yes {
+            self.ask()?;
+        }
+        let client = common.connect().await?;
+        // The command says whether the queue was there; the client's own retry could not, once the
+        // connection broke between the deletion and its answer.
+        client.queue_show(&self.queue).await?;
+        match client.queue_delete(&self.queue).await {
+            Ok(()) => {}
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.code() != NOT_FOUND {
+                    return Err(failure);
+                }
+            }
+        }
+        client.close().await;
+        let queue = &self.queue;
+        tell(
+            common,
+            &Changed {
+                queue,
+                change: "deleted",
+            },
+        )
+    }
+
+    /// Asks on the terminal; without one nothing is deleted.
+    fn ask(&self) -> Result<(), Failure> {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::usage(format!(
+                "{} would be deleted with all its messages, and nobody is there to be asked\n  \
+                 say so with --yes",
+                self.queue
+            )));
+        }
+        let mut stderr = std::io::stderr();
+        write!(
+            stderr,
+            "Delete queue {} with all its messages? [y/N] ",
+            self.queue
+        )?;
+        stderr.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            Ok(())
+        } else {
+            Err(Failure::other("nothing was deleted"))
+        }
+    }
+}
+
+/// Programs get a document, people a remark.
+fn tell(common: &Common, changed: &Changed<'_>) -> Result<(), Failure> {
+    match common.output {
+        Format::Table => {
+            chat(&format!("{} {}", changed.queue, changed.change));
+            Ok(())
+        }
+        Format::Json | Format::Jsonl => output::line(&output::item_json(changed)?),
+    }
+}
+
+impl From<QueueInfo> for QueueRow {
+    fn from(info: QueueInfo) -> Self {
+        let subscriptions = info.subscriptions.into_iter();
+        Self {
+            queue: info.name,
+            partition: info.partition.0,
+            lanes: info.lanes,
+            created_ms: info.created.as_millis(),
+            start: info.start.0,
+            end: info.end.0,
+            subscriptions: subscriptions.map(SubscriptionRow::from).collect(),
+        }
+    }
+}
+
+impl From<SubscriptionInfo> for SubscriptionRow {
+    fn from(info: SubscriptionInfo) -> Self {
+        Self {
+            subscription: info.name,
+            ready: info.ready,
+            leased: info.leased,
+            delayed: info.delayed,
+            done: info.done,
+            consumers: info.consumers,
+        }
+    }
+}
+
+impl QueueRow {
+    fn sum(&self, of: fn(&SubscriptionRow) -> u64) -> String {
+        self.subscriptions.iter().map(of).sum::<u64>().to_string()
+    }
+}
+
+impl Row for QueueRow {
+    const HEADINGS: &'static [&'static str] = &[
+        "QUEUE",
+        "PARTITION",
+        "START",
+        "END",
+        "READY",
+        "LEASED",
+        "DELAYED",
+        "SUBSCRIPTIONS",
+        "CONSUMERS",
+        "AGE",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.queue.clone(),
+            self.partition.to_string(),
+            self.start.to_string(),
+            self.end.to_string(),
+            self.sum(|subscription| subscription.ready),
+            self.sum(|subscription| subscription.leased),
+            self.sum(|subscription| subscription.delayed),
+            self.subscriptions.len().to_string(),
+            self.sum(|subscription| u64::from(subscription.consumers)),
+            age(self.created_ms),
+        ]
+    }
+}
+
+impl Row for SubscriptionRow {
+    const HEADINGS: &'static [&'static str] = &[
+        "SUBSCRIPTION",
+        "READY",
+        "LEASED",
+        "DELAYED",
+        "DONE",
+        "CONSUMERS",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.subscription.clone(),
+            self.ready.to_string(),
+            self.leased.to_string(),
+            self.delayed.to_string(),
+            self.done.to_string(),
+            self.consumers.to_string(),
+        ]
+    }
+}

@@ -1,0 +1,291 @@
+//! File work on threads: the only operations of this driver that may block.
+//!
+//! Three kinds of threads, so that none waits behind slower work: a few for commits, one for
+//! reads, one for housekeeping (making and installing segments, opening them). A finished job goes
+//! into one list and wakes the shard. Invariants:
+//! (J1) a job that was taken from its queue finishes and reports exactly once;
+//! (J2) of the jobs of one file, a durable write calls `fdatasync` after its own `pwrite`
+//! returned, in the same thread.
+
+use std::collections::VecDeque;
+use std::fs::File as StdFile;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use corelane_storage::{Buffer, Directory, SegmentNumber, Task};
+use corelane_wire::PartitionId;
+
+use super::stats::DriverStats;
+use super::waker::Waker;
+use crate::driver::{Data, Done, Errno, Token};
+
+/// What a thread does.
+pub(super) enum Job {
+    Write {
+        file: Arc<StdFile>,
+        position: u64,
+        buffer: Buffer,
+        bytes: usize,
+        durable: bool,
+    },
+    Read {
+        file: Arc<StdFile>,
+        position: u64,
+        buffer: Buffer,
+        bytes: usize,
+    },
+    Open {
+        partition: PartitionId,
+        segment: SegmentNumber,
+    },
+    Housekeeping(Task),
+}
+
+/// What a thread reports.
+pub(super) enum Finished {
+    Done(Done),
+    /// A segment was opened; the driver still has to number the file.
+    Opened(Token, StdFile),
+}
+
+/// The threads of one driver and what they share.
+pub(super) struct Jobs {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    commits: Queue,
+    reads: Queue,
+    housekeeping: Queue,
+    finished: Mutex<Vec<Finished>>,
+    waker: Waker,
+    stats: Arc<DriverStats>,
+}
+
+/// Jobs waiting for a thread. Bounded by the callers: one commit and one SEAL per partition,
+/// [`READS_MAX`] reads, and two housekeeping jobs per partition.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<(Token, Job)>,
+    stopped: bool,
+}
+
+impl Jobs {
+    /// Starts the threads. They inherit the affinity of the calling thread, which must not be a
+    /// pinned one: a commit thread on the shard's own core would wait for the shard's slice to end.
+    pub(super) fn start(
+        name: &str,
+        commit_threads: usize,
+        directory: &Directory,
+        waker: Waker,
+        stats: Arc<DriverStats>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            commits: Queue::default(),
+            reads: Queue::default(),
+            housekeeping: Queue::default(),
+            finished: Mutex::new(Vec::new()),
+            waker,
+            stats,
+        });
+        let mut jobs = Self {
+            shared,
+            threads: Vec::new(),
+        };
+        for index in 0..commit_threads {
+            jobs.spawn(format!("{name}-commit{index}"), directory, |shared| {
+                &shared.commits
+            })?;
+        }
+        jobs.spawn(format!("{name}-read"), directory, |shared| &shared.reads)?;
+        jobs.spawn(format!("{name}-files"), directory, |shared| {
+            &shared.housekeeping
+        })?;
+        Ok(jobs)
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        directory: &Directory,
+        queue: fn(&Shared) -> &Queue,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut directory = directory.clone();
+        let work = move || {
+            while let Some((token, job)) = queue(&shared).take() {
+                let finished = job.run(token, &mut directory, &shared.stats);
+                shared.report(finished);
+            }
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(work)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Hands a job to the threads of its kind, or gives it back when there are too many reads.
+    pub(super) fn submit(&self, token: Token, job: Job) -> Result<(), Job> {
+        match &job {
+            Job::Write { .. } => self.shared.commits.put(token, job, usize::MAX),
+            Job::Read { .. } => self.shared.reads.put(token, job, READS_MAX),
+            Job::Open { .. } | Job::Housekeeping(_) => {
+                self.shared.housekeeping.put(token, job, usize::MAX)
+            }
+        }
+    }
+
+    /// Moves what has finished into `finished`.
+    pub(super) fn take_finished(&self, finished: &mut Vec<Finished>) {
+        finished.append(&mut lock(&self.shared.finished));
+    }
+}
+
+impl Drop for Jobs {
+    /// Ends the threads: jobs in progress finish, jobs still queued do not happen (their shard is
+    /// gone, and nobody was promised anything about them).
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        for queue in [&shared.commits, &shared.reads, &shared.housekeeping] {
+            let mut state = lock(&queue.state);
+            state.stopped = true;
+            state.jobs.clear();
+            queue.changed.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a file thread panicked");
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn put(&self, token: Token, job: Job, jobs_max: usize) -> Result<(), Job> {
+        let mut state = lock(&self.state);
+        if state.jobs.len() >= jobs_max {
+            return Err(job);
+        }
+        state.jobs.push_back((token, job));
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next job; `None` when the driver is gone.
+    fn take(&self) -> Option<(Token, Job)> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(next) = state.jobs.pop_front() {
+                return Some(next);
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Shared {
+    fn report(&self, finished: Finished) {
+        let mut list = lock(&self.finished);
+        list.push(finished);
+        // Whoever made the list non-empty wakes the shard; it takes all of it at once.
+        let is_first = list.len() == 1;
+        drop(list);
+        if is_first {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Job {
+    fn run(self, token: Token, directory: &mut Directory, stats: &DriverStats) -> Finished {
+        let begun = Instant::now();
+        let (result, data) = match self {
+            Self::Write {
+                file,
+                position,
+                buffer,
+                bytes,
+                durable,
+            } => {
+                let result = write(&file, position, &buffer.as_slice()[..bytes], durable);
+                if durable && result.is_ok() {
+                    stats.commit.record(begun.elapsed());
+                }
+                (result.map(|()| bytes), Data::Block(buffer))
+            }
+            Self::Read {
+                file,
+                position,
+                mut buffer,
+                bytes,
+            } => {
+                let result = read(&file, position, &mut buffer.as_mut_slice()[..bytes]);
+                stats.read.record(begun.elapsed());
+                (result, Data::Block(buffer))
+            }
+            Self::Open { partition, segment } => match directory.open_segment(partition, segment) {
+                Ok(file) => return Finished::Opened(token, file),
+                Err(error) => (Err(error), Data::None),
+            },
+            Self::Housekeeping(task) => (task.run(directory).map(|()| 0), Data::None),
+        };
+        Finished::Done(Done {
+            token,
+            result: result.map_err(|error| Errno::from(&error)),
+            more: false,
+            data,
+        })
+    }
+}
+
+fn write(file: &StdFile, position: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
+    file.write_all_at(bytes, position)?;
+    if durable {
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+/// Reads until `bytes` is full or the file ends. A count that is not a whole number of sectors
+/// can only be the end, and direct reads could not go on from there.
+fn read(file: &StdFile, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < bytes.len() {
+        match file.read_at(&mut bytes[count..], position + count as u64) {
+            Ok(0) => break,
+            Ok(read) => count += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if !count.is_multiple_of(SECTOR_BYTES) {
+            break;
+        }
+    }
+    Ok(count)
+}
+
+/// Locks although a thread may have panicked: then the process is about to abort anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads waiting at most, beyond which a read is refused with `EAGAIN`.
+const READS_MAX: usize = 4_096;
+/// Smallest unit in which a direct read can go on.
+const SECTOR_BYTES: usize = 512;

@@ -1,0 +1,175 @@
+//! One connected socket: what the shard asked of it and what epoll is told.
+//!
+//! Invariants:
+//! (S1) epoll watches a socket exactly while something can be done when it reports: while a
+//! receive is armed and not starved, or a send is unfinished. Otherwise the socket is not
+//! registered at all, because hang-ups are reported even to those who ask for nothing, and a
+//! level-triggered one would spin the loop.
+//! (S2) sends leave in the order of their submission.
+
+use std::collections::VecDeque;
+use std::io;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno as Os;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::driver::{Data, Done, Errno, Token};
+
+/// A connected, non-blocking socket.
+pub(super) struct Connected {
+    fd: OwnedFd,
+    /// The armed receive.
+    pub(super) recv: Option<Token>,
+    /// A receive found no buffer. True exactly while the socket stands in the driver's list of
+    /// starved ones, whatever became of that receive, so that it stands there once at most.
+    pub(super) is_starved: bool,
+    sends: VecDeque<Sending>,
+    /// What epoll watches; empty means not registered (S1).
+    watched: EventFlags,
+}
+
+struct Sending {
+    token: Token,
+    buffer: Vec<u8>,
+    sent: usize,
+}
+
+impl Connected {
+    pub(super) const fn new(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            recv: None,
+            is_starved: false,
+            sends: VecDeque::new(),
+            watched: EventFlags::empty(),
+        }
+    }
+
+    /// Whether a receive could take bytes now.
+    pub(super) const fn is_receiving(&self) -> bool {
+        self.recv.is_some() && !self.is_starved
+    }
+
+    /// Whether sends are unfinished.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.sends.is_empty()
+    }
+
+    /// Reads once. `None` when there is nothing to read now.
+    pub(super) fn recv(&self, buffer: &mut [u8]) -> Option<Result<usize, Errno>> {
+        loop {
+            match rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+                Ok((count, _)) => return Some(Ok(count)),
+                Err(Os::INTR) => (),
+                Err(Os::AGAIN) => return None,
+                Err(error) => return Some(Err(Errno(error.raw_os_error()))),
+            }
+        }
+    }
+
+    /// Sends as much as the kernel takes at once; what is left waits for room.
+    pub(super) fn send(&mut self, token: Token, buffer: Vec<u8>) -> Option<Done> {
+        let sending = Sending {
+            token,
+            buffer,
+            sent: 0,
+        };
+        self.sends.push_back(sending);
+        if self.sends.len() > 1 {
+            return None;
+        }
+        self.progress()
+    }
+
+    /// Goes on with the first send. `Some` when it has ended.
+    pub(super) fn progress(&mut self) -> Option<Done> {
+        let first = self.sends.front_mut()?;
+        let result = loop {
+            let rest = &first.buffer[first.sent..];
+            if rest.is_empty() {
+                break Ok(first.buffer.len());
+            }
+            match rustix::net::send(&self.fd, rest, SendFlags::NOSIGNAL) {
+                Ok(count) => first.sent += count,
+                Err(Os::INTR) => (),
+                Err(Os::AGAIN) => return None,
+                Err(error) => break Err(Errno(error.raw_os_error())),
+            }
+        };
+        let first = self.sends.pop_front()?;
+        Some(first.end(result))
+    }
+
+    /// Ends one send before its time, if it is in flight.
+    pub(super) fn cancel_send(&mut self, token: Token) -> Option<Done> {
+        let index = self.sends.iter().position(|send| send.token == token)?;
+        let sending = self.sends.remove(index)?;
+        Some(sending.end(Err(Errno::CANCELED)))
+    }
+
+    /// Ends whatever is in flight; for `Close`.
+    pub(super) fn cancel_all(&mut self, ended: &mut VecDeque<Done>) {
+        if let Some(token) = self.recv.take() {
+            ended.push_back(Done {
+                token,
+                result: Err(Errno::CANCELED),
+                more: false,
+                data: Data::None,
+            });
+        }
+        for sending in self.sends.drain(..) {
+            ended.push_back(sending.end(Err(Errno::CANCELED)));
+        }
+    }
+
+    /// Brings what epoll watches into line with (S1).
+    pub(super) fn watch(&mut self, epoll: &OwnedFd, number: u64) -> io::Result<()> {
+        let mut wanted = EventFlags::empty();
+        wanted.set(EventFlags::IN, self.is_receiving());
+        wanted.set(EventFlags::OUT, self.is_sending());
+        if wanted == self.watched {
+            return Ok(());
+        }
+        let data = EventData::new_u64(number);
+        if self.watched.is_empty() {
+            epoll::add(epoll, &self.fd, data, wanted)?;
+        } else if wanted.is_empty() {
+            epoll::delete(epoll, &self.fd)?;
+        } else {
+            epoll::modify(epoll, &self.fd, data, wanted)?;
+        }
+        self.watched = wanted;
+        Ok(())
+    }
+
+    /// Closes the socket. What the peer had sent and nobody read is thrown away first, up to a
+    /// bound, because closing over unread bytes sends a reset, and a reset takes the last frame
+    /// (often a fault that says why) out of the peer's hands.
+    pub(super) fn close(self, scratch: &mut [u8]) {
+        if rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write).is_err() {
+            return;
+        }
+        for _ in 0..DRAIN_READS_MAX {
+            match self.recv(scratch) {
+                Some(Ok(count)) if count > 0 => (),
+                Some(_) | None => break,
+            }
+        }
+    }
+}
+
+impl Sending {
+    fn end(self, result: Result<usize, Errno>) -> Done {
+        Done {
+            token: self.token,
+            result,
+            more: false,
+            data: Data::Sent(self.buffer),
+        }
+    }
+}
+
+/// Reads at most when a socket is closed.
+const DRAIN_READS_MAX: u32 = 32;

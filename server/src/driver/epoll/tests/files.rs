@@ -1,0 +1,146 @@
+//! File work.
+
+use super::*;
+
+fn block(bytes: &[u8]) -> Buffer {
+    let mut buffer = Buffer::zeroed(bytes.len());
+    buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+    buffer
+}
+
+fn read(file: File, position: u64, bytes: usize) -> Op {
+    Op::Read {
+        file,
+        position,
+        buffer: Buffer::zeroed(bytes),
+        bytes,
+    }
+}
+
+#[test]
+fn committed_block_is_read_back_and_closed_file_is_refused() {
+    let mut bench = Bench::new();
+    let file = bench.segment(1 << 20);
+    let bytes = pattern(8_192);
+    let write = Op::Write {
+        file,
+        position: 4_096,
+        buffer: block(&bytes),
+        bytes: 8_192,
+        durable: true,
+    };
+    let done = bench.run(SEND, write);
+    assert_eq!(done.result, Ok(8_192));
+    assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
+    let done = bench.run(RECV, read(file, 4_096, 8_192));
+    assert_eq!(done.result, Ok(8_192));
+    assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
+    let stats = bench.driver.stats();
+    assert_eq!(stats.commit.read().count, 1);
+    assert_eq!(stats.read.read().count, 1);
+    let done = bench.run(CLOSE, Op::CloseFile { file });
+    assert_eq!(done.result, Ok(0));
+    let done = bench.run(RECV, read(file, 0, 4_096));
+    assert_eq!(done.result, Err(BAD_NUMBER));
+    assert!(matches!(done.data, Data::Block(_)));
+}
+
+#[test]
+fn read_past_the_end_is_short() {
+    let mut bench = Bench::new();
+    let file = bench.segment(1 << 20);
+    let done = bench.run(RECV, read(file, (1 << 20) - 4_096, 8_192));
+    assert_eq!(done.result, Ok(4_096));
+    let done = bench.run(RECV, read(file, 1 << 20, 4_096));
+    assert_eq!(done.result, Ok(0));
+}
+
+#[test]
+fn many_writes_to_several_places_each_complete_once() {
+    let mut bench = Bench::new();
+    let file = bench.segment(4 << 20);
+    let place = |index: u8| (Token(100 + u64::from(index)), u64::from(index) * 4_096);
+    for index in 0..64 {
+        let (token, position) = place(index);
+        let write = Op::Write {
+            file,
+            position,
+            buffer: block(&[index; 4_096]),
+            bytes: 4_096,
+            durable: index % 2 == 0,
+        };
+        assert!(bench.driver.submit(token, write).is_none());
+    }
+    for index in 0..64 {
+        assert_eq!(bench.next(place(index).0).result, Ok(4_096));
+    }
+    for index in 0..64 {
+        let (_, position) = place(index);
+        let done = bench.run(RECV, read(file, position, 4_096));
+        assert!(matches!(done.data, Data::Block(buffer) if buffer.as_slice()[17] == index));
+    }
+    bench.expect_quiet();
+}
+
+#[test]
+fn full_disk_is_reported_with_the_buffer() {
+    let mut bench = Bench::new();
+    let file = bench.adopt(Path::new("/dev/full"));
+    let write = Op::Write {
+        file,
+        position: 0,
+        buffer: block(&[1; 4_096]),
+        bytes: 4_096,
+        durable: true,
+    };
+    let done = bench.run(SEND, write);
+    assert_eq!(done.result, Err(Errno::NO_SPACE));
+    assert!(matches!(done.data, Data::Block(_)));
+    assert_eq!(bench.driver.stats().commit.read().count, 0);
+}
+
+#[test]
+fn segment_that_is_not_there_is_an_error_of_the_open() {
+    let mut bench = Bench::new();
+    let open = Op::OpenSegment {
+        partition: PartitionId(3),
+        segment: SegmentNumber(9),
+    };
+    let done = bench.run(RECV, open);
+    assert_eq!(done.result, Err(Errno(libc::ENOENT)));
+    assert!(
+        !bench
+            .directory
+            .path_of(PartitionId(3), SegmentNumber(9))
+            .exists()
+    );
+}
+
+#[test]
+fn cancelled_file_work_still_reports_what_happened() {
+    let mut bench = Bench::new();
+    let file = bench.segment(1 << 20);
+    let write = Op::Write {
+        file,
+        position: 0,
+        buffer: block(&[7; 4_096]),
+        bytes: 4_096,
+        durable: true,
+    };
+    assert!(bench.driver.submit(SEND, write).is_none());
+    bench.driver.cancel(SEND);
+    assert_eq!(bench.next(SEND).result, Ok(4_096));
+    bench.expect_quiet();
+}
+
+#[test]
+fn dropped_driver_leaves_no_thread_behind() {
+    let mut bench = Bench::new();
+    let file = bench.segment(1 << 20);
+    for index in 0..8 {
+        let token = Token(100 + index);
+        assert!(bench.driver.submit(token, read(file, 0, 4_096)).is_none());
+    }
+    // Joins the threads; the test ends only if they do.
+    drop(bench);
+}

@@ -1,0 +1,30 @@
+//! The Corelane broker as a library: one pinned loop per core over a small driver.
+//!
+//! Read in this order: [`driver`] (what a loop asks the machine), [`shard`] (the loop itself),
+//! [`connection`], [`router`] and [`mail`] (how a request reaches the shard of its partition),
+//! [`session`], [`recovery`] (what happens before the loop), [`stats`]. The rest starts and
+//! controls the process.
+
+pub mod driver;
+
+pub mod shard;
+
+pub mod connection;
+
+pub mod router;
+
+pub mod mail;
+
+pub mod session;
+
+pub mod recovery;
+
+pub mod stats;
+
+pub mod clock;
+
+pub mod config;
+
+pub mod control;
+
+pub mod serve;

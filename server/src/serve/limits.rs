@@ -1,0 +1,85 @@
+//! The limit of open files, and the cores that the process may use.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::error::StartError;
+use crate::config::Config;
+
+/// Raises the soft limit of open files to the hard one and divides it: what segments, listeners
+/// and the rest need is set aside, connections get the rest. Returns connections per shard.
+pub(super) fn connections_per_shard(config: &Config, partitions: u32) -> Result<usize, StartError> {
+    let limit = raise_file_limit();
+    let shards = u64::from(config.cores);
+    let set_aside =
+        FILES_PROCESS + shards * FILES_PER_SHARD + u64::from(partitions) * FILES_PER_PARTITION;
+    let needed = set_aside + shards * CONNECTIONS_MIN;
+    if limit < needed {
+        let cause = format!(
+            "the limit of open files is {limit}, and {shards} shards with {partitions} partitions \
+             need {needed}"
+        );
+        return Err(StartError {
+            setting: "LimitNOFILE= of the systemd unit, or --ulimit nofile= of the container"
+                .to_owned(),
+            command: format!("ulimit -Hn {}", needed.max(1 << 16)),
+            ..StartError::plain(&cause)
+        });
+    }
+    let share = usize::try_from((limit - set_aside) / shards).unwrap_or(usize::MAX);
+    if share < config.connections_max {
+        tracing::info!(
+            limit,
+            connections = share,
+            "the limit of open files allows fewer connections per shard than connections_max"
+        );
+    }
+    Ok(share.min(config.connections_max))
+}
+
+/// The limit of open files after raising it as far as an ordinary process may.
+fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    // No limit is as good as a very high one.
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            limit.current.unwrap_or(u64::MAX)
+        }
+    }
+}
+
+/// The cores that this process may run on, ascending.
+#[must_use]
+pub fn usable_cores() -> Vec<usize> {
+    match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU)
+            .filter(|core| set.is_set(*core))
+            .collect(),
+        Err(_) => vec![0],
+    }
+}
+
+/// Keeps the calling thread on one core.
+pub(super) fn pin_to(core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        tracing::warn!(core, %error, "cannot pin a shard to its core");
+    }
+}
+
+/// Files of the process as a whole: standard streams, lock, control port and its connections.
+const FILES_PROCESS: u64 = 64;
+/// Files of a shard: epoll, eventfd, listeners, and some to spare.
+const FILES_PER_SHARD: u64 = 16;
+/// Segments of a partition that are open: as many as 1 GiB of log has.
+const FILES_PER_PARTITION: u64 = 17;
+/// Connections per shard below which serving makes no sense.
+const CONNECTIONS_MIN: u64 = 16;

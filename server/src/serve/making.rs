@@ -1,0 +1,117 @@
+//! Making the shards of a broker with all that they own and share.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use corelane_wire::NodeId;
+
+use super::data::{self, Data};
+use super::ports::Ports;
+use super::{Addresses, StartError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::Observed;
+use crate::driver::epoll::{Epoll, EpollOptions, Waker};
+use crate::mail::mailboxes;
+use crate::router::{ShardPlace, Topology};
+use crate::shard::{Shard, ShardConfig, ShardStart, Shutdown};
+
+/// Shards that are ready to run, and what reaches them from outside.
+pub(super) struct Made {
+    pub(super) shards: Vec<Shard<Epoll>>,
+    pub(super) observed: Arc<Observed>,
+    pub(super) shutdown: Arc<Shutdown>,
+    pub(super) wakers: Vec<Waker>,
+}
+
+/// What all shards are made of.
+pub(super) struct Making<'a> {
+    pub(super) config: &'a Config,
+    pub(super) connections_max: usize,
+    pub(super) clock: Clock,
+    pub(super) topology: Arc<Topology>,
+}
+
+impl Making<'_> {
+    /// Makes drivers and shards, which do not run yet.
+    pub(super) fn shards(self, mut data: Data, ports: Ports) -> Result<Made, StartError> {
+        let refuse = |error| StartError::plain(&format!("cannot make a driver: {error}"));
+        let count = self.config.cores;
+        let drivers = (0..count).map(|shard| self.driver(shard, &data));
+        let drivers = drivers.collect::<io::Result<Vec<_>>>().map_err(refuse)?;
+        let wakers: Vec<_> = drivers.iter().map(Epoll::waker).collect();
+        let driver_stats = drivers.iter().map(Epoll::stats).collect();
+        let stats: Vec<_> = drivers.iter().map(|_| Arc::default()).collect();
+        let shutdown = Arc::new(Shutdown::new(count));
+        let listeners = ports.shared.into_iter().zip(ports.own);
+        let mut shards = Vec::new();
+        for (((mut driver, mailboxes), listeners), stats) in drivers
+            .into_iter()
+            .zip(mailboxes(count))
+            .zip(listeners)
+            .zip(&stats)
+        {
+            driver.set_peers(wakers.clone());
+            let shared = driver.add_listener(listeners.0).map_err(refuse)?;
+            let own = driver.add_listener(listeners.1).map_err(refuse)?;
+            let id = mailboxes.shard();
+            let start = ShardStart {
+                partitions: data.take_partitions(&self.topology, id),
+                spares: data.take_spares(id, count),
+                listeners: vec![shared, own],
+                stats: Arc::clone(stats),
+                shutdown: Arc::clone(&shutdown),
+                draw_session: Box::new(data::draw_session),
+                mailboxes,
+            };
+            shards.push(Shard::new(self.shard_config(&data), driver, start));
+        }
+        let observed = Observed::new(self.clock, stats, driver_stats);
+        Ok(Made {
+            shards,
+            observed: Arc::new(observed),
+            shutdown,
+            wakers,
+        })
+    }
+
+    fn driver(&self, shard: u16, data: &Data) -> io::Result<Epoll> {
+        let options = EpollOptions {
+            name: format!("shard{shard}"),
+            commit_threads: self.config.commit_threads,
+            // The shard refuses with a count of its own first.
+            sockets_max: self.connections_max + SOCKETS_SPARE,
+            ..EpollOptions::default()
+        };
+        Epoll::new(&options, &data.directory, self.clock.clone())
+    }
+
+    fn shard_config(&self, data: &Data) -> ShardConfig {
+        ShardConfig {
+            topology: Arc::clone(&self.topology),
+            epoch: data.epoch,
+            connections_max: self.connections_max,
+            first_segment_bytes: corelane_storage::FIRST_SEGMENT_BYTES,
+            server_name: format!("corelane {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// The node as its shards see it.
+pub(super) fn topology(data: &Data, addresses: &Addresses) -> Arc<Topology> {
+    let place = |address: &SocketAddr| ShardPlace {
+        port: address.port(),
+    };
+    Arc::new(Topology {
+        node: NODE,
+        partitions: data.partitions,
+        shards: addresses.shards.iter().map(place).collect(),
+        shared_port: addresses.data.port(),
+    })
+}
+
+/// The node's number: there is one node.
+const NODE: NodeId = NodeId(0);
+/// Sockets that a driver takes beyond the connections of its shard, for those being closed.
+const SOCKETS_SPARE: usize = 64;

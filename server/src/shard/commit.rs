@@ -1,0 +1,334 @@
+//! The way to the disk and back: group commit, reads, segments.
+//!
+//! What a log asks for is submitted at the end of the turn that touched it; what the disk says
+//! becomes an input of the engine at once. Invariant: (W1) a write that failed poisons its
+//! partition before anything else of it is looked at; nothing is retried.
+
+use corelane_core::Input;
+use corelane_storage::{Buffer, LogIo, SegmentNumber, Task};
+use corelane_wire::Timestamp;
+
+use super::delivery::Next;
+use super::state::State;
+use super::tokens::Work;
+use crate::driver::{Data, Errno, File, Op};
+use crate::stats::Illness;
+
+/// Which read, for its completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ReadSite {
+    pub(super) slot: usize,
+    pub(super) segment: SegmentNumber,
+    pub(super) position: u64,
+}
+
+/// Which write, for its completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WriteSite {
+    pub(super) slot: usize,
+    pub(super) segment: SegmentNumber,
+    pub(super) id: u64,
+    pub(super) begun: Timestamp,
+}
+
+impl State {
+    /// Submits what the partition's log wants written, and asks for the segment it will need.
+    pub(super) fn commit(&mut self, slot: usize) {
+        let now = self.now;
+        let is_stopping = self.stopping.is_some();
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        if partition.poisoned {
+            return;
+        }
+        if is_stopping {
+            // Records that gate nothing go too.
+            partition.flush_to = partition.log.end();
+        }
+        if partition.waiting_write.is_none() {
+            partition.waiting_write = partition.log.next_io(now, partition.flush_to);
+        }
+        if partition.wanted.is_none()
+            && let Some((segment, bytes)) = partition.log.wants_segment()
+        {
+            partition.wanted = Some((segment, bytes));
+            self.spares.want(partition.id, segment, bytes);
+        }
+        self.write(slot);
+    }
+
+    /// Submits the write that waits, if its file is open.
+    fn write(&mut self, slot: usize) {
+        let begun = self.now;
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        let Some(LogIo::Write {
+            segment,
+            position,
+            buffer,
+            bytes,
+            durable,
+            id,
+        }) = partition.waiting_write.take()
+        else {
+            return;
+        };
+        if let Some(file) = partition.files.take(segment) {
+            let site = WriteSite {
+                slot,
+                segment,
+                id,
+                begun,
+            };
+            let op = Op::Write {
+                file,
+                position,
+                buffer,
+                bytes,
+                durable,
+            };
+            self.submit(Work::Write(site), op);
+            return;
+        }
+        partition.waiting_write = Some(LogIo::Write {
+            segment,
+            position,
+            buffer,
+            bytes,
+            durable,
+            id,
+        });
+        self.open(slot, segment);
+    }
+
+    /// Opens the segments that will be written to first, so that no request waits for that.
+    pub(super) fn open_newest(&mut self, slot: usize) {
+        let Some(partition) = self.partitions[slot].serving() else {
+            return;
+        };
+        for segment in partition.log.segments().into_iter().rev().take(2) {
+            self.open(slot, segment);
+        }
+    }
+
+    /// Opens a segment unless that was asked for before.
+    fn open(&mut self, slot: usize, segment: SegmentNumber) {
+        if let Some(partition) = self.partitions[slot].serving_mut()
+            && partition.files.must_open(segment)
+        {
+            let op = Op::OpenSegment {
+                partition: partition.id,
+                segment,
+            };
+            self.submit(Work::Open { slot, segment }, op);
+        }
+    }
+
+    /// A write of the log ended.
+    pub(super) fn on_written(&mut self, site: WriteSite, result: Result<usize, Errno>, data: Data) {
+        let now = self.now;
+        let buffer = block(data);
+        let Some(partition) = self.partitions[site.slot].serving_mut() else {
+            return;
+        };
+        partition.files.done(site.segment);
+        self.counters.commits_total += 1;
+        self.counters.commit_bytes_total += *result.as_ref().unwrap_or(&0) as u64;
+        let nanoseconds = u64::try_from(now.since(site.begun).as_nanos()).unwrap_or(u64::MAX);
+        self.counters.commit_nanoseconds_total += nanoseconds;
+        let result = result.map_err(|errno| errno.0);
+        match partition.log.on_write_done(now, site.id, buffer, result) {
+            Ok(Some(end)) => self.step(site.slot, Input::Durable { end }),
+            Ok(None) => {}
+            Err(poison) => self.poison(site.slot, &poison.to_string()),
+        }
+    }
+
+    /// The disk failed under a partition: it confirms nothing more until the next start (W1).
+    fn poison(&mut self, slot: usize, reason: &str) {
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        if !partition.poisoned {
+            tracing::error!(
+                partition = partition.id.0,
+                %reason,
+                "partition is poisoned: its disk failed; restart the broker once the disk is well"
+            );
+            self.stats.add_ill(partition.id, Illness::Poisoned);
+            partition.poisoned = true;
+            partition.waiting_write = None;
+            self.step(slot, Input::Poisoned);
+        }
+    }
+
+    /// A segment was opened, or could not be.
+    pub(super) fn on_opened(
+        &mut self,
+        slot: usize,
+        segment: SegmentNumber,
+        opened: Result<File, Errno>,
+    ) {
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        let file = match opened {
+            Ok(file) => file,
+            Err(errno) => {
+                partition.files.not_opened(segment);
+                let is_written_to = partition
+                    .waiting_write
+                    .as_ref()
+                    .is_some_and(|LogIo::Write { segment: of, .. }| *of == segment)
+                    || partition.wanted.is_some_and(|(of, _)| of == segment);
+                let is_read = partition
+                    .waiting_read
+                    .take_if(|of| *of == segment)
+                    .is_some();
+                let text = format!("segment {segment} cannot be opened: {errno}");
+                if is_written_to {
+                    self.poison(slot, &text);
+                }
+                if is_read {
+                    self.fail_delivery(slot, &text);
+                }
+                return;
+            }
+        };
+        partition.files.opened(segment, file);
+        if let Some((number, bytes)) = partition.wanted
+            && number == segment
+        {
+            partition.wanted = None;
+            if !partition.poisoned {
+                partition.log.segment_ready(segment, bytes);
+            }
+        }
+        // What waited for the file is asked for again.
+        if partition
+            .waiting_read
+            .take_if(|of| *of == segment)
+            .is_some()
+        {
+            partition.pending.read_done();
+        }
+        if let Some(file) = partition.files.surplus() {
+            self.submit(Work::CloseFile, Op::CloseFile { file });
+        }
+    }
+
+    /// Submits the read that a delivery needs, if its file is open.
+    pub(super) fn read(&mut self, slot: usize, next: Next) {
+        let Next::Read {
+            segment,
+            position,
+            bytes,
+        } = next
+        else {
+            return;
+        };
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        let Some(file) = partition.files.take(segment) else {
+            partition.waiting_read = Some(segment);
+            self.open(slot, segment);
+            return;
+        };
+        self.counters.log_reads_total += 1;
+        let site = ReadSite {
+            slot,
+            segment,
+            position,
+        };
+        let op = Op::Read {
+            file,
+            position,
+            buffer: Buffer::zeroed(bytes),
+            bytes,
+        };
+        self.submit(Work::Read(site), op);
+    }
+
+    /// A read of the log ended.
+    pub(super) fn on_read(&mut self, site: ReadSite, result: Result<usize, Errno>, data: Data) {
+        let buffer = block(data);
+        let Some(partition) = self.partitions[site.slot].serving_mut() else {
+            return;
+        };
+        partition.files.done(site.segment);
+        let result = result.map_err(|errno| errno.0);
+        let log = &mut partition.log;
+        match log.on_read_done(site.segment, site.position, buffer, result) {
+            Ok(()) => partition.pending.read_done(),
+            Err(error) => self.fail_delivery(site.slot, &error.to_string()),
+        }
+    }
+
+    fn fail_delivery(&mut self, slot: usize, text: &str) {
+        let (partitions, mut at) = self.step_parts();
+        if let Some(partition) = partitions[slot].serving_mut() {
+            partition.delivery_failed(text, &mut at);
+        }
+    }
+
+    /// Submits what the spare segments need.
+    pub(super) fn keep_spares(&mut self) {
+        while let Some((task, bytes)) = self.spares.next_task(self.now) {
+            if let Task::Install { partition, .. } = task {
+                let slot = self.topology.slot_of(partition);
+                let partition = self.partitions[slot].serving_mut();
+                if let Some((_, wanted)) = partition.and_then(|it| it.wanted.as_mut()) {
+                    // The spare may be larger than asked for, or smaller on a full disk.
+                    *wanted = bytes;
+                }
+            }
+            self.submit(Work::Housekeeping(task), Op::Housekeeping(task));
+        }
+    }
+
+    /// Work on the spare segments ended.
+    pub(super) fn on_housekeeping(&mut self, task: Task, result: Result<usize, Errno>) {
+        match task {
+            Task::MakeSpare { spare, bytes } => {
+                if let Err(errno) = result
+                    && !self.spares.is_full()
+                {
+                    tracing::warn!(
+                        bytes,
+                        %errno,
+                        "no spare segment could be made; enqueues are refused where one is needed"
+                    );
+                }
+                self.spares.made(self.now, spare, bytes, result.is_ok());
+            }
+            Task::Install {
+                partition, segment, ..
+            } => {
+                let slot = self.topology.slot_of(partition);
+                match result {
+                    Ok(_) => self.open(slot, segment),
+                    // What a failed rename or directory sync left behind is unknown (W1).
+                    Err(errno) => {
+                        self.poison(
+                            slot,
+                            &format!("segment {segment} cannot be installed: {errno}"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The buffer that every read and write brings back.
+fn block(data: Data) -> Buffer {
+    match data {
+        Data::Block(buffer) => buffer,
+        Data::None | Data::Socket(_) | Data::Received(_) | Data::Sent(_) | Data::File(_) => {
+            panic!("a driver gives the buffer of every read and write back")
+        }
+    }
+}

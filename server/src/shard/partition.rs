@@ -1,0 +1,210 @@
+//! A partition as its shard hosts it: engine, log, files, and deliveries on their way.
+//!
+//! Executes what the engine puts out, at once and in order. Invariants: (P1) outputs of one step
+//! are drained before the next, while the request being stepped is still at hand, because an
+//! Enqueue record takes its bytes from there. (P2) a poisoned partition appends and writes
+//! nothing more.
+
+use std::collections::VecDeque;
+
+use corelane_core::{Engine, Input, Output, Reply, Requester, Status};
+use corelane_storage::{Log, LogIo, NewRecord, SegmentNumber};
+use corelane_wire::{Deliveries, ErrorCode, Lsn, PartitionId, Request, Response, Timestamp};
+
+use super::delivery::Pending;
+use super::files::Files;
+use super::outlets::Outlets;
+use crate::recovery::{PartitionStart, PartitionState};
+use crate::stats::Counters;
+
+/// A partition of this shard.
+#[derive(Debug)]
+pub(super) enum Hosted {
+    /// Its log could be read.
+    Serving(Box<Partition>),
+    /// Recovery found confirmed records damaged; nothing is served from it.
+    Damaged(String),
+}
+
+/// A partition whose log could be read.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) id: PartitionId,
+    pub(super) engine: Engine,
+    pub(super) log: Log,
+    pub(super) files: Files,
+    /// Messages that were given out and whose frames are not encoded yet.
+    pub(super) pending: Pending,
+    /// Records below it gate something.
+    pub(super) flush_to: Lsn,
+    /// Whether it was stepped since its last `TurnEnd`.
+    pub(super) touched: bool,
+    /// Whether a write failed, so that it confirms nothing more.
+    pub(super) poisoned: bool,
+    /// The segment that the log asked for, with the bytes it will have.
+    pub(super) wanted: Option<(SegmentNumber, u64)>,
+    /// A write that waits for its file to be opened.
+    pub(super) waiting_write: Option<LogIo>,
+    /// The segment whose opening a read waits for.
+    pub(super) waiting_read: Option<SegmentNumber>,
+}
+
+/// What a step needs besides the partition itself.
+pub(super) struct Step<'a> {
+    pub(super) now: Timestamp,
+    pub(super) outlets: &'a mut Outlets,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) counters: &'a mut Counters,
+}
+
+/// Memory that steps use again and again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    outputs: VecDeque<Output>,
+    head: Vec<u8>,
+}
+
+impl Hosted {
+    pub(super) fn new(start: PartitionStart) -> Self {
+        match start.state {
+            PartitionState::Damaged(reason) => Self::Damaged(reason),
+            PartitionState::Ready { engine, log } => Self::Serving(Box::new(Partition {
+                id: start.partition,
+                files: Files::default(),
+                pending: Pending::default(),
+                flush_to: Lsn(0),
+                touched: false,
+                poisoned: false,
+                wanted: None,
+                waiting_write: None,
+                waiting_read: None,
+                engine: *engine,
+                log: *log,
+            })),
+        }
+    }
+
+    pub(super) fn serving(&self) -> Option<&Partition> {
+        match self {
+            Self::Serving(partition) => Some(partition),
+            Self::Damaged(_) => None,
+        }
+    }
+
+    pub(super) fn serving_mut(&mut self) -> Option<&mut Partition> {
+        match self {
+            Self::Serving(partition) => Some(partition),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
+impl Partition {
+    /// Whether its epoch is committed, so that it serves (or did until its disk failed).
+    pub(super) fn is_started(&self) -> bool {
+        match self.engine.stats().status {
+            Status::Replaying | Status::Starting { .. } => false,
+            Status::Serving | Status::Poisoned => true,
+        }
+    }
+
+    /// Whether nothing that was appended still has to become durable.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.poisoned || self.log.durable() == self.log.end()
+    }
+
+    /// One step of the engine, and everything that it wants done.
+    pub(super) fn step(&mut self, input: Input<'_>, at: &mut Step<'_>) {
+        let batch: &[u8] = if let Input::Request { request, .. } = &input
+            && let Request::Enqueue(enqueue) = request
+        {
+            enqueue.batch
+        } else {
+            &[]
+        };
+        // Outputs move out of the scratch so that executing them may use the rest of it.
+        let mut outputs = std::mem::take(&mut at.scratch.outputs);
+        self.engine.step(at.now, input, &mut outputs);
+        for output in outputs.drain(..) {
+            self.execute(output, batch, at);
+        }
+        at.scratch.outputs = outputs;
+        self.touched = true;
+    }
+
+    fn execute(&mut self, output: Output, batch: &[u8], at: &mut Step<'_>) {
+        match output {
+            Output::Append { lsn, time, record } => {
+                let head = &mut at.scratch.head;
+                head.clear();
+                record.encode_head(head);
+                let appended = self.log.append(NewRecord {
+                    lsn,
+                    time,
+                    kind: record.kind(),
+                    epoch: self.engine.epoch(),
+                    head,
+                    batch: if record.has_batch() { batch } else { &[] },
+                });
+                // P2: the engine learns of the poison in a step of its own.
+                if let Err(poison) = appended {
+                    tracing::debug!(partition = self.id.0, %poison, "record dropped");
+                }
+            }
+            Output::Flush { end } => self.flush_to = self.flush_to.max(end),
+            Output::Reply { to, reply } => self.reply(to, reply, at),
+            Output::Deliver(delivery) => self.pending.push(delivery),
+            Output::Abandon { to } => at.outlets.abandon(to.connection),
+        }
+    }
+
+    fn reply(&mut self, to: Requester, reply: Reply, at: &mut Step<'_>) {
+        let changes_demand = changes_demand(&reply);
+        let response = response(reply);
+        let code = response.code();
+        // What was given out before the change may not be encoded yet, and must not follow it.
+        if changes_demand && self.pending.has_for(to.connection) {
+            self.pending.push_answer(to, response);
+            return;
+        }
+        at.counters.requests_failed_total += u64::from(code != ErrorCode::Ok);
+        let epoch = self.engine.epoch();
+        at.outlets.answer(to, code, |out| {
+            response.encode(to.correlation, epoch, out);
+        });
+    }
+}
+
+/// Whether the client takes the answer to mean that it gets less from now on.
+fn changes_demand(reply: &Reply) -> bool {
+    match reply {
+        Reply::CreditSet | Reply::Unsubscribed | Reply::Refused { .. } => true,
+        Reply::Receipt(_)
+        | Reply::Empty
+        | Reply::EmptyPeek
+        | Reply::Subscribed
+        | Reply::Settled(_)
+        | Reply::QueueCreated { .. }
+        | Reply::QueueList { .. }
+        | Reply::Queue(_)
+        | Reply::QueueDeleted => false,
+    }
+}
+
+/// The engine's answer in the words of the protocol.
+fn response(reply: Reply) -> Response<'static> {
+    match reply {
+        Reply::Receipt(receipt) => Response::Enqueued(receipt),
+        Reply::Empty => Response::Dequeued(Deliveries::empty()),
+        Reply::EmptyPeek => Response::Peeked(Deliveries::empty()),
+        Reply::Subscribed => Response::Subscribed,
+        Reply::CreditSet => Response::CreditSet,
+        Reply::Unsubscribed => Response::Unsubscribed,
+        Reply::Settled(settled) => Response::Settled(settled),
+        Reply::QueueCreated { created } => Response::QueueCreated { created },
+        Reply::QueueList { queues, more } => Response::QueueList { queues, more },
+        Reply::Queue(info) => Response::Queue(info),
+        Reply::QueueDeleted => Response::QueueDeleted,
+        Reply::Refused { code, text } => Response::Error { code, text },
+    }
+}

@@ -1,0 +1,394 @@
+//! Everything of a shard but its driver: the hub through which inputs and outputs pass.
+//!
+//! Nothing here touches the machine: operations to be started are collected in order and
+//! submitted by [`super::Shard`] between the stages of a turn. The parts stand next door:
+//! `clients` (connections), `requests` (routing and mail), `commit` (the disk), `stopping`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelane_core::{ConnectionId, Input};
+use corelane_wire::{Epoch, SessionId, Timestamp};
+
+use super::delivery::Next;
+use super::outlets::Outlets;
+use super::partition::{Hosted, Scratch, Step};
+use super::segments::Spares;
+use super::stopping::{Shutdown, Stopping};
+use super::tokens::{Tokens, Work};
+use super::{ShardConfig, ShardStart};
+use crate::driver::{Data, Done, Listener, Op, Token};
+use crate::mail::{self, Mail};
+use crate::recovery::PartitionState;
+use crate::router::Topology;
+use crate::session::{Change, Sessions};
+use crate::stats::{Counters, Illness, ShardStats};
+
+/// Message bytes that a shard encodes per turn, so that requests do not wait for long.
+const DELIVERY_BYTES_PER_TURN: usize = 4 << 20;
+/// No wait is longer, so that a stop is noticed and the watchdog sees turns.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How soon a full ring is tried again; the neighbour does not say when it has room.
+const MAIL_RETRY: Duration = Duration::from_millis(1);
+
+/// Something for the driver.
+#[derive(Debug)]
+pub(super) enum Action {
+    Submit(Token, Op),
+    Cancel(Token),
+}
+
+/// See the module's text.
+pub(super) struct State {
+    pub(super) config: ShardConfig,
+    pub(super) topology: Arc<Topology>,
+    pub(super) now: Timestamp,
+    pub(super) epoch: Epoch,
+    pub(super) outlets: Outlets,
+    pub(super) sessions: Sessions,
+    pub(super) draw_session: Box<dyn FnMut() -> SessionId + Send>,
+    /// Those of this shard in order of their numbers: `Topology::slot_of` finds them.
+    pub(super) partitions: Vec<Hosted>,
+    pub(super) spares: Spares,
+    pub(super) tokens: Tokens,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) counters: Counters,
+    pub(super) stats: Arc<ShardStats>,
+    pub(super) shutdown: Arc<Shutdown>,
+    pub(super) stopping: Option<Stopping>,
+    /// Listeners that do not accept now, with the time to begin (again).
+    pub(super) idle_listeners: Vec<(Listener, Timestamp)>,
+    pub(super) accepts: Vec<(Listener, Token)>,
+    scratch: Scratch,
+    arrived: VecDeque<mail::Batch>,
+    /// The partition that delivers first in this turn; they take turns.
+    deliver_first: usize,
+    /// Whether deliveries were left for the next turn.
+    deliver_later: bool,
+    is_started: bool,
+}
+
+impl State {
+    pub(super) fn new(config: ShardConfig, start: ShardStart) -> Self {
+        let topology = Arc::clone(&config.topology);
+        let shard = start.mailboxes.shard();
+        let mut partitions = start.partitions;
+        partitions.sort_by_key(|partition| partition.partition);
+        for (slot, partition) in partitions.iter().enumerate() {
+            let id = partition.partition;
+            assert_eq!(topology.shard_of(id), shard, "R1: partition {id}");
+            assert_eq!(topology.slot_of(id), slot, "R1: partition {id}");
+            if matches!(partition.state, PartitionState::Damaged(_)) {
+                start.stats.add_ill(id, Illness::Damaged);
+            }
+        }
+        let shards = topology.shard_count();
+        Self {
+            now: Timestamp(0),
+            epoch: config.epoch,
+            outlets: Outlets::new(start.mailboxes),
+            sessions: Sessions::default(),
+            draw_session: start.draw_session,
+            partitions: partitions.into_iter().map(Hosted::new).collect(),
+            spares: Spares::new(shard, shards, config.first_segment_bytes, start.spares),
+            tokens: Tokens::default(),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            stats: start.stats,
+            shutdown: start.shutdown,
+            stopping: None,
+            idle_listeners: start
+                .listeners
+                .into_iter()
+                .map(|it| (it, Timestamp(0)))
+                .collect(),
+            accepts: Vec::new(),
+            scratch: Scratch::default(),
+            arrived: VecDeque::new(),
+            deliver_first: 0,
+            deliver_later: false,
+            is_started: false,
+            topology,
+            config,
+        }
+    }
+
+    /// Collects an operation for the driver.
+    pub(super) fn submit(&mut self, work: Work, op: Op) -> Token {
+        let token = self.tokens.issue(work);
+        self.actions.push_back(Action::Submit(token, op));
+        token
+    }
+
+    /// How long the shard may block.
+    pub(super) fn timeout(&self) -> Duration {
+        if !self.is_started || self.deliver_later || self.is_touched() {
+            return Duration::ZERO;
+        }
+        let partitions = self.partitions.iter().filter_map(Hosted::serving);
+        let engines = partitions
+            .clone()
+            .filter_map(|it| it.engine.next_deadline());
+        let logs = partitions.filter_map(|it| it.log.next_deadline());
+        let others = [
+            self.outlets.connections.next_deadline(),
+            self.spares.next_deadline(),
+            self.next_listener(),
+            self.stopping.as_ref().map(Stopping::next_deadline),
+            self.outlets
+                .mail
+                .holds_mail()
+                .then(|| self.now.add(MAIL_RETRY)),
+        ];
+        engines
+            .chain(logs)
+            .chain(others.into_iter().flatten())
+            .min()
+            .map_or(WAIT_MAX, |at| at.since(self.now).min(WAIT_MAX))
+    }
+
+    /// When a listener that failed is tried again. One that waits for the partitions is armed in
+    /// the turn in which the last of them begins to serve.
+    fn next_listener(&self) -> Option<Timestamp> {
+        let idle = self.idle_listeners.iter().map(|(_, at)| *at);
+        idle.filter(|at| *at > self.now).min()
+    }
+
+    fn is_touched(&self) -> bool {
+        let mut serving = self.partitions.iter().filter_map(Hosted::serving);
+        serving.any(|partition| partition.touched)
+    }
+
+    /// Steps the engine in a slot and does what it puts out.
+    pub(super) fn step(&mut self, slot: usize, input: Input<'_>) {
+        let (partitions, mut at) = self.step_parts();
+        if let Some(partition) = partitions[slot].serving_mut() {
+            partition.step(input, &mut at);
+        }
+    }
+
+    /// The partitions, and what their steps need.
+    pub(super) fn step_parts(&mut self) -> (&mut [Hosted], Step<'_>) {
+        let step = Step {
+            now: self.now,
+            outlets: &mut self.outlets,
+            scratch: &mut self.scratch,
+            counters: &mut self.counters,
+        };
+        (&mut self.partitions, step)
+    }
+
+    /// Steps all engines with the same news.
+    pub(super) fn step_all(&mut self, input: Input<'_>) {
+        for slot in 0..self.partitions.len() {
+            self.step(slot, input);
+        }
+    }
+
+    /// The first thing after the clock is known: the epoch begins in every partition.
+    pub(super) fn begin(&mut self) {
+        if !self.is_started {
+            self.is_started = true;
+            let epoch = self.epoch;
+            self.step_all(Input::Start { epoch });
+            for slot in 0..self.partitions.len() {
+                self.open_newest(slot);
+            }
+        }
+    }
+
+    /// A completion without received bytes.
+    pub(super) fn on_done(&mut self, done: Done) {
+        let Some(work) = self.tokens.completed(done.token, done.more) else {
+            return;
+        };
+        match work {
+            Work::Accept(listener) => self.on_accept(listener, &done),
+            Work::Recv(connection) => self.on_recv_end(connection, done.result, done.more),
+            Work::Send(connection) => self.on_sent(connection, done.result, done.data),
+            Work::Close(connection) => self.outlets.connections.remove(connection),
+            Work::Refuse | Work::CloseFile | Work::Wake => {}
+            Work::Open { slot, segment } => {
+                let opened = match (done.result, done.data) {
+                    (Ok(_), Data::File(file)) => Ok(file),
+                    (Ok(_), _) => Err(crate::driver::Errno::IO),
+                    (Err(errno), _) => Err(errno),
+                };
+                self.on_opened(slot, segment, opened);
+            }
+            Work::Write(site) => self.on_written(site, done.result, done.data),
+            Work::Read(site) => self.on_read(site, done.result, done.data),
+            Work::Housekeeping(task) => self.on_housekeeping(task, done.result),
+        }
+    }
+
+    /// Takes in what other shards sent.
+    pub(super) fn receive_mail(&mut self) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.outlets.mail.receive(&mut arrived);
+        for batch in arrived.drain(..) {
+            for (mail, bytes) in batch.iter() {
+                self.on_mail(mail, bytes);
+            }
+            self.outlets.mail.recycle(batch);
+        }
+        self.arrived = arrived;
+    }
+
+    /// Everything whose time has come.
+    pub(super) fn on_deadlines(&mut self) {
+        let now = self.now;
+        for slot in 0..self.partitions.len() {
+            let due = self.partitions[slot]
+                .serving()
+                .and_then(|partition| partition.engine.next_deadline());
+            if due.is_some_and(|at| at <= now) {
+                self.step(slot, Input::Deadline);
+            }
+        }
+        while let Some(connection) = self.outlets.connections.next_late(now) {
+            self.on_late(connection);
+        }
+    }
+
+    /// Ends the turn in the engines that were stepped in it, and sends their logs to the disk.
+    pub(super) fn end_turn(&mut self) {
+        for slot in 0..self.partitions.len() {
+            let is_touched = self.partitions[slot]
+                .serving()
+                .is_some_and(|partition| partition.touched);
+            if is_touched {
+                self.step(slot, Input::TurnEnd);
+                if let Some(partition) = self.partitions[slot].serving_mut() {
+                    partition.touched = false;
+                }
+            }
+            self.commit(slot);
+        }
+        self.keep_spares();
+        self.accept();
+    }
+
+    /// Encodes deliveries, within the turn's budget.
+    pub(super) fn deliver(&mut self) {
+        let mut budget = DELIVERY_BYTES_PER_TURN;
+        let count = self.partitions.len();
+        self.deliver_later = false;
+        for turn in 0..count {
+            let slot = (self.deliver_first + turn) % count;
+            let (partitions, mut at) = self.step_parts();
+            let Some(partition) = partitions[slot].serving_mut() else {
+                continue;
+            };
+            if partition.pending.holds() {
+                partition.pending.release_free(at.outlets);
+            }
+            match partition.deliver(&mut budget, &mut at) {
+                Next::Idle => {}
+                Next::Later => self.deliver_later = true,
+                next @ Next::Read { .. } => self.read(slot, next),
+            }
+        }
+        self.deliver_first = (self.deliver_first + 1) % count.max(1);
+    }
+
+    /// A connection of a session opened, on this shard or another.
+    pub(super) fn on_session_opened(&mut self, session: SessionId) {
+        if self.sessions.opened(session) == Change::Resumed {
+            self.step_all(Input::SessionResumed { session });
+        }
+    }
+
+    /// A connection of a session closed, on this shard or another.
+    pub(super) fn on_session_closed(&mut self, session: SessionId) {
+        if self.sessions.closed(self.now, session) == Change::Lost {
+            self.step_all(Input::SessionLost { session });
+        }
+    }
+
+    /// A connection is gone, on this shard or another.
+    pub(super) fn on_disconnected(&mut self, connection: ConnectionId) {
+        self.step_all(Input::Disconnected { connection });
+        for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
+            partition.pending.forget(connection);
+        }
+        self.outlets.set_writable(connection, true);
+    }
+
+    /// A connection's out-buffer is full, or has room again; on this shard or another.
+    pub(super) fn on_writable(&mut self, connection: ConnectionId, writable: bool) {
+        self.step_all(Input::Writable {
+            connection,
+            writable,
+        });
+        if !self.outlets.is_local(connection) {
+            self.outlets.set_writable(connection, writable);
+        }
+        if writable {
+            for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
+                partition.pending.release(connection);
+            }
+            self.deliver_later = true;
+        }
+    }
+
+    /// Tells all other shards.
+    pub(super) fn mail_all(&mut self, mail: Mail) {
+        self.outlets.mail.to_all(mail);
+    }
+
+    /// Hands the mail of this turn over and has parked neighbours woken.
+    pub(super) fn flush_mail(&mut self) {
+        let mut wake = Vec::new();
+        let sent = self.outlets.mail.flush(&mut wake);
+        self.counters.mail_batches_total += sent;
+        // What was held because a batch was full may go now.
+        let mut serving = self.partitions.iter().filter_map(Hosted::serving);
+        self.deliver_later |= sent > 0 && serving.any(|partition| partition.pending.holds());
+        self.counters.mail_full_turns_total += u64::from(self.outlets.mail.holds_mail());
+        for shard in wake {
+            self.submit(Work::Wake, Op::Wake { shard });
+        }
+    }
+
+    /// Publishes the numbers of this turn.
+    pub(super) fn publish(&mut self) {
+        self.count();
+        self.stats.publish(&self.counters);
+    }
+
+    fn count(&mut self) {
+        let Self {
+            counters,
+            partitions,
+            outlets,
+            spares,
+            ..
+        } = self;
+        counters.turns_total += 1;
+        counters.connections = outlets.connections.count() as u64;
+        counters.partitions = partitions.len() as u64;
+        counters.disk_full = u64::from(spares.is_full());
+        counters.partitions_serving = 0;
+        counters.partitions_poisoned = 0;
+        counters.time_jumps_refused = 0;
+        counters.queues = 0;
+        counters.messages_ready = 0;
+        counters.messages_leased = 0;
+        counters.messages_delayed = 0;
+        let serving = partitions.iter().filter_map(Hosted::serving);
+        counters.partitions_damaged = (partitions.len() - serving.clone().count()) as u64;
+        for partition in serving {
+            let stats = partition.engine.stats();
+            let is_serving = partition.is_started() && !partition.poisoned;
+            counters.partitions_serving += u64::from(is_serving);
+            counters.partitions_poisoned += u64::from(partition.poisoned);
+            counters.time_jumps_refused += u64::from(stats.time_jump_refused);
+            counters.queues += stats.queues as u64;
+            counters.messages_ready += stats.ready;
+            counters.messages_leased += stats.leased;
+            counters.messages_delayed += stats.delayed;
+        }
+    }
+}

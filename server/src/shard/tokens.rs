@@ -1,0 +1,83 @@
+//! Operations in flight: what each token stands for.
+//!
+//! Invariant: (G1) a token names one operation for ever: its slot is used again only after the
+//! operation's last completion, with another generation. A completion whose generation is not
+//! the slot's is not ours to handle and finds nothing.
+
+use corelane_core::ConnectionId;
+use corelane_storage::{SegmentNumber, Task};
+
+use super::commit::{ReadSite, WriteSite};
+use crate::driver::{Listener, Token};
+
+/// What an operation in flight is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Work {
+    /// Accepting connections.
+    Accept(Listener),
+    /// Receiving from a connection.
+    Recv(ConnectionId),
+    /// Sending to a connection.
+    Send(ConnectionId),
+    /// Closing a connection's socket.
+    Close(ConnectionId),
+    /// Closing a socket that never became a connection.
+    Refuse,
+    /// Opening a segment of the partition in this slot.
+    Open { slot: usize, segment: SegmentNumber },
+    /// Closing a segment that nobody reads any more.
+    CloseFile,
+    /// A write of a log.
+    Write(WriteSite),
+    /// A read of a log.
+    Read(ReadSite),
+    /// Making or installing a spare segment.
+    Housekeeping(Task),
+    /// Waking another shard.
+    Wake,
+}
+
+/// The table of operations in flight.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    work: Option<Work>,
+}
+
+impl Tokens {
+    /// A token for a new operation.
+    pub(super) fn issue(&mut self, work: Work) -> Token {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                work: None,
+            });
+            u32::try_from(self.slots.len() - 1).expect("operations are bounded by their sources")
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.work = Some(work);
+        Token(u64::from(slot.generation) << 32 | u64::from(index))
+    }
+
+    /// What a completion belongs to; with `more` the operation goes on, else its slot is freed.
+    pub(super) fn completed(&mut self, token: Token, more: bool) -> Option<Work> {
+        let index = token.0 & u64::from(u32::MAX);
+        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
+        if u64::from(slot.generation) != token.0 >> 32 {
+            return None;
+        }
+        if more {
+            return slot.work;
+        }
+        let work = slot.work.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(u32::try_from(index).ok()?);
+        Some(work)
+    }
+}
