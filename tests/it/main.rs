@@ -1,0 +1,55 @@
+//! Integration tests of the whole broker: real processes, real sockets, real files.
+
+mod cli;
+mod delivery;
+mod health;
+mod lifecycle;
+mod protocol;
+mod queues;
+mod sessions;
+mod start_errors;
+
+use std::net::SocketAddr;
+
+use corelane_tests::process::{Broker, BrokerOptions};
+use corelane_tests::raw::RawConnection;
+use corelane_wire::SessionId;
+use tempfile::TempDir;
+
+/// A broker on a directory of its own; both vanish with the test.
+struct Fixture {
+    broker: Broker,
+    options: BrokerOptions,
+    _home: TempDir,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let options = BrokerOptions::beside_this_program(&home.path().join("data")).unwrap();
+        Self {
+            broker: Broker::start(&options).unwrap(),
+            options,
+            _home: home,
+        }
+    }
+
+    fn connect(&self) -> RawConnection {
+        connect(self.broker.address)
+    }
+
+    /// Kills the broker and starts it again on the same files.
+    fn crash(mut self) -> Self {
+        self.broker.kill().unwrap();
+        self.broker = Broker::start(&self.options).unwrap();
+        self
+    }
+}
+
+fn connect(address: SocketAddr) -> RawConnection {
+    RawConnection::connect(address, SessionId::default()).unwrap()
+}
+
+fn bodies(taken: &[corelane_tests::raw::Taken]) -> Vec<&str> {
+    taken.iter().map(|message| message.body.as_str()).collect()
+}

@@ -1,0 +1,166 @@
+//! The book: what was sent, confirmed, delivered and acked, by message.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a message body that the ledger makes.
+const BODY_BYTES: usize = 256;
+
+/// Which message it is; it stands at the start of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageId {
+    /// The producer thread.
+    pub producer: u32,
+    /// Counts that producer's messages from 0.
+    pub number: u32,
+}
+
+#[derive(Default)]
+struct Entry {
+    is_confirmed: bool,
+    deliveries: u32,
+    is_acked: bool,
+}
+
+/// What a run comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Messages of which the broker said that they are stored.
+    pub confirmed: u64,
+    /// Messages that arrived at least once.
+    pub delivered: u64,
+    /// Confirmed and never delivered.
+    pub lost: u64,
+    /// Delivered and never enqueued, or with other bytes than were enqueued.
+    pub phantom: u64,
+    /// Deliveries of a message after the first.
+    pub duplicates: u64,
+    /// Deliveries of a message after the broker had confirmed its ack.
+    pub resurrected: u64,
+}
+
+impl Verdict {
+    /// Whether the broker kept its promises.
+    pub const fn is_good(&self) -> bool {
+        self.lost == 0 && self.phantom == 0 && self.resurrected == 0
+    }
+
+    /// Adds another run's figures.
+    pub const fn add(&mut self, other: &Self) {
+        self.confirmed += other.confirmed;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.phantom += other.phantom;
+        self.duplicates += other.duplicates;
+        self.resurrected += other.resurrected;
+    }
+}
+
+#[derive(Default)]
+struct Book {
+    entries: BTreeMap<MessageId, Entry>,
+    phantom: u64,
+    resurrected: u64,
+    confirmed: u64,
+}
+
+/// Shared by all threads of a run.
+#[derive(Default)]
+pub struct Ledger {
+    book: Mutex<Book>,
+}
+
+impl Ledger {
+    /// The body of a message: its id, then bytes that follow from it.
+    pub fn body(id: MessageId) -> Vec<u8> {
+        let mut body = Vec::with_capacity(BODY_BYTES);
+        body.extend_from_slice(&id.producer.to_le_bytes());
+        body.extend_from_slice(&id.number.to_le_bytes());
+        let mut state = (u64::from(id.producer) << 32) | u64::from(id.number) | 1 << 63;
+        while body.len() < BODY_BYTES {
+            // Xorshift (Marsaglia 2003): any change of a byte shows.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            body.extend_from_slice(&state.to_le_bytes());
+        }
+        body
+    }
+
+    /// Notes that a message goes out, before it does.
+    pub fn enqueued(&self, id: MessageId) {
+        self.book().entries.entry(id).or_default();
+    }
+
+    /// Notes a receipt.
+    pub fn confirmed(&self, id: MessageId) {
+        let mut book = self.book();
+        let entry = book.entries.entry(id).or_default();
+        if !std::mem::replace(&mut entry.is_confirmed, true) {
+            book.confirmed += 1;
+        }
+    }
+
+    /// Notes a delivery and returns the id, or `None` for a body that was never enqueued.
+    pub fn delivered(&self, body: &[u8]) -> Option<MessageId> {
+        let mut book = self.book();
+        let id = parse(body).filter(|id| Self::body(*id) == body);
+        let Some((id, entry)) = id.and_then(|id| Some((id, book.entries.get_mut(&id)?))) else {
+            book.phantom += 1;
+            return None;
+        };
+        entry.deliveries += 1;
+        if entry.is_acked {
+            book.resurrected += 1;
+        }
+        Some(id)
+    }
+
+    /// Notes that the broker confirmed an ack.
+    pub fn acked(&self, id: MessageId) {
+        self.book().entries.entry(id).or_default().is_acked = true;
+    }
+
+    /// Messages confirmed until now.
+    pub fn confirmed_count(&self) -> u64 {
+        self.book().confirmed
+    }
+
+    /// Whether every confirmed message was delivered and its ack confirmed.
+    pub fn is_settled(&self) -> bool {
+        let book = self.book();
+        book.entries
+            .values()
+            .all(|entry| !entry.is_confirmed || entry.is_acked)
+    }
+
+    /// The figures of the run.
+    pub fn verdict(&self) -> Verdict {
+        let book = self.book();
+        let mut verdict = Verdict {
+            phantom: book.phantom,
+            resurrected: book.resurrected,
+            ..Verdict::default()
+        };
+        for entry in book.entries.values() {
+            verdict.confirmed += u64::from(entry.is_confirmed);
+            verdict.delivered += u64::from(entry.deliveries > 0);
+            verdict.lost += u64::from(entry.is_confirmed && entry.deliveries == 0);
+            verdict.duplicates += u64::from(entry.deliveries.saturating_sub(1));
+        }
+        verdict
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse(body: &[u8]) -> Option<MessageId> {
+    let (producer, rest) = body.split_first_chunk()?;
+    let (number, _) = rest.split_first_chunk()?;
+    Some(MessageId {
+        producer: u32::from_le_bytes(*producer),
+        number: u32::from_le_bytes(*number),
+    })
+}

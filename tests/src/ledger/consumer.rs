@@ -1,0 +1,198 @@
+//! A consumer thread: takes under lease, checks, acks; sometimes resumes its session after a death.
+
+use std::net::SocketAddr;
+
+use anyhow::bail;
+use corelane_wire::{
+    Dequeue, Lane, LeaseId, Messages, Offset, OffsetRange, Request, Response, SessionId, Settle,
+    SettleEntries, SettleEntry, SettleOutcome, Settled,
+};
+
+use super::trouble::Trouble;
+use super::{Ledger, MessageId, Phase, Rendezvous};
+use crate::raw::RawConnection;
+
+/// Messages asked for at once.
+const TAKE_COUNT: u32 = 500;
+/// How long one dequeue waits for messages.
+const WAIT_MS: u32 = 200;
+/// Much longer than an ack takes. Messages that a resumed session was sent as the broker died come
+/// back only when their lease ends, so it is no longer than the drain can wait.
+const LEASE_MS: u32 = 5_000;
+
+/// Messages under lease, and which offset each has.
+struct Taken {
+    lease: LeaseId,
+    messages: Vec<(Offset, MessageId)>,
+}
+
+struct Consumer<'a> {
+    queue: &'a str,
+    ledger: &'a Ledger,
+    rendezvous: &'a Rendezvous,
+    session: SessionId,
+    deaths: u32,
+    /// Delivered, with no answer to its ack yet.
+    unsettled: Vec<Taken>,
+}
+
+/// Consumes `queue` until the run ends.
+///
+/// # Errors
+/// If the broker refuses what it must take, or answers what was not asked.
+pub fn consume(queue: &str, ledger: &Ledger, rendezvous: &Rendezvous) -> anyhow::Result<()> {
+    let mut consumer = Consumer {
+        queue,
+        ledger,
+        rendezvous,
+        session: SessionId::default(),
+        deaths: 0,
+        unsettled: Vec::new(),
+    };
+    loop {
+        let (Phase::Load(address) | Phase::Drain(address)) = rendezvous.wait_up() else {
+            return Ok(());
+        };
+        match consumer.run(address) {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Broken) => {
+                consumer.on_death();
+                rendezvous.wait_other(address);
+            }
+            Err(Trouble::Wrong(error)) => return Err(error),
+        }
+    }
+}
+
+impl Consumer<'_> {
+    fn run(&mut self, address: SocketAddr) -> Result<(), Trouble> {
+        let mut connection =
+            RawConnection::connect(address, self.session).map_err(Trouble::broken)?;
+        self.session = connection.session;
+        while let Some(taken) = self.unsettled.pop() {
+            self.settle(&mut connection, taken)?;
+        }
+        while self.rendezvous.phase() != Phase::End {
+            if let Some(taken) = self.take(&mut connection)? {
+                self.settle(&mut connection, taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every other death it forgets its session, so that its leases must come back by themselves.
+    fn on_death(&mut self) {
+        self.deaths += 1;
+        if self.deaths.is_multiple_of(2) {
+            self.session = SessionId::default();
+            self.unsettled.clear();
+        }
+    }
+
+    fn take(&self, connection: &mut RawConnection) -> Result<Option<Taken>, Trouble> {
+        let request = Request::Dequeue(Dequeue {
+            queue: self.queue,
+            lane: Lane::default(),
+            subscription: "",
+            count: TAKE_COUNT,
+            lease_ms: LEASE_MS,
+            wait_ms: WAIT_MS,
+        });
+        let ledger = self.ledger;
+        let answer = exchange(connection, &request, |response| {
+            let Response::Dequeued(deliveries) = &response else {
+                bail!("a dequeue was answered with {response:?}");
+            };
+            let mut messages = Vec::new();
+            let mut offsets = deliveries
+                .runs
+                .iter()
+                .flat_map(|run| (0..u64::from(run.count)).map(|index| Offset(run.first.0 + index)));
+            for message in Messages::new(deliveries.messages) {
+                let offset = offsets.next();
+                let id = ledger.delivered(message?.body);
+                messages.extend(offset.zip(id));
+            }
+            let lease = deliveries.lease;
+            Ok(Taken { lease, messages })
+        })?;
+        Ok(Some(answer).filter(|taken| !taken.messages.is_empty()))
+    }
+
+    fn settle(&mut self, connection: &mut RawConnection, taken: Taken) -> Result<(), Trouble> {
+        let mut entries = Vec::new();
+        for range in ranges(&taken.messages) {
+            let lease = taken.lease;
+            SettleEntry { lease, range }.put(&mut entries);
+        }
+        let request = Request::Ack(Settle {
+            queue: self.queue,
+            lane: Lane::default(),
+            subscription: "",
+            entries: SettleEntries::read(&entries).expect("a dequeue brings few messages"),
+        });
+        let answer = exchange(connection, &request, |response| {
+            let Response::Settled(settled) = &response else {
+                bail!("an ack was answered with {response:?}");
+            };
+            Ok(settled.clone())
+        });
+        match answer {
+            Ok(settled) => {
+                self.note(&taken, &settled);
+                Ok(())
+            }
+            Err(trouble) => {
+                self.unsettled.push(taken);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn note(&self, taken: &Taken, settled: &[Settled]) {
+        for settled in settled {
+            if settled.outcome == SettleOutcome::Stale {
+                continue;
+            }
+            for (offset, id) in &taken.messages {
+                if settled.range.first <= *offset && *offset < settled.range.end() {
+                    self.ledger.acked(*id);
+                }
+            }
+        }
+    }
+}
+
+/// Sends one request and waits for its answer.
+fn exchange<T>(
+    connection: &mut RawConnection,
+    request: &Request<'_>,
+    take: impl FnOnce(Response<'_>) -> anyhow::Result<T>,
+) -> Result<T, Trouble> {
+    connection.send(request).map_err(Trouble::broken)?;
+    let answer = connection
+        .receive(|_, response| {
+            if let Response::Error { code, text } | Response::Fault { code, text } = response {
+                return Ok(Err((code, text)));
+            }
+            Ok(Ok(take(response)))
+        })
+        .map_err(Trouble::broken)?;
+    match answer {
+        Ok(taken) => taken.map_err(Trouble::Wrong),
+        Err((code, text)) => Err(Trouble::refused(code, &text)),
+    }
+}
+
+/// The runs of consecutive offsets.
+fn ranges(messages: &[(Offset, MessageId)]) -> impl Iterator<Item = OffsetRange> + '_ {
+    messages
+        .chunk_by(|(before, _), (after, _)| before.0 + 1 == after.0)
+        .filter_map(|run| {
+            let (first, _) = run.first()?;
+            Some(OffsetRange {
+                first: *first,
+                count: u32::try_from(run.len()).unwrap_or(u32::MAX),
+            })
+        })
+}

@@ -1,0 +1,517 @@
+//! The evidence: a partition's committed log, replayed into a model of its own and held against the ledger.
+//!
+//! What clients cannot see is judged here: leases disjoint in log time (C4), attempts that grow by one per
+//! committed lease (C5), one Enqueue per producer and sequence (C7), no lease after an ack (C3), nothing early (C8).
+
+use std::collections::BTreeMap;
+
+use corelane_core::record::Record;
+use corelane_wire::{Batch, Epoch, LeaseId, Lsn, OffsetRange, SettleEntry, Timestamp};
+
+use super::history::{Body, Token};
+use super::{Verdict, violation};
+use crate::sim::body;
+
+/// One record of the log, decoded.
+#[derive(Clone, Debug)]
+pub struct LogRecord<'a> {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its log time.
+    pub time: Timestamp,
+    /// What it says.
+    pub record: Record,
+    /// The batch of an Enqueue.
+    pub batch: &'a [u8],
+}
+
+/// Where a message is in one subscription, by the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Waiting.
+    Ready,
+    /// Given out.
+    Leased {
+        /// Under which lease.
+        lease: LeaseId,
+        /// Until when, in lease time.
+        deadline: u64,
+        /// To which session.
+        session: u128,
+    },
+    /// Given back, not to be given out before this log time.
+    Delayed {
+        /// When it is due.
+        due: u64,
+    },
+    /// Acked.
+    Done,
+}
+
+/// A message in one subscription, by the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Fact {
+    /// Where it is.
+    pub place: Place,
+    /// How often it was given out, uncounted returns subtracted.
+    pub attempts: u32,
+    /// The epoch of the last time.
+    pub epoch: Epoch,
+}
+
+/// A subscription, by the log.
+#[derive(Clone, Debug)]
+pub struct SubscriptionLog {
+    /// Its name.
+    pub name: String,
+    /// The first offset it gets.
+    pub from: u64,
+    /// The next offset that was never given out.
+    pub cursor: u64,
+    /// Messages below the cursor.
+    pub facts: BTreeMap<u64, Fact>,
+}
+
+/// A queue, by the log.
+#[derive(Clone, Debug, Default)]
+pub struct QueueLog {
+    /// Its name.
+    pub name: String,
+    /// The offset of its next message.
+    pub end: u64,
+    /// Its messages.
+    pub tokens: BTreeMap<u64, Token>,
+    /// Its subscriptions, by number.
+    pub subscriptions: BTreeMap<u32, SubscriptionLog>,
+    producers: BTreeMap<(u128, u64), u64>,
+}
+
+/// What one Lease record gave out: the offsets, each with its attempt.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseLog {
+    /// Number of the queue.
+    pub queue: u32,
+    /// Number of the subscription.
+    pub subscription: u32,
+    /// Offset to attempt.
+    pub attempts: BTreeMap<u64, u32>,
+}
+
+/// How often the log shows what a run must meet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EvidenceMet {
+    /// Messages whose lease expired.
+    pub expired: u64,
+    /// Messages released with their session.
+    pub released: u64,
+    /// Messages given back with a delay.
+    pub delayed: u64,
+    /// Messages given out again in a later epoch than before.
+    pub again_in_later_epoch: u64,
+}
+
+/// The model of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Queues by number; deleted ones are gone.
+    pub queues: BTreeMap<u32, QueueLog>,
+    /// Every Lease record.
+    pub leases: BTreeMap<LeaseId, LeaseLog>,
+    next: u64,
+    epoch: Epoch,
+    time: u64,
+    jumps: u64,
+    queues_ever: u32,
+    /// What was met.
+    pub met: EvidenceMet,
+}
+
+impl Evidence {
+    /// Judges the next record.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn observe(&mut self, entry: &LogRecord<'_>) -> Verdict {
+        if entry.lsn.0 != self.next {
+            let next = self.next;
+            return violation("log", format!("lsn {} where {next} is next", entry.lsn));
+        }
+        if entry.time.0 < self.time {
+            let time = self.time;
+            return violation("log", format!("log time {} after {time}", entry.time));
+        }
+        self.next += 1;
+        self.time = entry.time.0;
+        match &entry.record {
+            Record::Epoch { epoch, jump_ns } => {
+                if *epoch <= self.epoch || *epoch != entry.epoch {
+                    let old = self.epoch;
+                    return violation("C5", format!("epoch {epoch} follows {old}"));
+                }
+                self.epoch = *epoch;
+                self.jumps += jump_ns;
+                Ok(())
+            }
+            Record::Tick => {
+                self.expire();
+                Ok(())
+            }
+            Record::Release { session } => {
+                self.release(session.0);
+                Ok(())
+            }
+            Record::Create { queue, name } => self.on_create(queue.0, name),
+            Record::Delete { queue } => match self.queues.remove(&queue.0) {
+                Some(_) => Ok(()),
+                None => violation("log", format!("queue {queue} deleted, it is not there")),
+            },
+            Record::Enqueue { .. } => self.on_enqueue(entry),
+            Record::Subscribe { .. } => self.on_subscribe(&entry.record),
+            Record::Lease { .. } => self.on_lease(entry),
+            Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
+                self.on_settle(entry)
+            }
+        }
+        .and_then(|()| self.check_epoch(entry))
+    }
+
+    fn check_epoch(&self, entry: &LogRecord<'_>) -> Verdict {
+        if entry.epoch == self.epoch {
+            return Ok(());
+        }
+        let (found, own) = (entry.epoch, self.epoch);
+        violation("C5", format!("lsn {} is of epoch {found}, now is {own}", entry.lsn))
+    }
+
+    fn lease_time(&self) -> u64 {
+        self.time.saturating_sub(self.jumps)
+    }
+
+    fn facts(&mut self) -> impl Iterator<Item = &mut Fact> {
+        self.queues
+            .values_mut()
+            .flat_map(|queue| queue.subscriptions.values_mut())
+            .flat_map(|subscription| subscription.facts.values_mut())
+    }
+
+    fn expire(&mut self) {
+        let (now, time) = (self.lease_time(), self.time);
+        let mut expired = 0;
+        for fact in self.facts() {
+            match fact.place {
+                Place::Leased { deadline, .. } if deadline <= now => {
+                    expired += 1;
+                    fact.place = Place::Ready;
+                }
+                Place::Delayed { due } if due <= time => fact.place = Place::Ready,
+                Place::Leased { .. } | Place::Delayed { .. } | Place::Ready | Place::Done => {}
+            }
+        }
+        self.met.expired += expired;
+    }
+
+    fn release(&mut self, ended: u128) {
+        let mut released = 0;
+        for fact in self.facts() {
+            if let Place::Leased { session, .. } = fact.place
+                && session == ended
+            {
+                released += 1;
+                fact.place = Place::Ready;
+                fact.attempts -= 1;
+            }
+        }
+        self.met.released += released;
+    }
+
+    fn on_create(&mut self, id: u32, name: &str) -> Verdict {
+        if self.queues.values().any(|queue| queue.name == name) {
+            return violation("log", format!("queue {name} created twice"));
+        }
+        if id != self.queues_ever {
+            return violation("log", format!("queue {name} got the number {id}"));
+        }
+        self.queues_ever += 1;
+        let queue = QueueLog {
+            name: name.to_owned(),
+            ..QueueLog::default()
+        };
+        self.queues.insert(id, queue);
+        Ok(())
+    }
+
+    fn on_enqueue(&mut self, entry: &LogRecord<'_>) -> Verdict {
+        let Record::Enqueue {
+            queue: id,
+            first,
+            count,
+            producer,
+            sequence,
+            ..
+        } = &entry.record
+        else {
+            return Ok(());
+        };
+        let Some(queue) = self.queues.get_mut(&id.0) else {
+            return violation("log", format!("enqueue to queue {id}, which is not there"));
+        };
+        if first.0 != queue.end {
+            let end = queue.end;
+            return violation("C7", format!("enqueue at {first}, queue {id} ends at {end}"));
+        }
+        let key = (producer.0, sequence.0);
+        if producer.0 != 0
+            && let Some(old) = queue.producers.insert(key, first.0)
+        {
+            return violation("C7", format!("{key:?} of queue {id} is at {old} and at {first}"));
+        }
+        let batch = match Batch::read(entry.batch) {
+            Ok(batch) => batch,
+            Err(error) => return violation("C2", format!("lsn {}: {error}", entry.lsn)),
+        };
+        let mut offset = first.0;
+        for message in &batch {
+            let judged = message.map_or(Body::Foreign, |message| body::judge(&message));
+            let Body::Intact(token) = judged else {
+                return violation("C2", format!("offset {offset} of queue {id}: foreign body"));
+            };
+            queue.tokens.insert(offset, token);
+            offset += 1;
+        }
+        queue.end = offset;
+        if offset != first.0 + u64::from(*count) {
+            return violation("C7", format!("lsn {} counts {count} messages", entry.lsn));
+        }
+        Ok(())
+    }
+
+    fn on_subscribe(&mut self, record: &Record) -> Verdict {
+        let Record::Subscribe {
+            queue: id,
+            subscription,
+            name,
+            from,
+        } = record
+        else {
+            return Ok(());
+        };
+        let Some(queue) = self.queues.get_mut(&id.0) else {
+            return violation("log", format!("subscription to queue {id}, which is not there"));
+        };
+        if queue.subscriptions.is_empty() && from.0 != 0 {
+            return violation("C1", format!("the first subscription of {id} begins at {from}"));
+        }
+        let subscription_log = SubscriptionLog {
+            name: name.clone(),
+            from: from.0,
+            cursor: from.0,
+            facts: BTreeMap::new(),
+        };
+        if queue
+            .subscriptions
+            .insert(subscription.0, subscription_log)
+            .is_some()
+        {
+            return violation("log", format!("subscription {subscription} of {id} made twice"));
+        }
+        Ok(())
+    }
+
+    fn on_lease(&mut self, entry: &LogRecord<'_>) -> Verdict {
+        let Record::Lease {
+            queue,
+            subscription,
+            session,
+            lease_ms,
+            ranges,
+        } = &entry.record
+        else {
+            return Ok(());
+        };
+        let lease = LeaseId {
+            epoch: entry.epoch,
+            lsn: entry.lsn,
+        };
+        let deadline = self.lease_time() + u64::from(*lease_ms) * 1_000_000;
+        let place = Place::Leased {
+            lease,
+            deadline,
+            session: session.0,
+        };
+        let time = self.time;
+        let Some((end, target)) = self.subscription(queue.0, subscription.0) else {
+            return violation("log", format!("lease of {queue}/{subscription}, not there"));
+        };
+        let mut attempts = BTreeMap::new();
+        let mut again = 0;
+        for offset in ranges.iter().flat_map(offsets) {
+            if offset >= end {
+                return violation("C2", format!("{lease:?} gives {offset} out, the end is {end}"));
+            }
+            let old = target.facts.get(&offset).map(|fact| fact.epoch);
+            again += u64::from(old.is_some_and(|old| old < lease.epoch));
+            let attempt = target.give_out(offset, place, time)?;
+            attempts.insert(offset, attempt);
+        }
+        let given = LeaseLog {
+            queue: queue.0,
+            subscription: subscription.0,
+            attempts,
+        };
+        self.leases.insert(lease, given);
+        self.met.again_in_later_epoch += again;
+        Ok(())
+    }
+
+    fn subscription(&mut self, queue: u32, id: u32) -> Option<(u64, &mut SubscriptionLog)> {
+        let queue = self.queues.get_mut(&queue)?;
+        Some((queue.end, queue.subscriptions.get_mut(&id)?))
+    }
+
+    fn on_settle(&mut self, entry: &LogRecord<'_>) -> Verdict {
+        let (queue, subscription, entries): (_, _, &Vec<SettleEntry>) = match &entry.record {
+            Record::Ack {
+                queue,
+                subscription,
+                entries,
+            }
+            | Record::Nack {
+                queue,
+                subscription,
+                entries,
+                ..
+            }
+            | Record::Extend {
+                queue,
+                subscription,
+                entries,
+                ..
+            } => (*queue, *subscription, entries),
+            Record::Epoch { .. }
+            | Record::Create { .. }
+            | Record::Enqueue { .. }
+            | Record::Lease { .. }
+            | Record::Tick
+            | Record::Release { .. }
+            | Record::Delete { .. }
+            | Record::Subscribe { .. } => return Ok(()),
+        };
+        let (time, lease_time) = (self.time, self.lease_time());
+        if let Record::Nack { delay_ms: 1.., .. } = &entry.record {
+            self.met.delayed += 1;
+        }
+        let Some((_, target)) = self.subscription(queue.0, subscription.0) else {
+            return violation("log", format!("settle of {queue}/{subscription}, not there"));
+        };
+        for settled in entries {
+            for offset in offsets(&settled.range) {
+                let Some(fact) = target.facts.get_mut(&offset) else {
+                    return violation("C3", format!("settle of {offset}, never given out"));
+                };
+                match fact.place {
+                    Place::Leased { lease, .. } if lease == settled.lease => {}
+                    place @ (Place::Leased { .. }
+                    | Place::Ready
+                    | Place::Delayed { .. }
+                    | Place::Done) => {
+                        let stale = settled.lease;
+                        return violation(
+                            "C3",
+                            format!("lsn {}: {stale:?} settles {offset}, which is {place:?}", entry.lsn),
+                        );
+                    }
+                }
+                fact.settle(&entry.record, time, lease_time);
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue of this name.
+    pub fn queue(&self, name: &str) -> Option<&QueueLog> {
+        self.queues.values().find(|queue| queue.name == name)
+    }
+}
+
+impl SubscriptionLog {
+    fn give_out(&mut self, offset: u64, place: Place, now: u64) -> Result<u32, super::Violation> {
+        let broken = |rule, text| Err(super::Violation { rule, text });
+        if offset > self.cursor {
+            let cursor = self.cursor;
+            return broken("order", format!("{offset} is given out before {cursor}"));
+        }
+        if offset == self.cursor {
+            self.cursor += 1;
+            let fact = Fact {
+                place: Place::Ready,
+                attempts: 0,
+                epoch: Epoch(u64::MAX),
+            };
+            self.facts.insert(offset, fact);
+        }
+        let Some(fact) = self.facts.get_mut(&offset) else {
+            let from = self.from;
+            return broken("C4", format!("{offset} is given out, {from} is the first"));
+        };
+        match fact.place {
+            Place::Ready => {}
+            Place::Delayed { due } if due <= now => {}
+            Place::Delayed { due } => {
+                return broken("C8", format!("{offset} is given out at {now}, due at {due}"));
+            }
+            Place::Leased { .. } => {
+                return broken("C4", format!("{offset} is given out while {fact:?}"));
+            }
+            Place::Done => return broken("C3", format!("{offset} is given out after its ack")),
+        }
+        if let Place::Leased { lease, .. } = place {
+            fact.epoch = lease.epoch;
+        }
+        fact.place = place;
+        fact.attempts += 1;
+        Ok(fact.attempts)
+    }
+}
+
+impl Fact {
+    /// Applies a settle that holds.
+    fn settle(&mut self, record: &Record, time: u64, lease_time: u64) {
+        match record {
+            Record::Ack { .. } => self.place = Place::Done,
+            Record::Nack {
+                delay_ms,
+                count_attempt,
+                ..
+            } => {
+                self.place = match delay_ms {
+                    0 => Place::Ready,
+                    _ => Place::Delayed {
+                        due: time + delay_ms * 1_000_000,
+                    },
+                };
+                if !count_attempt {
+                    self.attempts -= 1;
+                }
+            }
+            Record::Extend { lease_ms, .. } => {
+                if let Place::Leased { deadline, .. } = &mut self.place {
+                    *deadline = lease_time + u64::from(*lease_ms) * 1_000_000;
+                }
+            }
+            Record::Epoch { .. }
+            | Record::Create { .. }
+            | Record::Enqueue { .. }
+            | Record::Lease { .. }
+            | Record::Tick
+            | Record::Release { .. }
+            | Record::Delete { .. }
+            | Record::Subscribe { .. } => {}
+        }
+    }
+}
+
+fn offsets(range: &OffsetRange) -> std::ops::Range<u64> {
+    range.first.0..range.first.0 + u64::from(range.count)
+}

@@ -1,0 +1,218 @@
+//! What a client makes of the bytes that come back.
+
+use corelane_wire::{Decoder, ErrorCode, Frame, Response, SessionId};
+
+use super::{Asked, Client, Pending, Scope};
+use crate::sim::body;
+use crate::sim::checker::{Body, Event};
+
+impl Client {
+    /// Bytes arrived on the link; false when it must be given up.
+    pub fn on_bytes(&mut self, scope: &mut Scope<'_>, mut bytes: &[u8]) -> bool {
+        self.last_heard = scope.now;
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(0));
+        let is_well = loop {
+            match decoder.next(&mut bytes) {
+                Ok(Some(frame)) => {
+                    if !self.on_frame(scope, &frame) {
+                        break false;
+                    }
+                }
+                Ok(None) => break true,
+                Err(error) => {
+                    self.protocol_error(scope, &error.to_string());
+                    break false;
+                }
+            }
+        };
+        if let Some(connection) = &mut self.connection {
+            connection.decoder = decoder;
+        }
+        is_well
+    }
+
+    /// The broker broke the protocol: that is a finding like any other.
+    pub(super) fn protocol_error(&self, scope: &mut Scope<'_>, text: &str) {
+        scope.events.push(Event::ProtocolError {
+            text: format!("client {}: {text}", self.index),
+        });
+    }
+
+    fn on_frame(&mut self, scope: &mut Scope<'_>, frame: &Frame<'_>) -> bool {
+        let response = match Response::decode(frame) {
+            Ok(response) => response,
+            Err(error) => {
+                self.protocol_error(scope, &error.to_string());
+                return false;
+            }
+        };
+        tracing::debug!(client = self.index, correlation = frame.correlation.0, answer = %brief(&response));
+        if let Response::Delivery {
+            consumer,
+            deliveries,
+        } = &response
+        {
+            let Some(known) = self.consumers.get(&consumer.0) else {
+                // Unsubscribed in the meantime: it may still be on its way, but not after the answer.
+                self.protocol_error(scope, &format!("a delivery to consumer {consumer}"));
+                return false;
+            };
+            let of = known.of;
+            let by = self.receiver(Some(consumer.0), 0);
+            self.on_messages(scope, of, by, deliveries);
+            return true;
+        }
+        if let Response::Fault { .. } = response {
+            scope.met.faults += 1;
+            return false;
+        }
+        let correlation = frame.correlation.0;
+        let Some(Pending { asked, .. }) = self.pending.remove(&correlation) else {
+            self.protocol_error(scope, &format!("an answer to {correlation}: {response:?}"));
+            return false;
+        };
+        self.on_answer(scope, asked, correlation, response);
+        true
+    }
+
+    fn on_answer(
+        &mut self,
+        scope: &mut Scope<'_>,
+        asked: Asked,
+        correlation: u64,
+        response: Response<'_>,
+    ) {
+        match (asked, response) {
+            (asked, Response::Error { code, .. }) => self.on_refused(scope, asked, code),
+            (Asked::Hello, Response::Hello(hello)) => {
+                if hello.resumed {
+                    scope.met.session_resumed += 1;
+                }
+                self.session = hello.session;
+                if let Some(connection) = &mut self.connection {
+                    connection.is_greeted = true;
+                }
+            }
+            (Asked::Enqueue(key), Response::Enqueued(receipt)) => {
+                self.on_enqueued(scope, key, &receipt);
+            }
+            (Asked::Dequeue(of), Response::Dequeued(deliveries)) => {
+                let by = self.receiver(None, correlation);
+                if deliveries.runs.is_empty() {
+                    scope.met.dequeued_nothing += 1;
+                } else {
+                    self.on_messages(scope, of, by, &deliveries);
+                }
+            }
+            (Asked::Subscribe(id), Response::Subscribed) => {
+                if let Some(consumer) = self.consumers.get_mut(&id) {
+                    consumer.is_confirmed = true;
+                    let credit = consumer.credit;
+                    let by = self.receiver(Some(id), 0);
+                    scope.events.push(Event::CreditConfirmed { by, credit });
+                }
+            }
+            (Asked::Credit { consumer, credit }, Response::CreditSet) => {
+                let by = self.receiver(Some(consumer), 0);
+                scope.events.push(Event::CreditConfirmed { by, credit });
+                if let Some(consumer) = self.consumers.get_mut(&consumer) {
+                    consumer.credit = credit;
+                }
+            }
+            (Asked::Unsubscribe(id), Response::Unsubscribed) => {
+                self.consumers.remove(&id);
+            }
+            (Asked::Settle(asked), Response::Settled(outcomes)) => {
+                self.on_settled(scope, &asked, &outcomes);
+            }
+            (Asked::Peek(queue), Response::Peeked(deliveries)) => {
+                for item in &deliveries {
+                    let (offset, body) = item.map_or((0, Body::Foreign), |item| {
+                        (item.offset.0, body::judge(&item.message))
+                    });
+                    scope.met.peeked += 1;
+                    scope.events.push(Event::Peeked {
+                        queue,
+                        offset,
+                        body,
+                    });
+                }
+            }
+            (Asked::Show { queue, round }, Response::Queue(info)) => {
+                self.on_shown(scope, (queue, round), Some(&info));
+            }
+            (Asked::Nothing, _) => {}
+            (asked, response) => {
+                self.protocol_error(scope, &format!("{response:?} answers {asked:?}"));
+            }
+        }
+    }
+
+    fn on_refused(&mut self, scope: &mut Scope<'_>, asked: Asked, code: ErrorCode) {
+        scope.met.on_refusal(code);
+        match asked {
+            Asked::Enqueue(key) => self.on_not_enqueued(scope, key, Some(code)),
+            Asked::Subscribe(id) => {
+                self.consumers.remove(&id);
+            }
+            Asked::Unsubscribe(id) | Asked::Credit { consumer: id, .. }
+                if code == ErrorCode::UnknownConsumer =>
+            {
+                self.consumers.remove(&id);
+            }
+            Asked::Show { queue, round } if code == ErrorCode::QueueNotFound => {
+                self.on_shown(scope, (queue, round), None);
+            }
+            Asked::Settle(settle) if code.is_retry() => {
+                let again = settle.offsets.into_iter();
+                self.hold_again(scope, settle.of, again.collect());
+            }
+            // The link is given up, since it stays without a greeting.
+            Asked::Hello => self.session = SessionId::NONE,
+            Asked::Nothing
+            | Asked::Dequeue(_)
+            | Asked::Credit { .. }
+            | Asked::Unsubscribe(_)
+            | Asked::Settle(_)
+            | Asked::Peek(_)
+            | Asked::Show { .. } => {}
+        }
+    }
+
+    /// The link is gone before the answer came.
+    pub(super) fn on_unanswered(&mut self, scope: &mut Scope<'_>, asked: Asked) {
+        match asked {
+            Asked::Enqueue(key) => self.on_not_enqueued(scope, key, None),
+            Asked::Settle(settle) => {
+                if self.random.one_in(2) {
+                    self.hold_again(scope, settle.of, settle.offsets);
+                }
+            }
+            Asked::Hello
+            | Asked::Nothing
+            | Asked::Dequeue(_)
+            | Asked::Subscribe(_)
+            | Asked::Credit { .. }
+            | Asked::Unsubscribe(_)
+            | Asked::Peek(_)
+            | Asked::Show { .. } => {}
+        }
+    }
+}
+
+/// An answer for the trace, without its bodies.
+fn brief(response: &Response<'_>) -> String {
+    match response {
+        Response::Delivery {
+            consumer,
+            deliveries,
+        } => format!("Delivery to {consumer}: {:?} {:?}", deliveries.lease, deliveries.runs),
+        Response::Dequeued(deliveries) | Response::Peeked(deliveries) => {
+            format!("{:?} {:?}", deliveries.lease, deliveries.runs)
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,89 @@
+//! The end of a seed: each subscription is emptied, and the broker is asked whether it agrees.
+
+use std::collections::BTreeSet;
+
+use corelane_wire::QueueInfo;
+
+use super::{Asked, Client, Scope};
+use crate::sim::checker::{QueueIndex, SubscriptionKey};
+use crate::sim::clock::MILLISECOND;
+
+impl Client {
+    /// The queues that this client shows to be empty: it takes part in draining those that it wrote to, and the
+    /// first client takes all.
+    pub(super) fn responsibilities(&self, scope: &Scope<'_>) -> BTreeSet<QueueIndex> {
+        if self.index == 0 {
+            (0..scope.plan.queues()).collect()
+        } else {
+            BTreeSet::new()
+        }
+    }
+
+    pub(super) fn drain(&mut self, scope: &mut Scope<'_>) {
+        let wanted: Vec<SubscriptionKey> = scope
+            .attempted
+            .iter()
+            .copied()
+            .filter(|of| self.index == 0 || (of.queue + self.index) % 3 == 0)
+            .collect();
+        for of in wanted {
+            let is_there = self
+                .consumers
+                .values()
+                .any(|consumer| consumer.of == of && consumer.credit >= DRAIN_CREDIT);
+            if !is_there {
+                self.subscribe_to(scope, of, DRAIN_CREDIT, DRAIN_LEASE_MS);
+            }
+        }
+        if scope.now < self.next_show {
+            return;
+        }
+        self.next_show = scope.now + 300 * MILLISECOND;
+        for queue in self.responsibilities(scope) {
+            let is_asked = self
+                .pending
+                .values()
+                .any(|pending| match pending.asked {
+                    Asked::Show { queue: asked, round } => asked == queue && round == self.round,
+                    _ => false,
+                });
+            if !is_asked {
+                self.show(scope, queue);
+            }
+        }
+    }
+
+    pub(super) fn on_shown(
+        &mut self,
+        scope: &Scope<'_>,
+        (queue, round): (QueueIndex, u32),
+        info: Option<&QueueInfo>,
+    ) {
+        if !scope.is_draining || round != self.round {
+            return;
+        }
+        let wanted = scope.attempted.iter().filter(|of| of.queue == queue).count();
+        let is_whole = info.is_none_or(|info| info.subscriptions.len() >= wanted);
+        if !is_whole {
+            // The queue was deleted under its consumers: subscribe anew.
+            let forgotten = self.consumers.values_mut();
+            for consumer in forgotten.filter(|it| it.of.queue == queue && it.is_confirmed) {
+                consumer.credit = 0;
+            }
+        }
+        let is_empty = is_whole
+            && info.is_none_or(|info| {
+                info.subscriptions.iter().all(|subscription| {
+                    subscription.ready + subscription.leased + subscription.delayed == 0
+                })
+            });
+        if is_empty {
+            self.empty.insert(queue);
+        } else {
+            self.empty.remove(&queue);
+        }
+    }
+}
+
+const DRAIN_CREDIT: u32 = 1_000;
+const DRAIN_LEASE_MS: u32 = 10_000;

@@ -1,0 +1,164 @@
+//! Disk operations in flight: how long they take, how they end, and what a crash in their middle leaves.
+
+use corelane::driver::{Data, Done, Errno, Token};
+use corelane_storage::{Buffer, Task};
+
+use crate::sim::clock::{MICROSECOND, MILLISECOND, Moment, SECOND};
+use crate::sim::disk::{Disk, FileName, SECTOR_BYTES};
+
+/// How a write will end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// As it should.
+    Good,
+    /// The write fails after some of its sectors.
+    WriteError,
+    /// The write ends early and says so.
+    Short,
+    /// The fdatasync fails.
+    SyncError,
+}
+
+/// One disk operation of a shard.
+#[derive(Debug)]
+pub struct Flight {
+    /// Whose it is.
+    pub shard: u16,
+    /// Its token.
+    pub token: Token,
+    /// What it does.
+    pub work: Work,
+}
+
+/// What a disk operation does.
+#[derive(Debug)]
+pub enum Work {
+    /// A write that has not reached the device.
+    Write(WriteWork),
+    /// The fdatasync after a write.
+    Sync(WriteWork, u64),
+    /// A read.
+    Read {
+        /// Whence.
+        name: FileName,
+        /// Where in the file.
+        position: u64,
+        /// Whither.
+        buffer: Buffer,
+        /// How much.
+        bytes: usize,
+        /// Whether it fails.
+        fails: bool,
+    },
+    /// File work that blocks.
+    Housekeeping {
+        /// What.
+        task: Task,
+        /// Whether it fails.
+        fails: bool,
+    },
+    /// Opening a segment, given the number that the file will have.
+    Open {
+        /// The file's number.
+        file: u32,
+        /// Whether the segment exists.
+        exists: bool,
+    },
+}
+
+/// A write and what becomes of it.
+#[derive(Debug)]
+pub struct WriteWork {
+    /// Whither.
+    pub name: FileName,
+    /// Where in the file.
+    pub position: u64,
+    /// What.
+    pub buffer: Buffer,
+    /// How much of the buffer.
+    pub bytes: usize,
+    /// Followed by an fdatasync.
+    pub durable: bool,
+    /// How it ends.
+    pub fate: Fate,
+}
+
+impl Disk {
+    /// Draws how a write ends.
+    pub fn fate(&mut self) -> Fate {
+        let faults = self.faults.clone();
+        if self.chance(faults.write_error) {
+            Fate::WriteError
+        } else if self.chance(faults.short_write) {
+            Fate::Short
+        } else if self.chance(faults.sync_error) {
+            Fate::SyncError
+        } else {
+            Fate::Good
+        }
+    }
+
+    /// Draws how long an operation takes.
+    pub fn latency(&mut self) -> Moment {
+        let faults = self.faults.clone();
+        if self.chance(faults.stalled) {
+            self.random().between(SECOND / 2, 9 * SECOND)
+        } else if self.chance(faults.slow) {
+            self.random().skewed(2 * MILLISECOND, 80 * MILLISECOND)
+        } else {
+            self.random().between(20 * MICROSECOND, 250 * MICROSECOND)
+        }
+    }
+
+    /// The write reaches the device, whole or as its fate has it; returns its result.
+    pub fn carry_out(&mut self, work: &WriteWork) -> Result<usize, Errno> {
+        let bytes = &work.buffer.as_slice()[..work.bytes];
+        match work.fate {
+            Fate::Good | Fate::SyncError => {
+                self.write(&work.name, work.position, bytes);
+                Ok(work.bytes)
+            }
+            Fate::Short => {
+                self.met.writes_short += 1;
+                let sectors = work.bytes / SECTOR_BYTES;
+                let kept = self.random().index(sectors.max(1)) * SECTOR_BYTES;
+                self.write(&work.name, work.position, &bytes[..kept]);
+                Ok(kept)
+            }
+            Fate::WriteError => {
+                self.met.writes_failed += 1;
+                for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                    if self.random().one_in(2) {
+                        let at = work.position + (index * SECTOR_BYTES) as u64;
+                        self.write(&work.name, at, sector);
+                    }
+                }
+                Err(Errno::IO)
+            }
+        }
+    }
+
+    /// The machine stops while the write is on its way: any of its sectors may have reached the device.
+    pub fn abandon(&mut self, work: &WriteWork) {
+        let bytes = &work.buffer.as_slice()[..work.bytes];
+        let whole = self.random().index(3);
+        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if whole == 2 || (whole == 1 && self.random().one_in(2)) {
+                let at = work.position + (index * SECTOR_BYTES) as u64;
+                self.write(&work.name, at, sector);
+            }
+        }
+    }
+}
+
+impl WriteWork {
+    /// The completion of the write.
+    pub fn done(self, token: Token, result: Result<usize, Errno>) -> Done {
+        Done {
+            token,
+            result,
+            more: false,
+            data: Data::Block(self.buffer),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The blocking seam of recovery and housekeeping over the simulated disk.
+//!
+//! Every call may be the one in whose middle the power goes (the disk's fuse): it then has happened, or not, or
+//! half, as the contract of the call allows, and every later call fails.
+
+use std::io;
+
+use corelane_storage::{SegmentNumber, SpareId, Volume};
+use corelane_wire::PartitionId;
+
+use crate::sim::disk::{Disk, FileName};
+use crate::sim::driver::{SharedDisk, lock};
+
+/// A view of the simulated disk through `corelane_storage::Volume`.
+#[derive(Debug)]
+pub struct SimVolume {
+    disk: SharedDisk,
+}
+
+impl SimVolume {
+    /// A volume over the disk.
+    pub fn new(disk: SharedDisk) -> Self {
+        Self { disk }
+    }
+
+    /// Runs a change: whole while the power stays, and maybe in the moment in which it goes.
+    fn change(&self, act: impl FnOnce(&mut Disk) -> io::Result<()>) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        if disk.is_dead() {
+            return Err(dead());
+        }
+        if disk.burn() {
+            if disk.random().one_in(2) {
+                act(&mut disk)?;
+            }
+            return Err(dead());
+        }
+        act(&mut disk)
+    }
+
+    fn look<T>(&self, act: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+        let mut disk = lock(&self.disk);
+        if disk.is_dead() || disk.burn() {
+            return Err(dead());
+        }
+        act(&mut disk)
+    }
+}
+
+impl Volume for SimVolume {
+    fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.look(|disk| {
+            let name = FileName::Named(name.to_owned());
+            let Some(bytes) = disk.file_bytes(&name) else {
+                return Ok(None);
+            };
+            let mut content = vec![0; bytes as usize];
+            disk.read(&name, 0, &mut content);
+            Ok(Some(content))
+        })
+    }
+
+    fn replace_file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.change(|disk| {
+            disk.replace(&FileName::Named(name.to_owned()), bytes);
+            Ok(())
+        })
+    }
+
+    fn segments(&self, partition: PartitionId) -> io::Result<Vec<SegmentNumber>> {
+        self.look(|disk| {
+            Ok(disk
+                .names()
+                .filter_map(|name| match name {
+                    FileName::Segment(owner, number) if *owner == partition.0 => {
+                        Some(SegmentNumber(*number))
+                    }
+                    FileName::Segment(..) | FileName::Named(_) | FileName::Spare(_) => None,
+                })
+                .collect())
+        })
+    }
+
+    fn segment_bytes(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<u64> {
+        self.look(|disk| {
+            disk.file_bytes(&FileName::Segment(partition.0, segment.0))
+                .ok_or_else(missing)
+        })
+    }
+
+    fn read_at(
+        &self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        self.look(|disk| {
+            let odds = disk.faults.read_error;
+            if disk.chance(odds) {
+                disk.met.read_errors += 1;
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            let name = FileName::Segment(partition.0, segment.0);
+            if !disk.exists(&name) {
+                return Err(missing());
+            }
+            Ok(disk.read(&name, position, into))
+        })
+    }
+
+    fn write_at(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.change(|disk| {
+            let name = FileName::Segment(partition.0, segment.0);
+            if !disk.exists(&name) {
+                return Err(missing());
+            }
+            disk.write(&name, position, bytes);
+            Ok(())
+        })
+    }
+
+    fn sync(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        self.change(|disk| {
+            let stamp = disk.stamp();
+            disk.sync(&FileName::Segment(partition.0, segment.0), stamp);
+            Ok(())
+        })
+    }
+
+    fn lock_segment(&mut self, _: PartitionId, _: SegmentNumber) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn spares(&self) -> io::Result<Vec<(SpareId, u64)>> {
+        self.look(|disk| {
+            Ok(disk
+                .names()
+                .filter_map(|name| match name {
+                    FileName::Spare(number) => {
+                        Some((SpareId(*number), disk.file_bytes(name).unwrap_or_default()))
+                    }
+                    FileName::Segment(..) | FileName::Named(_) => None,
+                })
+                .collect())
+        })
+    }
+
+    fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
+        self.change(|disk| {
+            disk.create_zeroed(FileName::Spare(spare.0), bytes);
+            Ok(())
+        })
+    }
+
+    fn install_spare(
+        &mut self,
+        spare: SpareId,
+        partition: PartitionId,
+        segment: SegmentNumber,
+    ) -> io::Result<()> {
+        self.change(|disk| {
+            let to = FileName::Segment(partition.0, segment.0);
+            if disk.exists(&to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if disk.rename(&FileName::Spare(spare.0), to) {
+                Ok(())
+            } else {
+                Err(missing())
+            }
+        })
+    }
+
+    fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {
+        self.change(|disk| {
+            disk.remove(&FileName::Spare(spare.0));
+            Ok(())
+        })
+    }
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the simulated machine has lost power")
+}
+
+fn missing() -> io::Error {
+    io::Error::from(io::ErrorKind::NotFound)
+}
