@@ -1,0 +1,70 @@
+//! The floors, sampled before and after the load that they stand beside.
+
+use std::path::Path;
+
+use anyhow::Result;
+use corelane_bench::probe::{CommitProbe, EchoProbe};
+use corelane_bench::record::Latencies;
+use corelane_wire::{
+    BatchBuilder, Correlation, Enqueue, Lane, OutgoingMessage, ProducerId, Request, Sequence,
+};
+
+use crate::steady;
+
+/// Samples of each floor in one go.
+const SAMPLES: u32 = 1500;
+
+/// What a commit and an echo cost without a broker.
+#[derive(Debug)]
+pub(crate) struct Floors {
+    commit_probe: CommitProbe,
+    echo_probe: EchoProbe,
+    pub(crate) commit: Latencies,
+    pub(crate) echo: Latencies,
+    pub(crate) frame_bytes: usize,
+    /// Whether the commits went past the page cache, as the broker's do.
+    pub(crate) is_direct: bool,
+}
+
+impl Floors {
+    /// Prepares both probes, on the disk of `folder`.
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
+        let frame_bytes = enqueue_frame_bytes()?;
+        Ok(Self {
+            commit_probe: CommitProbe::new(folder)?,
+            echo_probe: EchoProbe::new(frame_bytes)?,
+            commit: Latencies::default(),
+            echo: Latencies::default(),
+            frame_bytes,
+            is_direct: true,
+        })
+    }
+
+    /// Takes another round of samples, at the rate of the load.
+    pub(crate) fn sample(&mut self, per_second: u32) -> Result<()> {
+        let commit = self.commit_probe.run(SAMPLES, per_second)?;
+        self.is_direct &= commit.is_direct;
+        self.commit.add(&commit.latencies);
+        self.echo.add(&self.echo_probe.run(SAMPLES, per_second)?);
+        Ok(())
+    }
+}
+
+/// Length of the frame in which the load sends one message.
+fn enqueue_frame_bytes() -> Result<usize> {
+    let mut builder = BatchBuilder::new();
+    builder.push(&OutgoingMessage {
+        key: None,
+        headers: &[],
+        body: &steady::body(0),
+    })?;
+    let batch = builder.finish(ProducerId(1), Sequence(0));
+    let request = Request::Enqueue(Enqueue {
+        queue: steady::QUEUE,
+        lane: Lane(0),
+        batch: &batch,
+    });
+    let mut frame = Vec::new();
+    request.encode(Correlation(1), &mut frame);
+    Ok(frame.len())
+}

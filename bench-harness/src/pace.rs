@@ -1,0 +1,52 @@
+//! The schedule of an open loop.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Instants at equal distances, whatever happens between them.
+///
+/// A sender that falls behind does not skip: the instants stay where they were meant, and its
+/// lateness shows in the latencies.
+#[derive(Debug)]
+pub struct Pace {
+    next: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    /// A schedule of `per_second` instants that begins now.
+    ///
+    /// # Panics
+    /// If `per_second` is zero.
+    pub fn new(per_second: u32) -> Self {
+        Self {
+            next: Instant::now(),
+            interval: Duration::from_secs(1) / per_second,
+        }
+    }
+
+    /// Sleeps until the next instant and returns it; returns at once if it has passed.
+    pub fn wait(&mut self) -> Instant {
+        let intended = self.next;
+        self.next += self.interval;
+        let left = intended.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            thread::sleep(left);
+        }
+        intended
+    }
+}
+
+/// Asks the kernel to wake the calling thread on time rather than up to 50 us late.
+///
+/// # Errors
+/// If the kernel refuses; the schedule is then that much coarser.
+pub fn sharpen_sleep() -> io::Result<()> {
+    let thread = std::fs::read_link("/proc/thread-self")?;
+    let id = thread.file_name().unwrap_or_default();
+    std::fs::write(
+        std::path::Path::new("/proc").join(id).join("timerslack_ns"),
+        "1",
+    )
+}

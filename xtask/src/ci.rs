@@ -1,0 +1,121 @@
+//! `cargo xtask ci`: exactly what CI runs, stopping at the first step that fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::fuzz;
+use crate::harness;
+use crate::shell;
+use crate::testing;
+use crate::tidy;
+use crate::tools;
+
+/// Seeds of the simulation in one run of CI; a person runs ten times as many.
+const SIMULATION_SEEDS: &str = "2000";
+
+/// Runs all steps, then prints their times and the test runners' closing lines.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if !arguments.is_empty() {
+        bail!("ci takes no arguments");
+    }
+    let mut steps = Steps::default();
+    steps.run("fmt", || cargo(&["fmt", "--all", "--check"]))?;
+    steps.run("tidy", || tidy::run(&[]))?;
+    steps.run("clippy", clippy)?;
+    steps.run("rustdoc", rustdoc)?;
+    steps.run("book", book)?;
+    steps.run("deny", deny)?;
+    let mut report = None;
+    steps.run("tests", || {
+        let tests = testing::all_tests(&[])?;
+        tests.print();
+        tests.check()?;
+        report = Some(tests);
+        Ok(())
+    })?;
+    steps.run("simulation", || {
+        harness::run("sim", &["--seeds".to_owned(), SIMULATION_SEEDS.to_owned()])
+    })?;
+    steps.run("canary", canary)?;
+    steps.run("fuzz smoke", || fuzz::run(&["--smoke".to_owned()]))?;
+    steps.print();
+    report.expect("the step `tests` ran").print();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n== ci: {name}");
+        let begin = Instant::now();
+        step().with_context(|| format!("step {name:?} failed"))?;
+        self.done.push((name, begin.elapsed()));
+        Ok(())
+    }
+
+    fn print(&self) {
+        println!("\n== ci: times");
+        let mut total = Duration::ZERO;
+        for (name, time) in &self.done {
+            println!("{name:<12} {:>7.1} s", time.as_secs_f64());
+            total += *time;
+        }
+        println!("{:<12} {:>7.1} s", "total", total.as_secs_f64());
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    shell::run(shell::cargo().args(arguments))
+}
+
+fn clippy() -> Result<()> {
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ])
+}
+
+fn rustdoc() -> Result<()> {
+    let mut doc = shell::cargo();
+    doc.args(["doc", "--workspace", "--no-deps"]);
+    doc.arg("--lib");
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    shell::run(&mut doc)
+}
+
+/// Building mdbook itself takes longer than all it would tell: tidy has checked links and pages.
+fn book() -> Result<()> {
+    if shell::is_on_path("mdbook") {
+        return shell::run(
+            std::process::Command::new("mdbook")
+                .args(["build", &shell::root().join("docs").to_string_lossy()]),
+        );
+    }
+    println!("skipped: mdbook is not installed (cargo install --locked mdbook);");
+    println!("tidy has checked the links of docs/ and that SUMMARY.md lists every page");
+    Ok(())
+}
+
+/// Licences, bans and sources; the advisory database lies outside the registries.
+fn deny() -> Result<()> {
+    let tool = tools::cargo_tool("cargo-deny")?;
+    let mut deny = std::process::Command::new(tool);
+    deny.current_dir(shell::root());
+    deny.args(["--all-features", "check", "--hide-inclusion-graph"]);
+    deny.args(["licenses", "bans", "sources"]);
+    shell::run(&mut deny)
+}
+
+/// A build with a planted bug must fail the simulation, or the simulation proves nothing.
+fn canary() -> Result<()> {
+    harness::run("mutants", &["--canary".to_owned()])
+}

@@ -1,0 +1,27 @@
+//! `sim`, `mutants` and `kill-rounds`: binaries of `tests/`, built with optimisations.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::shell;
+
+/// Runs one of the binaries with the given arguments; its last line is the result.
+pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
+    if binary == "kill-rounds" {
+        // It starts the real broker, which is a binary of another package.
+        let mut build = shell::cargo();
+        build.args(["build", "--release", "--package", "corelane"]);
+        shell::run(&mut build)?;
+    }
+    shell::run(&mut command(binary, arguments))
+}
+
+/// The command line of one of the binaries.
+pub(crate) fn command(binary: &str, arguments: &[String]) -> Command {
+    let mut command = shell::cargo();
+    command.args(["run", "--release", "--package", "corelane-tests"]);
+    command.args(["--bin", binary, "--"]);
+    command.args(arguments);
+    command
+}

@@ -1,0 +1,66 @@
+//! Development tasks of Corelane: `cargo xtask TASK`.
+//!
+//! Every habit of the project has one command here, and CI runs the same ones.
+//! The crate knows none of ours: it starts cargo and the built binaries as processes, so that
+//! `cargo xtask demo` compiles nothing but this file, the broker and the demo.
+#![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
+
+mod ci;
+mod demo;
+mod fuzz;
+mod harness;
+mod shell;
+mod summary;
+mod testing;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK [ARGUMENT]...
+
+  demo                      build, run real messages through a real broker, kill it, restart it
+  test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
+  ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
+                            simulation, one canary, fuzz smoke
+  tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
+  sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
+  mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found
+  kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
+  fuzz [TARGET] [--smoke | --seconds N]
+                            libFuzzer on the pinned stable toolchain
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((task, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match run(task, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {task}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &str, rest: &[String]) -> Result<()> {
+    match task {
+        "demo" => demo::run(rest),
+        "test" => testing::run(rest),
+        "ci" => ci::run(rest),
+        "tidy" => tidy::run(rest),
+        "sim" | "mutants" | "kill-rounds" => harness::run(task, rest),
+        "fuzz" => fuzz::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown task {task:?}\n\n{USAGE}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask test`: every test of the workspace, and the runners' own closing lines last.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+use crate::summary::{Counts, closes_cargo_test, closes_nextest};
+use crate::tools;
+
+/// Runs the task; arguments are test name filters.
+pub(crate) fn run(filters: &[String]) -> Result<()> {
+    let report = all_tests(filters)?;
+    report.print();
+    report.check()
+}
+
+/// What the runners said.
+pub(crate) struct Report {
+    closing_lines: Vec<String>,
+    counts: Counts,
+    is_green: bool,
+}
+
+impl Report {
+    /// Prints the closing lines once more, then one line with their sum.
+    pub(crate) fn print(&self) {
+        println!();
+        for line in &self.closing_lines {
+            println!("{}", line.trim());
+        }
+        println!("{}", self.counts);
+    }
+
+    /// An error unless everything passed; a run of no test at all has not passed.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.is_green || self.counts.failed > 0 {
+            bail!("tests failed");
+        }
+        if self.counts.passed == 0 {
+            bail!("no test ran");
+        }
+        Ok(())
+    }
+}
+
+/// Runs the unit and integration tests, then the doctests.
+pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
+    tools::announce_fuse()?;
+    let mut report = Report {
+        closing_lines: Vec::new(),
+        counts: Counts::default(),
+        is_green: true,
+    };
+    let mut tests = shell::cargo();
+    if shell::is_on_path("cargo-nextest") {
+        tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        tests.arg("--no-tests=pass").args(filters);
+        report.take(&mut tests, closes_nextest)?;
+    } else {
+        println!("note: cargo-nextest is not installed, so cargo test runs the tests");
+        tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+        report.take(tests.args(filters), closes_cargo_test)?;
+    }
+    let mut doctests = shell::cargo();
+    doctests.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    report.take(doctests.args(filters), closes_cargo_test)?;
+    Ok(report)
+}
+
+impl Report {
+    fn take(&mut self, command: &mut Command, closes: fn(&str) -> bool) -> Result<()> {
+        let watched = shell::watch(command, closes)?;
+        self.is_green &= watched.success;
+        self.counts.add(Counts::of_lines(&watched.kept));
+        self.closing_lines.extend(watched.kept);
+        Ok(())
+    }
+}
