@@ -13,7 +13,6 @@ use corelane_client::Client;
 use self::exit::Failure;
 use self::output::Format;
 
-mod base64;
 mod dequeue;
 mod enqueue;
 mod exit;

@@ -41,8 +41,8 @@ fn metrics_count_what_went_through() {
     connection.ack("q", &taken[0]).unwrap();
     let (status, metrics) = get(fixture.broker.control, "/metrics");
     assert_eq!(status, 200);
-    assert_eq!(value(&metrics, "corelane_messages_in_total") as u64, 3);
-    assert_eq!(value(&metrics, "corelane_messages_out_total") as u64, 2);
+    assert_eq!(value(&metrics, "corelane_enqueues_total") as u64, 1);
+    assert_eq!(value(&metrics, "corelane_messages_delivered_total") as u64, 2);
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("corelane_"), "{line}");
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Args;
 use corelane_client::{Delivery, Header, Offset, Peeked, Timestamp};
 use corelane_wire::limits::PEEK_MESSAGES_MAX;
 use serde::Serialize;
 
 use super::Common;
-use super::base64;
 use super::exit::Failure;
 use super::output::{self, Row, preview};
 
@@ -145,7 +145,7 @@ impl Bytes {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
             Err(_) => Self::Binary {
-                base64: base64::encode(bytes),
+                base64: BASE64_STANDARD.encode(bytes),
             },
         }
     }
