@@ -67,7 +67,7 @@ pub enum Purpose {
     Plain,
     /// It may wait for messages for long, so a stopping shard does not wait for it.
     Dequeue,
-    /// The consumer is forgotten if it is refused.
+    /// The consumer is forgotten if it is refused and no other request has made it.
     Subscribe(ConsumerId),
     /// The consumer is forgotten when it is done.
     Unsubscribe(ConsumerId),
@@ -114,7 +114,7 @@ pub struct Connection {
     phase: Phase,
     unanswered: HashMap<Correlation, Unanswered, BuildHasherDefault<Mix>>,
     dequeues: usize,
-    consumers: BTreeMap<ConsumerId, PartitionId>,
+    consumers: BTreeMap<ConsumerId, Route>,
     out: Vec<u8>,
     spare: Vec<u8>,
     recv: InFlight,
@@ -122,6 +122,16 @@ pub struct Connection {
     sending_bytes: usize,
     /// Whether it is not read until much of what waits has gone (K3).
     paused: bool,
+}
+
+/// Where what concerns a consumer goes.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    partition: PartitionId,
+    /// Subscribes in flight that name it: any of them may make it.
+    asked: usize,
+    /// Whether the partition has said that it exists.
+    exists: bool,
 }
 
 /// Whether an operation of a kind is in flight.
@@ -214,7 +224,12 @@ impl Connection {
     /// A request went to a partition.
     pub fn asked(&mut self, correlation: Correlation, unanswered: Unanswered) {
         if let Purpose::Subscribe(consumer) = unanswered.purpose {
-            self.consumers.insert(consumer, unanswered.partition);
+            let route = self.consumers.entry(consumer).or_insert(Route {
+                partition: unanswered.partition,
+                asked: 0,
+                exists: false,
+            });
+            route.asked += 1;
         }
         self.dequeues += usize::from(unanswered.purpose == Purpose::Dequeue);
         let before = self.unanswered.insert(correlation, unanswered);
@@ -229,20 +244,36 @@ impl Connection {
         match unanswered.purpose {
             Purpose::Plain => {}
             Purpose::Dequeue => self.dequeues -= 1,
-            // Two requests may name the same consumer: the one that succeeds makes it, and one that
-            // finds it there leaves it.
-            Purpose::Subscribe(consumer) if code == ErrorCode::Ok => {
-                self.consumers.insert(consumer, unanswered.partition);
-            }
-            Purpose::Subscribe(_) if code == ErrorCode::ConsumerExists => {}
-            Purpose::Subscribe(consumer) => {
-                self.consumers.remove(&consumer);
-            }
+            Purpose::Subscribe(consumer) => self.subscribe_answered(consumer, code),
             Purpose::Unsubscribe(consumer) => {
                 if code == ErrorCode::Ok || code == ErrorCode::UnknownConsumer {
-                    self.consumers.remove(&consumer);
+                    self.consumer_ended(consumer);
                 }
             }
+        }
+    }
+
+    /// A refusal may overtake the answer of an earlier request that names the same consumer, so it
+    /// ends the consumer only if nothing else can have made it.
+    fn subscribe_answered(&mut self, consumer: ConsumerId, code: ErrorCode) {
+        let Some(route) = self.consumers.get_mut(&consumer) else {
+            return;
+        };
+        route.asked -= 1;
+        route.exists |= code == ErrorCode::Ok;
+        if route.asked == 0 && !route.exists {
+            self.consumers.remove(&consumer);
+        }
+    }
+
+    /// The partition has ended a consumer; one that was asked for after it stays.
+    fn consumer_ended(&mut self, consumer: ConsumerId) {
+        let Some(route) = self.consumers.get_mut(&consumer) else {
+            return;
+        };
+        route.exists = false;
+        if route.asked == 0 {
+            self.consumers.remove(&consumer);
         }
     }
 
@@ -260,7 +291,7 @@ impl Connection {
 
     /// The partition that serves a consumer of this connection.
     pub fn partition_of(&self, consumer: ConsumerId) -> Option<PartitionId> {
-        self.consumers.get(&consumer).copied()
+        self.consumers.get(&consumer).map(|route| route.partition)
     }
 
     /// Whether another consumer would be one too many.

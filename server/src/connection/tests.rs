@@ -17,6 +17,13 @@ fn plain(partition: u32) -> Unanswered {
     }
 }
 
+fn subscribe(consumer: u32) -> Unanswered {
+    Unanswered {
+        partition: PartitionId(2),
+        purpose: Purpose::Subscribe(ConsumerId(consumer)),
+    }
+}
+
 #[test]
 fn it_closes_only_after_both_operations_have_ended() {
     let mut connection = open();
@@ -89,14 +96,51 @@ fn one_send_is_in_flight_and_the_next_takes_all_that_came_meanwhile() {
 fn a_refused_subscribe_leaves_no_consumer() {
     let mut connection = open();
     let consumer = ConsumerId(4);
-    let subscribe = Unanswered {
-        partition: PartitionId(2),
-        purpose: Purpose::Subscribe(consumer),
-    };
-    connection.asked(Correlation(1), subscribe);
+    connection.asked(Correlation(1), subscribe(4));
     assert_eq!(connection.partition_of(consumer), Some(PartitionId(2)));
     connection.answered(Correlation(1), ErrorCode::Busy);
     assert_eq!(connection.partition_of(consumer), None);
+}
+
+#[test]
+fn a_refused_subscribe_leaves_the_consumer_that_an_earlier_one_makes() {
+    let mut connection = open();
+    connection.asked(Correlation(1), subscribe(4));
+    connection.asked(Correlation(2), subscribe(4));
+    connection.answered(Correlation(2), ErrorCode::Busy);
+    assert_eq!(connection.partition_of(ConsumerId(4)), Some(PartitionId(2)));
+    connection.answered(Correlation(1), ErrorCode::Ok);
+    connection.asked(Correlation(3), subscribe(4));
+    connection.answered(Correlation(3), ErrorCode::Busy);
+    assert_eq!(connection.partition_of(ConsumerId(4)), Some(PartitionId(2)));
+}
+
+#[test]
+fn a_refused_subscribe_leaves_the_consumer_that_a_later_one_makes() {
+    let mut connection = open();
+    connection.asked(Correlation(1), subscribe(4));
+    connection.asked(Correlation(2), subscribe(4));
+    connection.answered(Correlation(1), ErrorCode::Busy);
+    assert_eq!(connection.partition_of(ConsumerId(4)), Some(PartitionId(2)));
+    connection.answered(Correlation(2), ErrorCode::Ok);
+    assert_eq!(connection.partition_of(ConsumerId(4)), Some(PartitionId(2)));
+}
+
+#[test]
+fn an_unsubscribe_leaves_the_consumer_that_was_asked_for_after_it() {
+    let mut connection = open();
+    connection.asked(Correlation(1), subscribe(4));
+    connection.answered(Correlation(1), ErrorCode::Ok);
+    let unsubscribe = Unanswered {
+        partition: PartitionId(2),
+        purpose: Purpose::Unsubscribe(ConsumerId(4)),
+    };
+    connection.asked(Correlation(2), unsubscribe);
+    connection.asked(Correlation(3), subscribe(4));
+    connection.answered(Correlation(2), ErrorCode::Ok);
+    assert_eq!(connection.partition_of(ConsumerId(4)), Some(PartitionId(2)));
+    connection.answered(Correlation(3), ErrorCode::Busy);
+    assert_eq!(connection.partition_of(ConsumerId(4)), None);
 }
 
 #[test]
