@@ -20,8 +20,9 @@ use crate::sim::rot;
 use crate::sim::volume::SimVolume;
 use crate::sim::world::{Failure, World};
 
-/// After a crash, on a copy of the disk: every log recovers, holds all that was committed, and replays into the
-/// states that the live engines had.
+/// After a crash or a start that failed, on a copy of the disk: every log recovers, holds all that was committed, and
+/// replays into the states that the live engines had. States beyond the end of the log are forgotten, since other
+/// records will take their numbers.
 pub(super) fn check_replay(world: &mut World) -> Result<(), Failure> {
     let copy: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).snapshot()));
     for partition in 0..world.swarm.partitions {

@@ -217,6 +217,8 @@ impl World {
                 self.met.start_failed += 1;
                 let is_dead = lock(&self.disk).is_dead();
                 self.settle_disk(if is_dead { Stop::PowerLoss } else { Stop::Kill });
+                // A power loss takes what the process before had written and not synced: the log may be shorter now.
+                judgement::check_replay(self)?;
                 let pause = self.nemesis.skewed(MILLISECOND, SECOND);
                 self.hub.borrow_mut().schedule.after(pause, Event::Start);
                 Ok(())

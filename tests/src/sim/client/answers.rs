@@ -107,13 +107,8 @@ impl Client {
                     self.on_messages(scope, of, by, &deliveries);
                 }
             }
-            (Asked::Subscribe(id), Response::Subscribed) => {
-                if let Some(consumer) = self.consumers.get_mut(&id) {
-                    consumer.is_confirmed = true;
-                    let credit = consumer.credit;
-                    let by = self.receiver(Some(id), 0);
-                    scope.events.push(Event::CreditConfirmed { by, credit });
-                }
+            (Asked::Subscribe { consumer, credit }, Response::Subscribed) => {
+                self.on_subscribed(scope, consumer, credit);
             }
             (Asked::Credit { consumer, credit }, Response::CreditSet) => {
                 let by = self.receiver(Some(consumer), 0);
@@ -123,7 +118,7 @@ impl Client {
                 }
             }
             (Asked::Unsubscribe(id), Response::Unsubscribed) => {
-                self.consumers.remove(&id);
+                self.on_consumer_ended(id);
             }
             (Asked::Settle(asked), Response::Settled(outcomes)) => {
                 self.on_settled(scope, &asked, &outcomes);
@@ -151,17 +146,61 @@ impl Client {
         }
     }
 
+    fn on_subscribed(&mut self, scope: &mut Scope<'_>, id: u32, credit: u32) {
+        let by = self.receiver(Some(id), 0);
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        consumer.asked -= 1;
+        let was_confirmed = std::mem::replace(&mut consumer.is_confirmed, true);
+        consumer.credit = credit;
+        let is_fleeting = scope.plan.fleeting == Some(consumer.of.queue);
+        scope.events.push(Event::CreditConfirmed { by, credit });
+        if was_confirmed && !is_fleeting {
+            self.protocol_error(scope, &format!("two consumers with the number {id}"));
+        }
+    }
+
+    /// Another request that names the consumer may make it, or have made it.
+    fn on_not_subscribed(&mut self, id: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.asked -= 1;
+            if consumer.asked == 0 && !consumer.is_confirmed {
+                self.consumers.remove(&id);
+            }
+        }
+    }
+
+    /// Only the end of its queue ends a consumer without a word.
+    fn on_unknown_consumer(&mut self, scope: &mut Scope<'_>, id: u32) {
+        let is_forgotten = self.consumers.get(&id).is_some_and(|consumer| {
+            consumer.is_confirmed && scope.plan.fleeting != Some(consumer.of.queue)
+        });
+        if is_forgotten {
+            self.protocol_error(scope, &format!("consumer {id} is confirmed and forgotten"));
+        }
+        self.on_consumer_ended(id);
+    }
+
+    /// The broker has no such consumer any more; one that was asked for later may come.
+    fn on_consumer_ended(&mut self, id: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.is_confirmed = false;
+            if consumer.asked == 0 {
+                self.consumers.remove(&id);
+            }
+        }
+    }
+
     fn on_refused(&mut self, scope: &mut Scope<'_>, asked: Asked, code: ErrorCode) {
         scope.met.on_refusal(code);
         match asked {
             Asked::Enqueue(key) => self.on_not_enqueued(scope, key, Some(code)),
-            Asked::Subscribe(id) => {
-                self.consumers.remove(&id);
-            }
+            Asked::Subscribe { consumer, .. } => self.on_not_subscribed(consumer),
             Asked::Unsubscribe(id) | Asked::Credit { consumer: id, .. }
                 if code == ErrorCode::UnknownConsumer =>
             {
-                self.consumers.remove(&id);
+                self.on_unknown_consumer(scope, id);
             }
             Asked::Show { queue, round } if code == ErrorCode::QueueNotFound => {
                 self.on_shown(scope, (queue, round), None);
@@ -194,7 +233,7 @@ impl Client {
             Asked::Hello
             | Asked::Nothing
             | Asked::Dequeue(_)
-            | Asked::Subscribe(_)
+            | Asked::Subscribe { .. }
             | Asked::Credit { .. }
             | Asked::Unsubscribe(_)
             | Asked::Peek(_)

@@ -18,6 +18,8 @@ pub(crate) struct Consumer {
     pub(super) of: SubscriptionKey,
     pub(super) credit: u32,
     pub(super) is_confirmed: bool,
+    /// Subscribes in flight: any of them may make it.
+    pub(super) asked: u32,
     /// What it holds for sure until these moments, as long as it does not settle it.
     held: Vec<(LeaseId, u64, Moment)>,
 }
@@ -28,6 +30,7 @@ impl Consumer {
             of,
             credit,
             is_confirmed: false,
+            asked: 0,
             held: Vec::new(),
         }
     }
@@ -117,7 +120,9 @@ impl Client {
         consumer.held.retain(|(_, _, until)| *until > scope.now);
         let fresh = offsets.iter().map(|offset| (deliveries.lease, *offset, until));
         consumer.held.extend(fresh);
-        if scope.plan.is_prompt && !was_slow {
+        // A deleted queue takes its leases with it, and nobody tells the client.
+        let is_fleeting = scope.plan.fleeting == Some(consumer.of.queue);
+        if scope.plan.is_prompt && !was_slow && !is_fleeting {
             scope.events.push(Event::Held {
                 by,
                 messages: consumer.held.len() as u32,

@@ -55,7 +55,7 @@ pub(crate) enum Asked {
     Nothing,
     Enqueue(BatchKey),
     Dequeue(SubscriptionKey),
-    Subscribe(u32),
+    Subscribe { consumer: u32, credit: u32 },
     Credit { consumer: u32, credit: u32 },
     Unsubscribe(u32),
     Settle(SettleAsked),

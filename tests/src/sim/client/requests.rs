@@ -92,9 +92,12 @@ impl Client {
             .pending
             .values()
             .any(|pending| matches!(pending.asked, Asked::Unsubscribe(_)));
-        let is_taken = self.random.one_in(30) && !self.consumers.is_empty() && !is_leaving;
-        if !is_taken {
-            self.consumer_ids += 1;
+        let mut of = of;
+        let wants_taken = self.random.one_in(30) && !is_leaving;
+        match self.consumers.get(&self.consumer_ids) {
+            // A number in use: must be refused, unless the request that was to make it is.
+            Some(taken) if wants_taken => of = taken.of,
+            Some(_) | None => self.consumer_ids += 1,
         }
         let id = self.consumer_ids;
         let request = Request::Subscribe(Subscribe {
@@ -105,15 +108,15 @@ impl Client {
             credit,
             lease_ms,
         });
-        if is_taken && self.consumers.contains_key(&id) {
-            // A number in use: must be refused.
-            self.ask(scope, &request, Asked::Nothing, ANSWER_WAIT);
-            return;
-        }
         let by = self.receiver(Some(id), 0);
         scope.events.push(Event::CreditInvoked { by, credit });
-        self.consumers.insert(id, Consumer::new(of, credit));
-        self.ask(scope, &request, Asked::Subscribe(id), ANSWER_WAIT);
+        let fresh = Consumer::new(of, credit);
+        self.consumers.entry(id).or_insert(fresh).asked += 1;
+        let asked = Asked::Subscribe {
+            consumer: id,
+            credit,
+        };
+        self.ask(scope, &request, asked, ANSWER_WAIT);
     }
 
     fn draw_consumer(&mut self) -> Option<u32> {
