@@ -119,6 +119,8 @@ fn write_io(formatter: &mut fmt::Formatter<'_>, action: &str, source: &io::Error
             "give the directory to the user that runs corelane with `chown -R`, or choose another one \
              with --data-dir",
         )
+    } else if source.kind() == io::ErrorKind::StorageFull {
+        formatter.write_str("see `df`, free some room, or choose another disk with --data-dir")
     } else if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
         formatter.write_str(
             "see `dmesg` for why the file system is read-only, or choose another disk with --data-dir",

@@ -60,8 +60,9 @@ pub(super) fn write(file: &File, data_uuid: Option<u128>) -> io::Result<()> {
     if let Some(data_uuid) = data_uuid {
         text = format!("{text}data-uuid {data_uuid:032x}\n");
     }
-    file.set_len(0)?;
-    file.write_all_at(text.as_bytes(), 0)
+    // Written over, then cut: a full disk takes that, but not a file that gives its block back first.
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 fn holder(file: &File) -> Option<u32> {

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use corelane_wire::PartitionId;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use crate::buffer::Buffer;
 use crate::layout::{BLOCK_ALIGN, SegmentNumber};
@@ -28,6 +30,7 @@ use crate::volume::{SpareId, Volume};
 
 mod lock;
 mod probe;
+mod room;
 
 /// How a data directory is opened.
 #[derive(Clone, Debug)]
@@ -86,7 +89,8 @@ impl Directory {
             make_directory(&root.join(folder)).map_err(io("create folders in"))?;
         }
         sync_directory(&root).map_err(io("sync"))?;
-        let is_direct = probe::is_direct_possible(&root).map_err(io("write a file in"))?;
+        let probed = room::with_room(&root, || probe::is_direct_possible(&root));
+        let is_direct = probed.map_err(io("write a file in"))?;
         let directory = Self {
             shared: Arc::new(Shared {
                 root,
@@ -299,6 +303,11 @@ impl Volume for Directory {
 /// Zeros are written out, not only allocated: the first commit into an unwritten extent costs a journal commit.
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     let file = create(path)?;
+    // A disk without the room says so before anything is written to it.
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     let zeros = Buffer::zeroed(ZEROS_BYTES);
     let mut position = 0;
     while position < bytes {

@@ -83,10 +83,16 @@ impl Log {
             .open
             .as_ref()
             .is_some_and(|open| flush_to > open.first_lsn);
-        let io = if self.closed.is_empty() && !open_waits {
-            self.submit_seal(now)
+        let block = if self.closed.is_empty() && !open_waits {
+            None
         } else {
             self.submit_block()
+        };
+        // A block that waits for its segment must not keep the SEAL from going, or its deadline would stay
+        // in the past and the loop would spin until the segment is there.
+        let io = match block {
+            Some(io) => Some(io),
+            None => self.submit_seal(now),
         };
         self.assert_invariants();
         io

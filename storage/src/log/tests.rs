@@ -175,6 +175,35 @@ fn a_block_that_waits_goes_before_a_seal() {
 }
 
 #[test]
+fn a_block_that_waits_for_its_segment_leaves_no_deadline_behind() {
+    let mut rig = Rig::new();
+    while rig.log.wants_segment().is_none() {
+        rig.append(6_000);
+        if rig.log.segments().is_empty() {
+            rig.supply();
+        }
+        while let Some(io) = rig.log.next_io(rig.now, rig.log.end()) {
+            rig.done(io);
+        }
+    }
+    for _ in 0..6 {
+        rig.append(6_000);
+        while let Some(io) = rig.log.next_io(rig.now, rig.log.end()) {
+            rig.done(io);
+        }
+    }
+    assert!(rig.log.durable() < rig.log.end(), "there is no segment");
+    let due = rig.log.next_deadline().expect("the last commit is new");
+    rig.now = due;
+    let seal = rig.log.next_io(rig.now, rig.log.end()).unwrap();
+    assert_eq!(header_of(&seal).kind, BlockKind::Seal);
+    rig.done(seal);
+    assert_eq!(rig.log.next_deadline(), None, "the loop may sleep");
+    let waiting = rig.next_write().expect("the segment came");
+    assert_eq!(header_of(&waiting).kind, BlockKind::Footer);
+}
+
+#[test]
 fn a_seal_is_not_in_the_chain() {
     let mut rig = Rig::new();
     rig.commit(10);
