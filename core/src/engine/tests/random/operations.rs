@@ -1,0 +1,185 @@
+//! What clients, time and the disk do at random.
+
+use std::time::Duration;
+
+use corelane_wire::{ConsumerId, Lsn, ProducerId, Request};
+
+use super::super::node::*;
+use super::{Asked, QUEUES, Run, SUBSCRIPTIONS};
+use crate::{ConnectionId, Input};
+
+impl Run {
+    pub(super) fn enqueue(&mut self) {
+        let queue = self.random.name(QUEUES);
+        let producer = ProducerId(self.random.below(3).into());
+        let next = self.sequences.entry((queue, producer)).or_default();
+        let mut sequence = *next;
+        // Sometimes a retry, sometimes a gap.
+        match self.random.below(5) {
+            0 => sequence = sequence.saturating_sub(1 + self.random.below(3)),
+            1 => sequence += 1,
+            _ => *next += 1,
+        }
+        if producer == ProducerId::NONE {
+            sequence = 0;
+        }
+        let count = 1 + u32::try_from(sequence % 4).unwrap();
+        let from = self.requester(Asked::Enqueue {
+            queue,
+            producer,
+            sequence,
+        });
+        let bytes = sized_batch(count, 10, producer, sequence);
+        let request = enqueue(queue, &bytes);
+        self.step(Input::Request { from, request });
+    }
+
+    pub(super) fn dequeue(&mut self) {
+        let from = self.requester(Asked::Other);
+        let (queue, subscription) = (self.random.name(QUEUES), self.random.name(SUBSCRIPTIONS));
+        self.dequeues
+            .insert(from.correlation.0, (queue, subscription));
+        let (count, wait_ms) = (1 + self.random.small(10), self.random.small(2) * 500);
+        let request = dequeue_from(queue, subscription, count, wait_ms);
+        self.step(Input::Request { from, request });
+    }
+
+    pub(super) fn settle(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let index = usize::try_from(self.random.below(self.held.len() as u64)).unwrap();
+        let held = self.held[index];
+        let first = held.first + u64::from(self.random.small(held.count));
+        let left = u32::try_from(held.first + u64::from(held.count) - first).unwrap();
+        // Now and then one message too many, or a lease that never was.
+        let beyond = u32::from(self.random.below(8) == 0);
+        let count = 1 + self.random.small(left + beyond);
+        let mut lease = held.lease;
+        lease.lsn.0 += u64::from(self.random.below(20) == 0);
+        let bytes = entries(&[(lease, first, count)]);
+        let mut settle = settle(held.queue, &bytes);
+        settle.subscription = held.subscription;
+        let (asked, request) = match self.random.below(6) {
+            0..3 => {
+                let asked = Asked::Ack {
+                    queue: held.queue,
+                    subscription: held.subscription,
+                };
+                (asked, Request::Ack(settle))
+            }
+            3 | 4 => {
+                let nack = corelane_wire::Nack {
+                    settle,
+                    delay_ms: self.random.below(2) * 3_000,
+                    count_attempt: self.random.below(2) == 0,
+                };
+                (Asked::Other, Request::Nack(nack))
+            }
+            _ => {
+                let lease_ms = 1_000 + self.random.small(60_000);
+                let extend = corelane_wire::Extend { settle, lease_ms };
+                (Asked::Other, Request::Extend(extend))
+            }
+        };
+        let from = self.requester(asked);
+        self.step(Input::Request { from, request });
+    }
+
+    pub(super) fn consume(&mut self) {
+        let from = self.requester(Asked::Other);
+        let consumer = self.random.small(4);
+        let (queue, subscription) = (
+            QUEUES[(consumer % 2) as usize],
+            SUBSCRIPTIONS[(consumer / 2) as usize],
+        );
+        let credit = self.random.small(6);
+        let consumer = ConsumerId(consumer);
+        let request = match self.random.below(4) {
+            0 | 1 => Request::Subscribe(corelane_wire::Subscribe {
+                queue,
+                lane: corelane_wire::Lane(0),
+                subscription,
+                consumer,
+                credit,
+                lease_ms: 5_000,
+            }),
+            2 => Request::Credit { consumer, credit },
+            _ => Request::Unsubscribe { consumer },
+        };
+        self.step(Input::Request { from, request });
+    }
+
+    pub(super) fn some_durable(&mut self) {
+        let positions = self.node.engine.positions();
+        let behind = positions.end.0 - positions.durable.0;
+        let end = Lsn(positions.durable.0 + self.random.below(behind + 1));
+        self.step(Input::Durable { end });
+    }
+
+    /// Time passes to the next deadline, or beyond it.
+    pub(super) fn pass(&mut self) {
+        let next = self.node.engine.next_deadline();
+        let millis = self.random.below(12_000);
+        let to_deadline = self.random.below(2) == 0;
+        self.node.now = match next.filter(|_| to_deadline) {
+            Some(next) => self.node.now.max(next),
+            None => self.node.now.add(Duration::from_millis(millis)),
+        };
+        let due = next.is_some_and(|next| next <= self.node.now);
+        let before = self.node.engine.positions().end;
+        self.step(Input::Deadline);
+        let after = self.node.engine.positions().end;
+        assert!(
+            due || before == after,
+            "something was done before its deadline"
+        );
+        self.step(Input::TurnEnd);
+        let next = self.node.engine.next_deadline();
+        let rider = next.is_none_or(|next| next > self.node.now || next.0 == 0);
+        assert!(
+            rider,
+            "the deadline {next:?} is not served at {}",
+            self.node.now
+        );
+    }
+
+    pub(super) fn connections(&mut self) {
+        let number = 1 + self.random.below(3);
+        let connection = ConnectionId(number);
+        let session = corelane_wire::SessionId(number.into());
+        let writable = self.random.below(2) == 0;
+        match self.random.below(4) {
+            0 => {
+                self.step(Input::Disconnected { connection });
+                self.step(Input::SessionLost { session });
+            }
+            1 => self.step(Input::SessionResumed { session }),
+            _ => self.step(Input::Writable {
+                connection,
+                writable,
+            }),
+        }
+    }
+
+    pub(super) fn look(&mut self) {
+        let from = self.requester(Asked::Other);
+        let queue = self.random.name(QUEUES);
+        let request = match self.random.below(2) {
+            0 => peek(queue, self.random.below(20), 10),
+            _ => Request::QueueShow { queue },
+        };
+        self.step(Input::Request { from, request });
+    }
+
+    pub(super) fn forget_or_delete(&mut self) {
+        if self.random.below(4) == 0 {
+            self.held.clear();
+        } else if self.with_deletes && self.random.below(4) == 0 {
+            let from = self.requester(Asked::Other);
+            let queue = self.random.name(QUEUES);
+            let request = Request::QueueDelete { queue };
+            self.step(Input::Request { from, request });
+        }
+    }
+}
