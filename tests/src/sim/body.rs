@@ -25,7 +25,10 @@ pub fn make(token: Token, bytes: usize) -> Vec<u8> {
 /// Which message the entry is, if every byte of its body is as it was made.
 pub fn judge(message: &Message<'_>) -> Body {
     let body = message.body;
-    let Some(token) = body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)) else {
+    let Some(token) = body
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+    else {
         return Body::Foreign;
     };
     if make(token, body.len()) == body {

@@ -83,7 +83,7 @@ impl<E> Schedule<E> {
     }
 
     /// Moves time to the next event and takes it.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn take_next(&mut self) -> Option<E> {
         let entry = self.heap.pop()?;
         self.now = entry.at;
         Some(entry.event)

@@ -127,14 +127,14 @@ pub struct Coverage {
 impl Coverage {
     /// Counts a refusal by its code.
     pub fn on_refusal(&mut self, code: ErrorCode) {
-        let counter = match code {
-            ErrorCode::Busy => &mut self.busy,
-            ErrorCode::DiskFull => &mut self.disk_full,
-            ErrorCode::Poisoned => &mut self.poisoned,
-            ErrorCode::Starting => &mut self.starting,
-            _ => &mut self.other_refusals,
-        };
-        *counter += 1;
+        let counters = [
+            (ErrorCode::Busy, &mut self.busy),
+            (ErrorCode::DiskFull, &mut self.disk_full),
+            (ErrorCode::Poisoned, &mut self.poisoned),
+            (ErrorCode::Starting, &mut self.starting),
+        ];
+        let own = counters.into_iter().find(|(of, _)| *of == code);
+        *own.map_or(&mut self.other_refusals, |(_, counter)| counter) += 1;
     }
 
     /// Adds the counters of another.

@@ -79,8 +79,6 @@ pub struct DiskMet {
     pub sectors_lost: u64,
     /// Sectors torn at a power loss.
     pub sectors_torn: u64,
-    /// Crashes between two operations of a recovery.
-    pub fuse_blown: u64,
     /// Failed reads.
     pub read_errors: u64,
     /// Reads of a running shard.
@@ -116,6 +114,7 @@ impl Disk {
     }
 
     /// A copy for looking at: same files, no faults.
+    #[must_use]
     pub fn snapshot(&self) -> Self {
         Self {
             files: self.files.clone(),
@@ -139,9 +138,6 @@ impl Disk {
             Some(0) => true,
             Some(left) => {
                 *left -= 1;
-                if *left == 0 {
-                    self.met.fuse_blown += 1;
-                }
                 *left == 0
             }
         }
@@ -218,7 +214,10 @@ impl Disk {
         let end = file.bytes.min(position + into.len() as u64);
         let mut at = position;
         while at < end {
-            let (index, skip) = (at / SECTOR_BYTES as u64, (at % SECTOR_BYTES as u64) as usize);
+            let (index, skip) = (
+                at / SECTOR_BYTES as u64,
+                (at % SECTOR_BYTES as u64) as usize,
+            );
             let take = (SECTOR_BYTES - skip).min((end - at) as usize);
             let target = &mut into[(at - position) as usize..][..take];
             match file.sectors.get(&index).and_then(Sector::visible) {
@@ -241,7 +240,10 @@ impl Disk {
         file.bytes = file.bytes.max(end);
         let mut at = position;
         while at < end {
-            let (index, skip) = (at / SECTOR_BYTES as u64, (at % SECTOR_BYTES as u64) as usize);
+            let (index, skip) = (
+                at / SECTOR_BYTES as u64,
+                (at % SECTOR_BYTES as u64) as usize,
+            );
             let take = (SECTOR_BYTES - skip).min((end - at) as usize);
             let source = &bytes[(at - position) as usize..][..take];
             file.sectors
@@ -341,7 +343,8 @@ impl Disk {
 
     /// How many segments the partition has.
     pub fn segments(&self, partition: u32) -> u64 {
-        let is_own = |name: &&FileName| matches!(name, FileName::Segment(owner, _) if *owner == partition);
+        let is_own =
+            |name: &&FileName| matches!(name, FileName::Segment(owner, _) if *owner == partition);
         self.files.keys().filter(is_own).count() as u64
     }
 
@@ -428,7 +431,10 @@ impl Sector {
                 index => Some(versions[index - 1].bytes.clone()),
             };
         } else {
-            self.durable = versions.into_iter().next_back().map(|version| version.bytes);
+            self.durable = versions
+                .into_iter()
+                .next_back()
+                .map(|version| version.bytes);
         }
     }
 }

@@ -111,6 +111,9 @@ impl Disk {
     }
 
     /// The write reaches the device, whole or as its fate has it; returns its result.
+    ///
+    /// # Errors
+    /// If that is its fate; some of its sectors may have reached the device then.
     pub fn carry_out(&mut self, work: &WriteWork) -> Result<usize, Errno> {
         let bytes = &work.buffer.as_slice()[..work.bytes];
         match work.fate {

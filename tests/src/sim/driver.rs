@@ -137,6 +137,25 @@ impl SimDriver {
         FileName::Segment(partition, segment)
     }
 
+    fn submit_recv(&self, token: Token, socket: u32) {
+        let mut hub = self.hub.borrow_mut();
+        let state = hub
+            .socket(self.shard, socket)
+            .expect("the loop receives only on sockets that it accepted");
+        assert!(state.recv.is_none(), "two receives armed on one socket");
+        state.recv = Some(token);
+        hub.deliver(self.shard, socket);
+    }
+
+    fn submit_close(&self, socket: u32) {
+        let mut hub = self.hub.borrow_mut();
+        if let Some(state) = hub.socket(self.shard, socket) {
+            assert!(state.recv.is_none(), "closed with an armed receive");
+            assert!(state.send.is_none(), "closed with a send in flight");
+        }
+        hub.close_socket(self.shard, socket);
+    }
+
     fn submit_send(&self, token: Token, socket: u32, buffer: Vec<u8>) -> Option<Done> {
         let mut hub = self.hub.borrow_mut();
         let hub = &mut *hub;
@@ -154,7 +173,8 @@ impl SimDriver {
             });
         }
         link.to_client.put(&buffer);
-        hub.trace.note(&[7, u64::from(link_id.0), buffer.len() as u64]);
+        hub.trace
+            .note(&[7, u64::from(link_id.0), buffer.len() as u64]);
         hub.trace.note_bytes(&buffer);
         hub.pump(link_id, Side::Client);
         let is_through = hub.network.link(link_id).to_client.unsent_bytes() == 0;
@@ -196,27 +216,12 @@ impl Driver for SimDriver {
     fn submit(&mut self, token: Token, op: Op) -> Option<Done> {
         match op {
             Op::Accept { listener } => {
-                self.hub
-                    .borrow_mut()
-                    .accept(self.shard, listener.0, token);
+                self.hub.borrow_mut().accept(self.shard, listener.0, token);
             }
-            Op::Recv { socket } => {
-                let mut hub = self.hub.borrow_mut();
-                let state = hub
-                    .socket(self.shard, socket.0)
-                    .expect("the loop receives only on sockets that it accepted");
-                assert!(state.recv.is_none(), "two receives armed on one socket");
-                state.recv = Some(token);
-                hub.deliver(self.shard, socket.0);
-            }
+            Op::Recv { socket } => self.submit_recv(token, socket.0),
             Op::Send { socket, buffer } => return self.submit_send(token, socket.0, buffer),
             Op::Close { socket } => {
-                let mut hub = self.hub.borrow_mut();
-                if let Some(state) = hub.socket(self.shard, socket.0) {
-                    assert!(state.recv.is_none(), "closed with an armed receive");
-                    assert!(state.send.is_none(), "closed with a send in flight");
-                }
-                hub.close_socket(self.shard, socket.0);
+                self.submit_close(socket.0);
                 return Some(finished(token));
             }
             Op::OpenSegment { partition, segment } => {
@@ -311,7 +316,9 @@ impl Driver for SimDriver {
             io.wake_at = timeout.map(|timeout| now + timeout.as_nanos() as u64);
             io.handled = io.ready.len();
             for item in &io.ready {
-                let result = item.result.map_or_else(|errno| errno.0 as u64, |n| n as u64);
+                let result = item
+                    .result
+                    .map_or_else(|errno| u64::from(errno.0.unsigned_abs()), |n| n as u64);
                 hub.trace.note(&[8, now, item.token.0, result]);
             }
             std::mem::take(&mut io.ready)
@@ -409,7 +416,11 @@ fn advance(hub: &mut Hub, disk: &SharedDisk, flight: Flight) -> Option<(u16, Don
             token,
             result: if exists { Ok(0) } else { Err(Errno::IO) },
             more: false,
-            data: if exists { Data::File(File(file)) } else { Data::None },
+            data: if exists {
+                Data::File(File(file))
+            } else {
+                Data::None
+            },
         },
     };
     Some((shard, done))

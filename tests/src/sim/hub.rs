@@ -118,8 +118,6 @@ pub struct Hub {
     /// Wall time minus virtual time.
     pub wall_offset: u64,
     socket_of_link: BTreeMap<LinkId, (u16, u32)>,
-    /// Chunks that a shard received while its read end was held back.
-    pub held_back: u64,
 }
 
 impl Hub {
@@ -135,7 +133,6 @@ impl Hub {
             trace: Trace::new(is_verbose),
             wall_offset: WALL_AT_BEGIN,
             socket_of_link: BTreeMap::new(),
-            held_back: 0,
         }
     }
 
@@ -358,7 +355,9 @@ impl Hub {
         if link.to_client.unsent_bytes() > 0 && !is_reset {
             return;
         }
-        let Some((token, buffer)) = self.socket(shard, socket).and_then(|state| state.send.take())
+        let Some((token, buffer)) = self
+            .socket(shard, socket)
+            .and_then(|state| state.send.take())
         else {
             return;
         };
@@ -387,7 +386,6 @@ impl Hub {
         };
         self.socket_of_link.remove(&state.link);
         let link = self.network.link(state.link);
-        link.node_closed = true;
         link.to_client.ended = true;
         self.pump(state.link, Side::Client);
     }
@@ -438,7 +436,6 @@ impl Hub {
     /// A client closes its end in good order.
     pub fn close(&mut self, link: LinkId) {
         let state = self.network.link(link);
-        state.client_closed = true;
         state.to_node.ended = true;
         self.pump(link, Side::Node);
         // Nobody reads any more: the kernel answers further bytes with a reset.
@@ -461,7 +458,6 @@ impl Hub {
             return false;
         }
         state.silent = true;
-        state.client_closed = true;
         let notice = self.network.notice();
         self.schedule.after(notice, Event::Lost(link, Side::Node));
         true

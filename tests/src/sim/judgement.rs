@@ -55,7 +55,9 @@ fn replay(world: &mut World, disk: &SharedDisk, partition: u32) -> Result<u64, F
                 compared += 1;
                 let replayed = engine.state_hash();
                 if *live != replayed {
-                    return Err(format!("at end {end} the live state was {live:x}, replayed {replayed:x}"));
+                    return Err(format!(
+                        "at end {end} the live state was {live:x}, replayed {replayed:x}"
+                    ));
                 }
             }
             Ok(())
@@ -90,7 +92,9 @@ pub(super) fn check_rot(world: &mut World) -> Result<(), Failure> {
     };
     if let PartitionState::Ready { log, .. } = state {
         let end = log.end();
-        return Err(format!("rot: {rot:?} was taken for a torn tail, the log ends at {end}"));
+        return Err(format!(
+            "rot: {rot:?} was taken for a torn tail, the log ends at {end}"
+        ));
     }
     if lock(&copy).fingerprint(partition) != before {
         return Err(format!("rot: {rot:?}: recovery changed a damaged log"));

@@ -59,10 +59,6 @@ pub struct Link {
     pub silent: bool,
     /// The connection was reset: reads and writes fail.
     pub reset: bool,
-    /// The node's end is closed.
-    pub node_closed: bool,
-    /// The client's end is closed or forgotten.
-    pub client_closed: bool,
 }
 
 /// All links of a seed.
@@ -94,8 +90,6 @@ impl Network {
             to_client: Pipe::new(window),
             silent: false,
             reset: false,
-            node_closed: false,
-            client_closed: false,
         });
         id
     }

@@ -63,8 +63,9 @@ impl Node {
     /// If a file operation fails, or recovery finds what must not be.
     pub fn start(world: &mut World) -> Result<Self, StartError> {
         let mut volume = SimVolume::new(Arc::clone(&world.disk));
-        let superblock = open_superblock(&mut volume, world.swarm.partitions, fresh_ids(world.seed))
-            .map_err(|error| world.start_error(error.to_string()))?;
+        let superblock =
+            open_superblock(&mut volume, world.swarm.partitions, fresh_ids(world.seed))
+                .map_err(|error| world.start_error(error.to_string()))?;
         let mut opened = Vec::new();
         for partition in 0..superblock.partitions {
             opened.push(open(world, &mut volume, partition)?);
@@ -119,7 +120,7 @@ impl Node {
                 shutdown: Arc::clone(&shutdown),
                 draw_session: draw_session(world.nemesis.clone(), shard),
             };
-            world.nemesis.next();
+            world.nemesis.draw();
             let hub = Rc::clone(&world.hub);
             let driver = SimDriver::new(hub, Arc::clone(&world.disk), shard.0);
             shards.push(Shard::new(config, driver, start));
@@ -189,7 +190,9 @@ fn open(world: &mut World, volume: &mut SimVolume, partition: u32) -> Result<Ope
         Err(error) => return Err(StartError::Wrong(error.to_string())),
     };
     if let PartitionState::Damaged(reason) = &opened.start.state {
-        return Err(StartError::Wrong(format!("no byte has rotted, but: {reason}")));
+        return Err(StartError::Wrong(format!(
+            "no byte has rotted, but: {reason}"
+        )));
     }
     if let Some(truncated) = opened.recovery.as_ref().and_then(|found| found.truncated) {
         world.met.torn_truncated += 1;
@@ -222,7 +225,7 @@ fn limits(plan: &Plan) -> Limits {
 
 fn draw_session(mut random: Random, shard: ShardId) -> Box<dyn FnMut() -> SessionId + Send> {
     Box::new(move || {
-        let high = u128::from(random.next()) << 64;
-        SessionId(high | (u128::from(random.next() >> 16) << 16) | u128::from(shard.0) | 1 << 15)
+        let high = u128::from(random.draw()) << 64;
+        SessionId(high | (u128::from(random.draw() >> 16) << 16) | u128::from(shard.0) | 1 << 15)
     })
 }

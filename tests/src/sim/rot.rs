@@ -39,7 +39,11 @@ pub fn spoil(disk: &mut Disk, partition: u32) -> Option<Rot> {
         .filter(|(_, block)| block.holds_records)
         .filter_map(|(index, block)| {
             let later = &blocks[index + 1..];
-            let witnesses = || later.iter().filter(|other| other.attested > block.first_lsn);
+            let witnesses = || {
+                later
+                    .iter()
+                    .filter(|other| other.attested > block.first_lsn)
+            };
             let by_seal_alone = witnesses().all(|other| !other.holds_records);
             witnesses().next()?;
             Some((*block, by_seal_alone))
@@ -50,8 +54,13 @@ pub fn spoil(disk: &mut Disk, partition: u32) -> Option<Rot> {
     }
     let random = disk.random();
     // The newest ones are the ones that a careless recovery cuts.
-    let index = attested.len() - 1 - random.skewed(1, attested.len() as u64) as usize % attested.len();
-    let index = if random.one_in(2) { attested.len() - 1 } else { index };
+    let index =
+        attested.len() - 1 - random.skewed(1, attested.len() as u64) as usize % attested.len();
+    let index = if random.one_in(2) {
+        attested.len() - 1
+    } else {
+        index
+    };
     let (block, is_attested_by_seal_alone) = attested[index];
     let position = block.position + random.below(block.bytes);
     let mask = 1 << random.below(8);
@@ -91,15 +100,14 @@ fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
 fn parse(header: &[u8; 128], segment: u32, position: u64) -> Option<Seen> {
     let word = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap_or_default());
     let half = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap_or_default());
-    let is_block = header.starts_with(b"CLBK")
-        && half(4) == checksum(&[&header[8..]])
-        && word(56) == position;
+    let is_block =
+        header.starts_with(b"CLBK") && half(4) == checksum(&[&header[8..]]) && word(56) == position;
     is_block.then(|| Seen {
         segment,
         position,
         bytes: (128 + u64::from(half(8))).next_multiple_of(SECTOR_BYTES as u64),
         first_lsn: word(40),
         attested: word(48),
-        holds_records: half(68) & 0xFFFF == 0,
+        holds_records: u16::from_le_bytes([header[68], header[69]]) == 0,
     })
 }

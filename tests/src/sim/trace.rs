@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sim::clock::Moment;
+use crate::sim::clock::{Moment, SECOND};
 use crate::sim::disk::mix;
 
 /// A running hash of what happened, and the switch for printing it.
@@ -43,7 +43,8 @@ impl Trace {
     /// Prints a line if the seed is replayed verbosely.
     pub fn say(&self, now: Moment, line: fmt::Arguments<'_>) {
         if self.is_verbose {
-            eprintln!("{:>14.6} {line}", now as f64 / 1e9);
+            let (seconds, nanoseconds) = (now / SECOND, now % SECOND);
+            eprintln!("{seconds:>7}.{nanoseconds:09} {line}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! What clients cannot see is judged here: leases disjoint in log time (C4), attempts that grow by one per
 //! committed lease (C5), one Enqueue per producer and sequence (C7), no lease after an ack (C3), nothing early (C8).
 
+mod subscription;
+
 use std::collections::BTreeMap;
 
 use corelane_core::record::Record;
@@ -11,6 +13,8 @@ use corelane_wire::{Batch, Epoch, LeaseId, Lsn, OffsetRange, SettleEntry, Timest
 use super::history::{Body, Token};
 use super::{Verdict, violation};
 use crate::sim::body;
+
+pub use subscription::{Fact, Place, SubscriptionLog};
 
 /// One record of the log, decoded.
 #[derive(Clone, Debug)]
@@ -25,53 +29,6 @@ pub struct LogRecord<'a> {
     pub record: Record,
     /// The batch of an Enqueue.
     pub batch: &'a [u8],
-}
-
-/// Where a message is in one subscription, by the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Waiting.
-    Ready,
-    /// Given out.
-    Leased {
-        /// Under which lease.
-        lease: LeaseId,
-        /// Until when, in lease time.
-        deadline: u64,
-        /// To which session.
-        session: u128,
-    },
-    /// Given back, not to be given out before this log time.
-    Delayed {
-        /// When it is due.
-        due: u64,
-    },
-    /// Acked.
-    Done,
-}
-
-/// A message in one subscription, by the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Fact {
-    /// Where it is.
-    pub place: Place,
-    /// How often it was given out, uncounted returns subtracted.
-    pub attempts: u32,
-    /// The epoch of the last time.
-    pub epoch: Epoch,
-}
-
-/// A subscription, by the log.
-#[derive(Clone, Debug)]
-pub struct SubscriptionLog {
-    /// Its name.
-    pub name: String,
-    /// The first offset it gets.
-    pub from: u64,
-    /// The next offset that was never given out.
-    pub cursor: u64,
-    /// Messages below the cursor.
-    pub facts: BTreeMap<u64, Fact>,
 }
 
 /// A queue, by the log.
@@ -182,7 +139,10 @@ impl Evidence {
             return Ok(());
         }
         let (found, own) = (entry.epoch, self.epoch);
-        violation("C5", format!("lsn {} is of epoch {found}, now is {own}", entry.lsn))
+        violation(
+            "C5",
+            format!("lsn {} is of epoch {found}, now is {own}", entry.lsn),
+        )
     }
 
     fn lease_time(&self) -> u64 {
@@ -259,13 +219,19 @@ impl Evidence {
         };
         if first.0 != queue.end {
             let end = queue.end;
-            return violation("C7", format!("enqueue at {first}, queue {id} ends at {end}"));
+            return violation(
+                "C7",
+                format!("enqueue at {first}, queue {id} ends at {end}"),
+            );
         }
         let key = (producer.0, sequence.0);
         if producer.0 != 0
             && let Some(old) = queue.producers.insert(key, first.0)
         {
-            return violation("C7", format!("{key:?} of queue {id} is at {old} and at {first}"));
+            return violation(
+                "C7",
+                format!("{key:?} of queue {id} is at {old} and at {first}"),
+            );
         }
         let batch = match Batch::read(entry.batch) {
             Ok(batch) => batch,
@@ -298,10 +264,16 @@ impl Evidence {
             return Ok(());
         };
         let Some(queue) = self.queues.get_mut(&id.0) else {
-            return violation("log", format!("subscription to queue {id}, which is not there"));
+            return violation(
+                "log",
+                format!("subscription to queue {id}, which is not there"),
+            );
         };
         if queue.subscriptions.is_empty() && from.0 != 0 {
-            return violation("C1", format!("the first subscription of {id} begins at {from}"));
+            return violation(
+                "C1",
+                format!("the first subscription of {id} begins at {from}"),
+            );
         }
         let subscription_log = SubscriptionLog {
             name: name.clone(),
@@ -314,7 +286,10 @@ impl Evidence {
             .insert(subscription.0, subscription_log)
             .is_some()
         {
-            return violation("log", format!("subscription {subscription} of {id} made twice"));
+            return violation(
+                "log",
+                format!("subscription {subscription} of {id} made twice"),
+            );
         }
         Ok(())
     }
@@ -348,7 +323,10 @@ impl Evidence {
         let mut again = 0;
         for offset in ranges.iter().flat_map(offsets) {
             if offset >= end {
-                return violation("C2", format!("{lease:?} gives {offset} out, the end is {end}"));
+                return violation(
+                    "C2",
+                    format!("{lease:?} gives {offset} out, the end is {end}"),
+                );
             }
             let old = target.facts.get(&offset).map(|fact| fact.epoch);
             again += u64::from(old.is_some_and(|old| old < lease.epoch));
@@ -403,7 +381,10 @@ impl Evidence {
             self.met.delayed += 1;
         }
         let Some((_, target)) = self.subscription(queue.0, subscription.0) else {
-            return violation("log", format!("settle of {queue}/{subscription}, not there"));
+            return violation(
+                "log",
+                format!("settle of {queue}/{subscription}, not there"),
+            );
         };
         for settled in entries {
             for offset in offsets(&settled.range) {
@@ -419,7 +400,10 @@ impl Evidence {
                         let stale = settled.lease;
                         return violation(
                             "C3",
-                            format!("lsn {}: {stale:?} settles {offset}, which is {place:?}", entry.lsn),
+                            format!(
+                                "lsn {}: {stale:?} settles {offset}, which is {place:?}",
+                                entry.lsn
+                            ),
                         );
                     }
                 }
@@ -432,83 +416,6 @@ impl Evidence {
     /// The queue of this name.
     pub fn queue(&self, name: &str) -> Option<&QueueLog> {
         self.queues.values().find(|queue| queue.name == name)
-    }
-}
-
-impl SubscriptionLog {
-    fn give_out(&mut self, offset: u64, place: Place, now: u64) -> Result<u32, super::Violation> {
-        let broken = |rule, text| Err(super::Violation { rule, text });
-        if offset > self.cursor {
-            let cursor = self.cursor;
-            return broken("order", format!("{offset} is given out before {cursor}"));
-        }
-        if offset == self.cursor {
-            self.cursor += 1;
-            let fact = Fact {
-                place: Place::Ready,
-                attempts: 0,
-                epoch: Epoch(u64::MAX),
-            };
-            self.facts.insert(offset, fact);
-        }
-        let Some(fact) = self.facts.get_mut(&offset) else {
-            let from = self.from;
-            return broken("C4", format!("{offset} is given out, {from} is the first"));
-        };
-        match fact.place {
-            Place::Ready => {}
-            Place::Delayed { due } if due <= now => {}
-            Place::Delayed { due } => {
-                return broken("C8", format!("{offset} is given out at {now}, due at {due}"));
-            }
-            Place::Leased { .. } => {
-                return broken("C4", format!("{offset} is given out while {fact:?}"));
-            }
-            Place::Done => return broken("C3", format!("{offset} is given out after its ack")),
-        }
-        if let Place::Leased { lease, .. } = place {
-            fact.epoch = lease.epoch;
-        }
-        fact.place = place;
-        fact.attempts += 1;
-        Ok(fact.attempts)
-    }
-}
-
-impl Fact {
-    /// Applies a settle that holds.
-    fn settle(&mut self, record: &Record, time: u64, lease_time: u64) {
-        match record {
-            Record::Ack { .. } => self.place = Place::Done,
-            Record::Nack {
-                delay_ms,
-                count_attempt,
-                ..
-            } => {
-                self.place = match delay_ms {
-                    0 => Place::Ready,
-                    _ => Place::Delayed {
-                        due: time + delay_ms * 1_000_000,
-                    },
-                };
-                if !count_attempt {
-                    self.attempts -= 1;
-                }
-            }
-            Record::Extend { lease_ms, .. } => {
-                if let Place::Leased { deadline, .. } = &mut self.place {
-                    *deadline = lease_time + u64::from(*lease_ms) * 1_000_000;
-                }
-            }
-            Record::Epoch { .. }
-            | Record::Create { .. }
-            | Record::Enqueue { .. }
-            | Record::Lease { .. }
-            | Record::Tick
-            | Record::Release { .. }
-            | Record::Delete { .. }
-            | Record::Subscribe { .. } => {}
-        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! The ledger: every message, batch, lease and settle that clients know of.
 
+mod credits;
+mod deliveries;
+mod settles;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use corelane_wire::{Epoch, LeaseId, Lsn, SettleOutcome};
+use corelane_wire::{Epoch, LeaseId, Lsn};
 
 use super::history::{
-    BatchKey, Body, Delivered, Event, QueueIndex, Receiver, SubscriptionKey, Token, Verb,
+    BatchKey, Body, Delivered, Event, QueueIndex, Receiver, SubscriptionKey, Token,
 };
 use super::{Verdict, violation};
 
@@ -105,7 +109,10 @@ impl Checker {
     /// The rule that it breaks.
     pub fn observe(&mut self, event: &Event) -> Verdict {
         match event {
-            Event::EnqueueInvoked { key, tokens } => self.on_invoked(*key, tokens),
+            Event::EnqueueInvoked { key, tokens } => {
+                self.on_invoked(*key, tokens);
+                Ok(())
+            }
             Event::EnqueueConfirmed {
                 key, first, count, ..
             } => self.on_confirmed(*key, *first, *count),
@@ -150,7 +157,9 @@ impl Checker {
 
     /// Every message that a client knows of.
     pub fn messages(&self) -> impl Iterator<Item = (Token, &Message)> {
-        self.messages.iter().map(|(token, message)| (*token, message))
+        self.messages
+            .iter()
+            .map(|(token, message)| (*token, message))
     }
 
     /// Every delivery.
@@ -189,10 +198,13 @@ impl Checker {
     /// The epoch in which the queue's partition serves; `None` while the node is down.
     pub fn current_epoch(&self, queue: QueueIndex) -> Option<Epoch> {
         let partition = self.partitions.get(queue as usize)?;
-        self.epochs.get(partition).copied().filter(|_| self.is_running)
+        self.epochs
+            .get(partition)
+            .copied()
+            .filter(|_| self.is_running)
     }
 
-    fn on_invoked(&mut self, key: BatchKey, tokens: &[Token]) -> Verdict {
+    fn on_invoked(&mut self, key: BatchKey, tokens: &[Token]) {
         let batch = self.batches.entry(key).or_default();
         assert!(
             batch.tokens.is_empty() || batch.tokens == tokens || batch.is_refused,
@@ -200,7 +212,7 @@ impl Checker {
         );
         batch.is_refused = false;
         if batch.tokens == tokens {
-            return Ok(());
+            return;
         }
         batch.tokens = tokens.to_vec();
         for (index, token) in tokens.iter().enumerate() {
@@ -212,7 +224,6 @@ impl Checker {
             };
             self.messages.insert(*token, message);
         }
-        Ok(())
     }
 
     fn on_confirmed(&mut self, key: BatchKey, first: u64, count: u32) -> Verdict {
@@ -251,7 +262,10 @@ impl Checker {
             return Ok(());
         }
         if let Some(receipt) = batch.receipt {
-            return violation("C7", format!("{key:?} was confirmed at {receipt:?}, then refused"));
+            return violation(
+                "C7",
+                format!("{key:?} was confirmed at {receipt:?}, then refused"),
+            );
         }
         batch.is_refused = true;
         let tokens = batch.tokens.clone();
@@ -270,7 +284,10 @@ impl Checker {
         };
         if message.batch.queue != queue {
             let home = message.batch.queue;
-            return violation("C2", format!("message {token:x} of queue {home} is in {queue}"));
+            return violation(
+                "C2",
+                format!("message {token:x} of queue {home} is in {queue}"),
+            );
         }
         if self.deleted.contains(&queue) {
             // Made anew it begins again at offset 0, and producers are forgotten with it.
@@ -278,7 +295,10 @@ impl Checker {
         }
         if message.offset.is_some_and(|known| known != offset) {
             let known = message.offset;
-            return violation("C7", format!("message {token:x} is at {known:?} and at {offset}"));
+            return violation(
+                "C7",
+                format!("message {token:x} is at {known:?} and at {offset}"),
+            );
         }
         message.offset = Some(offset);
         let key = message.batch;
@@ -302,187 +322,6 @@ impl Checker {
                 format!("offset {offset} of queue {queue} has a body that nobody made"),
             ),
         }
-    }
-
-    fn on_delivered(&mut self, delivered: &Delivered) -> Verdict {
-        let Delivered {
-            of,
-            lease,
-            attempt,
-            offset,
-            ..
-        } = *delivered;
-        self.on_body(of.queue, offset, delivered.body)?;
-        self.deliveries += 1;
-        self.delivered.push(*delivered);
-        if self.deleted.contains(&of.queue) {
-            return Ok(());
-        }
-        if attempt == 0 {
-            return violation("C5", format!("attempt 0 of offset {offset}, {of:?}"));
-        }
-        self.on_lease(delivered)?;
-        let tracked = self
-            .subscriptions
-            .entry(of)
-            .or_default()
-            .entry(offset)
-            .or_default();
-        if let Some((epoch, end)) = tracked.done
-            && (lease.epoch > epoch || (lease.epoch == epoch && lease.lsn >= end))
-        {
-            return violation(
-                "C3",
-                format!("offset {offset} of {of:?} came under {lease:?} after its ack at {end:?}"),
-            );
-        }
-        let is_first = tracked.leases.is_empty();
-        tracked.leases.push(lease);
-        if !is_first {
-            self.duplicates += 1;
-        }
-        if self.is_quiet {
-            self.check_quiet(delivered, is_first)?;
-        }
-        Ok(())
-    }
-
-    fn check_quiet(&mut self, delivered: &Delivered, is_first: bool) -> Verdict {
-        let (of, offset, lease) = (delivered.of, delivered.offset, delivered.lease);
-        if !is_first {
-            return violation("C12", format!("offset {offset} of {of:?} came twice"));
-        }
-        let newest = self
-            .first_by_lease
-            .entry(of)
-            .or_insert((lease, offset));
-        // Links do not keep order between each other, leases do.
-        if (lease > newest.0 && offset < newest.1) || (lease < newest.0 && offset > newest.1) {
-            let newest = *newest;
-            return violation(
-                "order",
-                format!("offset {offset} of {of:?} under {lease:?}, {newest:?} before"),
-            );
-        }
-        if lease >= newest.0 {
-            *newest = (lease, offset);
-        }
-        Ok(())
-    }
-
-    fn on_lease(&mut self, delivered: &Delivered) -> Verdict {
-        let (of, by, lease, offset) = (
-            delivered.of,
-            delivered.by,
-            delivered.lease,
-            delivered.offset,
-        );
-        let partition = self.partitions[of.queue as usize];
-        let seen = self
-            .leases
-            .entry((partition, lease))
-            .or_insert_with(|| LeaseSeen {
-                of,
-                by,
-                offsets: BTreeSet::new(),
-            });
-        if seen.of != of || seen.by != by {
-            return violation(
-                "C4",
-                format!("{lease:?} is of {:?} {:?} and of {of:?} {by:?}", seen.of, seen.by),
-            );
-        }
-        if !seen.offsets.insert(offset) {
-            return violation("C4", format!("offset {offset} came twice under {lease:?}"));
-        }
-        Ok(())
-    }
-
-    fn on_settled(
-        &mut self,
-        of: SubscriptionKey,
-        (verb, outcome): (Verb, SettleOutcome),
-        (lease, offset): (LeaseId, u64),
-        end: (Epoch, Lsn),
-    ) -> Verdict {
-        if self.deleted.contains(&of.queue) {
-            return Ok(());
-        }
-        let current = self.current_epoch(of.queue);
-        let tracked = self
-            .subscriptions
-            .entry(of)
-            .or_default()
-            .entry(offset)
-            .or_default();
-        match outcome {
-            SettleOutcome::Done => {
-                // Leases that a crash may have undone do not count: the older one is then in force again.
-                let newer = tracked
-                    .leases
-                    .iter()
-                    .find(|other| **other > lease && Some(other.epoch) == current);
-                // After a nack or an extend a newer lease may overtake the answer; after an ack there is none.
-                if let (Verb::Ack, Some(newer)) = (verb, newer) {
-                    return violation(
-                        "C3",
-                        format!("{verb:?} of offset {offset} of {of:?} under {lease:?} was accepted, {newer:?} is newer"),
-                    );
-                }
-                if !tracked.leases.contains(&lease) {
-                    return violation(
-                        "C3",
-                        format!("{verb:?} of offset {offset} of {of:?} under foreign {lease:?} was accepted"),
-                    );
-                }
-                if tracked.returned.contains(&lease) {
-                    return violation(
-                        "C3",
-                        format!("{verb:?} of offset {offset} of {of:?} under returned {lease:?} was accepted"),
-                    );
-                }
-                if let Some(done) = tracked.done_under
-                    && (lease > done || (lease == done && verb == Verb::Nack))
-                {
-                    return violation(
-                        "C3",
-                        format!("{verb:?} of offset {offset} of {of:?} under {lease:?} was accepted, it was acked under {done:?}"),
-                    );
-                }
-                match verb {
-                    Verb::Ack => {
-                        tracked.done.get_or_insert(end);
-                        tracked.done_under = Some(lease);
-                    }
-                    Verb::Nack => tracked.returned.push(lease),
-                    Verb::Extend => {}
-                }
-            }
-            SettleOutcome::AlreadyDone => {
-                tracked.done.get_or_insert(end);
-            }
-            SettleOutcome::Stale => {}
-        }
-        Ok(())
-    }
-
-    fn on_credit(&mut self, by: Receiver, credit: u32) {
-        let known = self.credits.entry(by).or_default();
-        known.confirmed = credit;
-        if let Some(index) = known.asked.iter().position(|asked| *asked == credit) {
-            known.asked.drain(..=index);
-        }
-    }
-
-    fn on_held(&self, by: Receiver, messages: u32) -> Verdict {
-        let Some(credit) = self.credits.get(&by) else {
-            return violation("credit", format!("{by:?} holds {messages}, never subscribed"));
-        };
-        let most = credit.asked.iter().fold(credit.confirmed, |a, b| a.max(*b));
-        if messages > most {
-            return violation("credit", format!("{by:?} holds {messages}, credit is {most}"));
-        }
-        Ok(())
     }
 
     fn on_started(&mut self, partition: u32, epoch: Epoch) -> Verdict {
@@ -515,7 +354,9 @@ impl Checker {
             if !came {
                 return violation(
                     "C1",
-                    format!("message {token:x}, confirmed at offset {offset} of queue {queue}, never came"),
+                    format!(
+                        "message {token:x}, confirmed at offset {offset} of queue {queue}, never came"
+                    ),
                 );
             }
         }

@@ -46,6 +46,9 @@ impl std::fmt::Display for Violation {
 pub type Verdict = Result<(), Violation>;
 
 /// A broken rule, told.
+///
+/// # Errors
+/// Always: the violation is the error.
 pub fn violation(rule: &'static str, text: String) -> Verdict {
     Err(Violation { rule, text })
 }

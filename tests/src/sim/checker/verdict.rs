@@ -72,7 +72,9 @@ impl Court<'_> {
                 let rule = if message.is_confirmed { "C1" } else { "C2" };
                 return violation(
                     rule,
-                    format!("message {token:x} at offset {offset} of queue {queue}: the log has {found:x?}"),
+                    format!(
+                        "message {token:x} at offset {offset} of queue {queue}: the log has {found:x?}"
+                    ),
                 );
             }
         }
@@ -99,7 +101,10 @@ impl Court<'_> {
             };
             let attempt = known.attempts.get(&delivered.offset).copied();
             if attempt != Some(delivered.attempt) {
-                return violation("C5", format!("{delivered:?}: the log has attempt {attempt:?}"));
+                return violation(
+                    "C5",
+                    format!("{delivered:?}: the log has attempt {attempt:?}"),
+                );
             }
         }
         Ok(())
@@ -120,7 +125,9 @@ impl Court<'_> {
             if place != Some(Place::Done) && !is_before {
                 return violation(
                     "C3",
-                    format!("the ack of offset {offset} of {of:?} was confirmed, the log has {place:?}"),
+                    format!(
+                        "the ack of offset {offset} of {of:?} was confirmed, the log has {place:?}"
+                    ),
                 );
             }
         }
@@ -142,13 +149,13 @@ impl Court<'_> {
                     queue,
                     subscription,
                 };
-                let covers = self
-                    .subscription(of)
-                    .is_some_and(|log| log.from <= offset);
+                let covers = self.subscription(of).is_some_and(|log| log.from <= offset);
                 if covers && !self.checker.has_come(of, offset) {
                     return violation(
                         "C1",
-                        format!("message {token:x}, confirmed at offset {offset}, never came to {of:?}"),
+                        format!(
+                            "message {token:x}, confirmed at offset {offset}, never came to {of:?}"
+                        ),
                     );
                 }
             }
@@ -158,35 +165,28 @@ impl Court<'_> {
 
     /// After the drain every message of every subscription is done.
     fn emptiness(&self) -> Verdict {
-        for (partition, log) in self.logs {
-            for queue in log.queues.values() {
-                for subscription in queue.subscriptions.values() {
-                    let open = subscription
-                        .facts
-                        .iter()
-                        .find(|(_, fact)| fact.place != Place::Done);
-                    if let Some((offset, fact)) = open {
-                        return violation(
-                            "C1",
-                            format!(
-                                "partition {partition}, {}/{}: offset {offset} is {fact:?} after the drain",
-                                queue.name, subscription.name
-                            ),
-                        );
-                    }
-                    if subscription.cursor != queue.end {
-                        let (cursor, end) = (subscription.cursor, queue.end);
-                        return violation(
-                            "C1",
-                            format!(
-                                "partition {partition}, {}/{}: drained to {cursor} of {end}",
-                                queue.name, subscription.name
-                            ),
-                        );
-                    }
+        let logs = self.logs.iter();
+        let queues = logs
+            .flat_map(|(partition, log)| log.queues.values().map(move |queue| (partition, queue)));
+        for (partition, queue) in queues {
+            for subscription in queue.subscriptions.values() {
+                if let Some(what) = undone(queue, subscription) {
+                    let (queue, subscription) = (&queue.name, &subscription.name);
+                    let text = format!("partition {partition}, {queue}/{subscription}: {what}");
+                    return violation("C1", text);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What a drained subscription still has, if anything.
+fn undone(queue: &QueueLog, subscription: &SubscriptionLog) -> Option<String> {
+    let mut facts = subscription.facts.iter();
+    if let Some((offset, fact)) = facts.find(|(_, fact)| fact.place != Place::Done) {
+        return Some(format!("offset {offset} is {fact:?} after the drain"));
+    }
+    let (cursor, end) = (subscription.cursor, queue.end);
+    (cursor != end).then(|| format!("drained to {cursor} of {end}"))
 }

@@ -248,10 +248,26 @@ fn brief(response: &Response<'_>) -> String {
         Response::Delivery {
             consumer,
             deliveries,
-        } => format!("Delivery to {consumer}: {:?} {:?}", deliveries.lease, deliveries.runs),
+        } => format!(
+            "Delivery to {consumer}: {:?} {:?}",
+            deliveries.lease, deliveries.runs
+        ),
         Response::Dequeued(deliveries) | Response::Peeked(deliveries) => {
             format!("{:?} {:?}", deliveries.lease, deliveries.runs)
         }
-        other => format!("{other:?}"),
+        Response::Hello(_)
+        | Response::Pong
+        | Response::Metadata(_)
+        | Response::Enqueued(_)
+        | Response::Subscribed
+        | Response::CreditSet
+        | Response::Unsubscribed
+        | Response::Settled(_)
+        | Response::QueueCreated { .. }
+        | Response::QueueList { .. }
+        | Response::Queue(_)
+        | Response::QueueDeleted
+        | Response::Error { .. }
+        | Response::Fault { .. } => format!("{response:?}"),
     }
 }

@@ -118,7 +118,9 @@ impl Client {
         let lease = Moment::from(deliveries.lease_ms) * MILLISECOND;
         let until = (scope.now + lease).saturating_sub(SECOND / 2);
         consumer.held.retain(|(_, _, until)| *until > scope.now);
-        let fresh = offsets.iter().map(|offset| (deliveries.lease, *offset, until));
+        let fresh = offsets
+            .iter()
+            .map(|offset| (deliveries.lease, *offset, until));
         consumer.held.extend(fresh);
         // A deleted queue takes its leases with it, and nobody tells the client.
         let is_fleeting = scope.plan.fleeting == Some(consumer.of.queue);

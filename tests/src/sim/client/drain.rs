@@ -24,7 +24,7 @@ impl Client {
             .attempted
             .iter()
             .copied()
-            .filter(|of| self.index == 0 || (of.queue + self.index) % 3 == 0)
+            .filter(|of| self.index == 0 || (of.queue + self.index).is_multiple_of(3))
             .collect();
         for of in wanted {
             let is_there = self
@@ -43,9 +43,8 @@ impl Client {
             let is_asked = self
                 .pending
                 .values()
-                .any(|pending| match pending.asked {
-                    Asked::Show { queue: asked, round } => asked == queue && round == self.round,
-                    _ => false,
+                .any(|pending| {
+                    matches!(pending.asked, Asked::Show { queue: asked, round } if asked == queue && round == self.round)
                 });
             if !is_asked {
                 self.show(scope, queue);
@@ -62,7 +61,11 @@ impl Client {
         if !scope.is_draining || round != self.round {
             return;
         }
-        let wanted = scope.attempted.iter().filter(|of| of.queue == queue).count();
+        let wanted = scope
+            .attempted
+            .iter()
+            .filter(|of| of.queue == queue)
+            .count();
         let is_whole = info.is_none_or(|info| info.subscriptions.len() >= wanted);
         if !is_whole {
             // The queue was deleted under its consumers: subscribe anew.

@@ -192,9 +192,10 @@ impl Client {
     pub fn is_idle(&self) -> bool {
         self.holdings.is_empty()
             && self.producers.values().all(Producer::is_idle)
-            && !self.pending.values().any(|pending| {
-                matches!(pending.asked, Asked::Settle(_) | Asked::Enqueue(_))
-            })
+            && !self
+                .pending
+                .values()
+                .any(|pending| matches!(pending.asked, Asked::Settle(_) | Asked::Enqueue(_)))
     }
 
     /// True when all the client's queues were shown to be empty since the last [`Client::ask_anew`].
@@ -245,7 +246,8 @@ impl Client {
         tracing::debug!(client = self.index, correlation, ?asked, "asks");
         request.encode(Correlation(correlation), &mut self.outgoing);
         let deadline = scope.now + wait;
-        self.pending.insert(correlation, Pending { asked, deadline });
+        self.pending
+            .insert(correlation, Pending { asked, deadline });
     }
 
     fn receiver(&self, consumer: Option<u32>, correlation: u64) -> Receiver {

@@ -80,7 +80,7 @@ impl Client {
 
     fn fresh_producer(&mut self) -> Producer {
         Producer {
-            id: (u128::from(self.random.next()) << 64) | u128::from(self.random.next()),
+            id: (u128::from(self.random.draw()) << 64) | u128::from(self.random.draw()),
             next: 0,
             outstanding: VecDeque::new(),
             resend_at: None,
@@ -251,7 +251,7 @@ impl Client {
             return;
         };
         let batch = &mut producer.outstanding[index];
-        let is_definite = refusal.is_some_and(|code| code.is_retry());
+        let is_definite = refusal.is_some_and(ErrorCode::is_retry);
         if is_definite {
             batch.open -= 1;
         }

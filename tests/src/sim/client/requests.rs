@@ -62,7 +62,11 @@ impl Client {
         let request = Request::Dequeue(Dequeue {
             queue: scope.plan.queue(queue),
             lane: Lane(0),
-            subscription: if of.subscription == 0 { "" } else { subscription },
+            subscription: if of.subscription == 0 {
+                ""
+            } else {
+                subscription
+            },
             count: self.random.skewed(1, 40) as u32,
             lease_ms: self.draw_lease(scope),
             wait_ms,
