@@ -6,9 +6,13 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+/// The file in a broker's scratch folder that takes its stderr.
+const STDERR: &str = "stderr.txt";
 
 /// How a broker is started.
 #[derive(Clone, Debug)]
@@ -50,6 +54,10 @@ impl BrokerOptions {
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
+    /// Kept open, or the broker could not write to it.
+    _stdout: BufReader<ChildStdout>,
+    /// Holds its port file and what it wrote to stderr.
+    scratch: TempDir,
     /// The shared data port.
     pub address: SocketAddr,
     /// The control port.
@@ -64,6 +72,7 @@ impl Broker {
     pub fn start(options: &BrokerOptions) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir()?;
         let ports = scratch.path().join("ports.json");
+        let stderr = fs::File::create(scratch.path().join(STDERR))?;
         let mut child = Command::new(&options.binary)
             .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
             .args(["--control", "127.0.0.1:0", "--driver", &options.driver])
@@ -75,19 +84,16 @@ impl Broker {
             .arg(&ports)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .with_context(|| format!("cannot start {}", options.binary.display()))?;
-        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        stdout.read_line(&mut line)?;
         if line.is_empty() {
-            let output = child.wait_with_output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "the broker ended before it served: {}: {said}",
-                output.status
-            );
+            let status = child.wait()?;
+            let said = fs::read_to_string(scratch.path().join(STDERR))?;
+            bail!("the broker ended before it served: {status}: {said}");
         }
         let text = fs::read_to_string(&ports).context("the broker wrote no port file")?;
         let ports: serde_json::Value = serde_json::from_str(&text)?;
@@ -101,6 +107,8 @@ impl Broker {
             address: address("data")?,
             control: address("control")?,
             child,
+            _stdout: stdout,
+            scratch,
         })
     }
 
@@ -110,7 +118,8 @@ impl Broker {
     /// If the process had ended before, by itself: that is a crash of its own.
     pub fn kill(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("the broker ended by itself: {status}");
+            let said = fs::read_to_string(self.scratch.path().join(STDERR))?;
+            bail!("the broker ended by itself: {status}: {said}");
         }
         self.child.kill()?;
         self.child.wait()?;

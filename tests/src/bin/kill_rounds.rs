@@ -8,13 +8,12 @@
 #![expect(clippy::print_stdout, reason = "the verdict is this program's output")]
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use corelane_tests::ledger::{Death, Ledger, Phase, Rendezvous, Verdict, consume, produce};
+use corelane_tests::ledger::{Ledger, Phase, Rendezvous, Verdict, consume, produce};
 use corelane_tests::lossy::Mount;
 use corelane_tests::process::{Broker, BrokerOptions};
 
@@ -24,7 +23,7 @@ const ROUND_CONFIRMED_MIN: u64 = 5_000;
 const ERA_ROUNDS: u32 = 20;
 /// The longest that anything may take before the run is called stuck.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Each has two producers and a consumer.
+/// Each has two producers and a consumer: three threads.
 const QUEUES: [&str; 2] = ["left", "right"];
 
 /// SIGKILL under load, restart, ledger check.
@@ -89,7 +88,6 @@ struct Era {
 struct Machine {
     broker: BrokerOptions,
     mount: Option<Mount>,
-    deaths: Receiver<Death>,
     seed: u64,
 }
 
@@ -102,11 +100,9 @@ fn run_era(options: &Options, rounds: u32, seed: u64) -> anyhow::Result<Verdict>
         .power_cuts
         .then(|| Mount::new(home.path()).context("mounting the lossy file system"))
         .transpose()?;
-    let (deaths_sender, deaths) = channel();
     let machine = Machine {
         broker: broker_options(options, home.path())?,
         mount,
-        deaths,
         seed,
     };
     let era = Era::default();
@@ -114,11 +110,8 @@ fn run_era(options: &Options, rounds: u32, seed: u64) -> anyhow::Result<Verdict>
         let (era, mut threads) = (&era, Vec::new());
         for (index, queue) in (0..).zip(QUEUES) {
             for number in [2 * index, 2 * index + 1] {
-                let deaths = deaths_sender.clone();
                 threads.push(
-                    scope.spawn(move || {
-                        produce(number, queue, &era.ledger, &era.rendezvous, &deaths)
-                    }),
+                    scope.spawn(move || produce(number, queue, &era.ledger, &era.rendezvous)),
                 );
             }
             threads.push(scope.spawn(|| consume(queue, &era.ledger, &era.rendezvous)));
@@ -154,7 +147,6 @@ fn run_rounds(era: &Era, machine: &Machine, rounds: u32) -> anyhow::Result<()> {
         wait_until("5,000 confirmed messages", || {
             era.ledger.confirmed_count() >= wanted
         })?;
-        machine.deaths.try_iter().for_each(drop);
         let unanswered = machine.kill(era, broker)?;
         if unanswered == 0 {
             bail!("the broker died with nothing in flight: the round does not count");
@@ -179,11 +171,7 @@ impl Machine {
         }
         broker.kill()?;
         era.rendezvous.set(Phase::Down);
-        let mut unanswered = 0;
-        for _ in 0..2 * QUEUES.len() {
-            unanswered += self.deaths.recv_timeout(PATIENCE)?.unanswered;
-        }
-        Ok(unanswered)
+        era.rendezvous.wait_all_down(3 * QUEUES.len(), PATIENCE)
     }
 }
 

@@ -19,7 +19,17 @@ pub struct MessageId {
 struct Entry {
     is_confirmed: bool,
     deliveries: u32,
-    is_acked: bool,
+    ack: Ack,
+}
+
+/// How far the ack of a message's last delivery got.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Ack {
+    #[default]
+    NotSent,
+    /// Sent, without an answer yet: the broker may have taken it.
+    InDoubt,
+    Confirmed,
 }
 
 /// What a run comes to.
@@ -110,15 +120,24 @@ impl Ledger {
             return None;
         };
         entry.deliveries += 1;
-        if entry.is_acked {
-            book.resurrected += 1;
-        }
+        let before = std::mem::take(&mut entry.ack);
+        book.resurrected += u64::from(before == Ack::Confirmed);
         Some(id)
+    }
+
+    /// Notes that an ack goes out, before it does.
+    pub fn ack_sent(&self, id: MessageId) {
+        self.book().entries.entry(id).or_default().ack = Ack::InDoubt;
     }
 
     /// Notes that the broker confirmed an ack.
     pub fn acked(&self, id: MessageId) {
-        self.book().entries.entry(id).or_default().is_acked = true;
+        self.book().entries.entry(id).or_default().ack = Ack::Confirmed;
+    }
+
+    /// Notes that the broker refused an ack as stale: the message must come again.
+    pub fn ack_refused(&self, id: MessageId) {
+        self.book().entries.entry(id).or_default().ack = Ack::NotSent;
     }
 
     /// Messages confirmed until now.
@@ -126,12 +145,15 @@ impl Ledger {
         self.book().confirmed
     }
 
-    /// Whether every confirmed message was delivered and its ack confirmed.
+    /// Whether the broker owes nothing more: an ack of every confirmed message was sent, and not
+    /// refused.
+    ///
+    /// An ack whose answer was lost with a connection may have been taken, so it counts.
     pub fn is_settled(&self) -> bool {
         let book = self.book();
         book.entries
             .values()
-            .all(|entry| !entry.is_confirmed || entry.is_acked)
+            .all(|entry| !entry.is_confirmed || entry.ack != Ack::NotSent)
     }
 
     /// The figures of the run.

@@ -50,7 +50,7 @@ pub fn consume(queue: &str, ledger: &Ledger, rendezvous: &Rendezvous) -> anyhow:
         unsettled: Vec::new(),
     };
     loop {
-        let (Phase::Load(address) | Phase::Drain(address)) = rendezvous.wait_up() else {
+        let (Phase::Load(address) | Phase::Drain(address)) = rendezvous.wait_up(0) else {
             return Ok(());
         };
         match consumer.run(address) {
@@ -66,8 +66,7 @@ pub fn consume(queue: &str, ledger: &Ledger, rendezvous: &Rendezvous) -> anyhow:
 
 impl Consumer<'_> {
     fn run(&mut self, address: SocketAddr) -> Result<(), Trouble> {
-        let mut connection =
-            RawConnection::connect(address, self.session).map_err(Trouble::broken)?;
+        let mut connection = RawConnection::connect(address, self.session).map_err(Trouble::of)?;
         self.session = connection.session;
         while let Some(taken) = self.unsettled.pop() {
             self.settle(&mut connection, taken)?;
@@ -120,6 +119,9 @@ impl Consumer<'_> {
     }
 
     fn settle(&mut self, connection: &mut RawConnection, taken: Taken) -> Result<(), Trouble> {
+        for (_, id) in &taken.messages {
+            self.ledger.ack_sent(*id);
+        }
         let mut entries = Vec::new();
         for range in ranges(&taken.messages) {
             let lease = taken.lease;
@@ -151,11 +153,13 @@ impl Consumer<'_> {
 
     fn note(&self, taken: &Taken, settled: &[Settled]) {
         for settled in settled {
-            if settled.outcome == SettleOutcome::Stale {
-                continue;
-            }
             for (offset, id) in &taken.messages {
-                if settled.range.first <= *offset && *offset < settled.range.end() {
+                if *offset < settled.range.first || *offset >= settled.range.end() {
+                    continue;
+                }
+                if settled.outcome == SettleOutcome::Stale {
+                    self.ledger.ack_refused(*id);
+                } else {
                     self.ledger.acked(*id);
                 }
             }
@@ -169,7 +173,7 @@ fn exchange<T>(
     request: &Request<'_>,
     take: impl FnOnce(Response<'_>) -> anyhow::Result<T>,
 ) -> Result<T, Trouble> {
-    connection.send(request).map_err(Trouble::broken)?;
+    connection.send(request).map_err(Trouble::of)?;
     let answer = connection
         .receive(|_, response| {
             if let Response::Error { code, text } | Response::Fault { code, text } = response {
@@ -177,7 +181,7 @@ fn exchange<T>(
             }
             Ok(Ok(take(response)))
         })
-        .map_err(Trouble::broken)?;
+        .map_err(Trouble::of)?;
     match answer {
         Ok(taken) => taken.map_err(Trouble::Wrong),
         Err((code, text)) => Err(Trouble::refused(code, &text)),

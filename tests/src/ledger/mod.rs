@@ -11,7 +11,7 @@ mod trouble;
 
 pub use book::{Ledger, MessageId, Verdict};
 pub use consumer::consume;
-pub use producer::{Death, produce};
+pub use producer::produce;
 pub use rendezvous::{Phase, Rendezvous};
 
 #[cfg(test)]

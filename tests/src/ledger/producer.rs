@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::mpsc::Sender;
 
 use anyhow::{Context, bail};
 use corelane_wire::{
@@ -18,13 +17,6 @@ use crate::raw::RawConnection;
 const WINDOW_BATCHES: usize = 64;
 /// Messages of a batch: 1 to this, in turn.
 const BATCH_MESSAGES_MAX: u32 = 20;
-
-/// A connection of a producer ended while so many batches had no answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Death {
-    /// Batches sent and not answered.
-    pub unanswered: usize,
-}
 
 struct Batch {
     bytes: Vec<u8>,
@@ -43,7 +35,7 @@ struct Producer<'a> {
     window: VecDeque<Batch>,
 }
 
-/// Produces to `queue` until the end of the run; each lost connection is told to `deaths`.
+/// Produces to `queue` until the end of the run.
 ///
 /// # Errors
 /// If the broker refuses what it must take, or answers what was not asked.
@@ -52,7 +44,6 @@ pub fn produce(
     queue: &str,
     ledger: &Ledger,
     rendezvous: &Rendezvous,
-    deaths: &Sender<Death>,
 ) -> anyhow::Result<()> {
     let mut producer = Producer {
         number,
@@ -65,18 +56,13 @@ pub fn produce(
         window: VecDeque::new(),
     };
     loop {
-        let (Phase::Load(address) | Phase::Drain(address)) = rendezvous.wait_up() else {
+        let unanswered = producer.window.len();
+        let (Phase::Load(address) | Phase::Drain(address)) = rendezvous.wait_up(unanswered) else {
             return Ok(());
         };
         match producer.run(address) {
             Ok(()) => return Ok(()),
-            Err(Trouble::Broken) => {
-                let unanswered = producer.window.len();
-                deaths
-                    .send(Death { unanswered })
-                    .context("nobody listens")?;
-                producer.await_next_broker(address);
-            }
+            Err(Trouble::Broken) => rendezvous.wait_other(address),
             Err(Trouble::Wrong(error)) => return Err(error),
         }
     }
@@ -86,7 +72,7 @@ impl Producer<'_> {
     /// Resends what has no answer, then keeps the window full, until the drain is through.
     fn run(&mut self, address: SocketAddr) -> Result<(), Trouble> {
         let mut connection =
-            RawConnection::connect(address, SessionId::default()).map_err(Trouble::broken)?;
+            RawConnection::connect(address, SessionId::default()).map_err(Trouble::of)?;
         let mut correlations = VecDeque::new();
         for batch in &self.window {
             correlations.push_back(self.send(&mut connection, batch));
@@ -104,7 +90,7 @@ impl Producer<'_> {
                 // A broker that is being killed still owes answers, or the end of the connection.
                 Phase::Drain(_) | Phase::End | Phase::Down => {}
             }
-            connection.flush().map_err(Trouble::broken)?;
+            connection.flush().map_err(Trouble::of)?;
             self.take_answer(&mut connection, &mut correlations)?;
         }
     }
@@ -152,7 +138,7 @@ impl Producer<'_> {
     ) -> Result<(), Trouble> {
         let (correlation, answer) = connection
             .receive(|frame, response| Ok((frame.correlation, own(response))))
-            .map_err(Trouble::broken)?;
+            .map_err(Trouble::of)?;
         match answer {
             Ok(receipt) => {
                 let position = correlations.iter().position(|sent| *sent == correlation);
@@ -179,11 +165,6 @@ impl Producer<'_> {
             });
         }
         Ok(())
-    }
-
-    /// Waits while the rendezvous still names the broker that died.
-    fn await_next_broker(&self, dead: SocketAddr) {
-        self.rendezvous.wait_other(dead);
     }
 }
 

@@ -74,3 +74,18 @@ fn a_second_delivery_is_a_duplicate_and_after_the_ack_a_resurrection() {
     assert_eq!(ledger.verdict().resurrected, 1);
     assert!(!ledger.verdict().is_good());
 }
+
+#[test]
+fn a_message_whose_ack_was_refused_must_come_again() {
+    let ledger = Ledger::default();
+    ledger.enqueued(id(0));
+    ledger.confirmed(id(0));
+    ledger.delivered(&Ledger::body(id(0)));
+    assert!(!ledger.is_settled(), "delivered, and no ack was sent");
+    ledger.ack_sent(id(0));
+    assert!(ledger.is_settled(), "the broker may have taken the ack");
+    ledger.ack_refused(id(0));
+    assert!(!ledger.is_settled());
+    ledger.delivered(&Ledger::body(id(0)));
+    assert_eq!(ledger.verdict().resurrected, 0);
+}

@@ -1,6 +1,6 @@
 //! Why a connection of a run ended: the broker is gone, or it did wrong.
 
-use std::fmt::Display;
+use std::io;
 
 use corelane_wire::{Class, ErrorCode};
 
@@ -12,8 +12,13 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn broken(_: impl Display) -> Self {
-        Self::Broken
+    /// A socket that failed is a death; silence, or a frame that cannot be read, is not.
+    pub(super) fn of(error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            None | Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Self::Wrong(error),
+            Some(_) => Self::Broken,
+        }
     }
 
     pub(super) fn refused(code: ErrorCode, text: &str) -> Self {

@@ -141,7 +141,8 @@ impl RawConnection {
         self.received
             .truncate(held + count.as_ref().map_or(0, |count| *count));
         if count? == 0 {
-            bail!("the broker closed the connection");
+            let text = "the broker closed the connection";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text).into());
         }
         Ok(())
     }
