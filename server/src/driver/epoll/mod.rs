@@ -125,7 +125,8 @@ impl Epoll {
             &poller,
             waker.as_fd(),
             EventData::new_u64(WAKE),
-            EventFlags::IN,
+            // Each wake is an edge of its own, so the count need not be read: a call less per wake.
+            EventFlags::IN | EventFlags::ET,
         )?;
         let stats = Arc::new(DriverStats::default());
         let jobs = Jobs::start(

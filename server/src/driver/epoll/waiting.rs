@@ -42,7 +42,7 @@ impl Epoll {
         let number = event.data.u64();
         let flags = event.flags;
         if number == WAKE {
-            self.waker.clear();
+            // What it means is collected after the events.
             return;
         }
         let low = u32::try_from(number & u64::from(u32::MAX)).expect("masked to 32 bits");

@@ -1,8 +1,9 @@
 //! What ends a driver's wait from outside: an eventfd.
 //!
 //! Whoever has something for a shard puts it where the shard will look (a mailbox, the list of
-//! finished file work) and then calls [`Waker::wake`]. The eventfd keeps the wake until the shard
-//! waits, so none is lost however the two interleave; several at once count as one.
+//! finished file work) and then calls [`Waker::wake`]. The eventfd is watched edge-triggered, and
+//! epoll keeps an edge until the shard waits, so no wake is lost however the two interleave;
+//! several at once count as one. Its count is never read: it only has to grow.
 
 use std::io;
 use std::sync::Arc;
@@ -26,17 +27,8 @@ impl Waker {
 
     /// Makes the present `wait` of the driver, or the next one if it is not waiting, return.
     pub fn wake(&self) {
-        // The only error is EAGAIN from a full counter, and then a wake is pending already.
+        // The only error is EAGAIN from a full counter, after 2^64 wakes.
         match rustix::io::write(&self.event, &1_u64.to_ne_bytes()) {
-            Ok(_) | Err(_) => (),
-        }
-    }
-
-    /// Forgets the wakes so far; called by the waiting side before it looks for what they meant.
-    pub(super) fn clear(&self) {
-        let mut count = [0_u8; 8];
-        // EAGAIN says that there was none.
-        match rustix::io::read(&self.event, &mut count) {
             Ok(_) | Err(_) => (),
         }
     }
