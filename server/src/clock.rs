@@ -1,5 +1,5 @@
 //! Node time: the wall clock at process start, then the monotonic clock, slewed at most 500 ppm
-//! towards the wall clock (CLARIFICATIONS 18).
+//! towards the wall clock.
 //!
 //! Leases, delays and log times are judged by it, so it must never step: a wall clock set back by
 //! an hour would otherwise stop every expiry for an hour, one set forward would expire every lease

@@ -5,7 +5,7 @@
 //! Invariants:
 //! (K1) At most one `Recv` and one `Send` are in flight.
 //! (K2) `Close` is asked for only after the last completions of both, because an armed receive
-//!      keeps a closed socket alive (RUNTIME part 1, section 5).
+//!      keeps a closed socket alive.
 //! (K3) Nothing is read while more than [`UNANSWERED_MAX`] requests wait for their answer or more
 //!      than [`OUT_BYTES_HIGH`] bytes wait to be sent, and then not again before both have halved.
 //! (K4) A phase only moves forward.
@@ -37,6 +37,8 @@ pub const OUT_BYTES_MAX: usize = 64 << 20;
 pub const CONSUMERS_MAX: usize = 1_024;
 /// How long a client may take for its greeting.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
+/// How long a frame may take from its first byte to its last while the connection is read.
+pub const FRAME_WITHIN: Duration = Duration::from_mins(1);
 /// How long the last frames of an ending connection may take to leave.
 pub const END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -108,8 +110,12 @@ pub struct Connection {
     pub writable: bool,
     /// Whether it stands in the shard's list of connections to settle this turn.
     pub listed: bool,
-    /// When an unfinished greeting or ending is cut off.
+    /// When an unfinished greeting, frame or ending is cut off.
     pub deadline: Option<Timestamp>,
+    /// The earliest entry of it in the shard's list of deadlines.
+    pub deadline_noted: Option<Timestamp>,
+    /// Bytes of a frame that is not whole.
+    partial_bytes: usize,
     decoder: Option<Decoder>,
     phase: Phase,
     unanswered: HashMap<Correlation, Unanswered, BuildHasherDefault<Mix>>,
@@ -152,6 +158,8 @@ impl Connection {
             writable: true,
             listed: false,
             deadline: Some(now.add(HELLO_WITHIN)),
+            deadline_noted: None,
+            partial_bytes: 0,
             decoder: Some(Decoder::new(FRAME_BYTES_MAX_BEFORE_HELLO)),
             phase: Phase::Greeting,
             unanswered: HashMap::default(),
@@ -204,6 +212,21 @@ impl Connection {
     /// Takes the decoder back.
     pub fn return_decoder(&mut self, decoder: Decoder) {
         self.decoder = Some(decoder);
+    }
+
+    /// `bytes` were received, and frames of `framed` bytes in all ended in them. What was begun
+    /// must be whole in time, or silent clients would hold memory for ever.
+    pub fn received(&mut self, now: Timestamp, bytes: usize, framed: usize) {
+        self.partial_bytes = (self.partial_bytes + bytes).saturating_sub(framed);
+        if self.phase != Phase::Open {
+            return;
+        }
+        if framed > 0 || self.partial_bytes == 0 {
+            self.deadline = None;
+        }
+        if self.partial_bytes > 0 && self.deadline.is_none() {
+            self.deadline = Some(now.add(FRAME_WITHIN));
+        }
     }
 
     /// Where frames for the client are appended.
@@ -300,9 +323,10 @@ impl Connection {
     }
 
     /// The receive was armed.
-    pub fn recv_armed(&mut self, token: Token) {
+    pub fn recv_armed(&mut self, now: Timestamp, token: Token) {
         assert!(self.recv == InFlight::No, "K1: a second receive");
         self.recv = InFlight::Yes(token);
+        self.received(now, 0, 0);
     }
 
     /// The last completion of the receive came.
@@ -375,6 +399,8 @@ impl Connection {
             InFlight::No if !self.paused => Wish::Recv,
             InFlight::Yes(token) if self.paused => {
                 self.recv = InFlight::Cancelled;
+                // The client cannot end its frame now; a greeting is never paused.
+                self.deadline = None;
                 Wish::Cancel(token)
             }
             InFlight::No | InFlight::Yes(_) | InFlight::Cancelled => Wish::Nothing,

@@ -8,7 +8,7 @@
 //! (M2) A full ring loses nothing: the batch stays with the writer, which refuses new requests
 //!      for that neighbour until it has gone ([`Mailboxes::is_full`]).
 //! (M3) A shard that may block has set its parked flag and looked at its rings once more after
-//!      that (RUNTIME part 1, section 3); a writer wakes only a neighbour whose flag it took.
+//!      that; a writer wakes only a neighbour whose flag it took.
 
 use std::collections::VecDeque;
 

@@ -83,7 +83,7 @@ pub fn open_partition(
 }
 
 /// The epoch of a start: above every epoch in any log, and never one that an earlier start may
-/// have used without leaving a trace (CLARIFICATIONS rule 6).
+/// have used without leaving a trace.
 pub fn epoch_of_start<'a>(starts: u64, opened: impl IntoIterator<Item = &'a Opened>) -> Epoch {
     let highest = opened
         .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! Every shard keeps its own copy, fed by its own connections and by the `SessionOpened` and
 //! `SessionClosed` mails of its neighbours, and tells its engines when a count leaves or reaches
-//! zero. What a lost session means is the engine's business (CLARIFICATIONS rule 19).
+//! zero. What a lost session means is the engine's business.
 //! Invariant: (N1) a session is listed exactly while it is open or was lost less than
 //! [`REMEMBERED`] ago, so the table is bounded by the node's connections and their churn.
 

@@ -6,7 +6,7 @@ fn open() -> Connection {
     let mut connection = Connection::new(NOW, Socket(1));
     connection.greet(SessionId(5));
     assert_eq!(connection.wish(), Wish::Recv);
-    connection.recv_armed(Token(1));
+    connection.recv_armed(NOW, Token(1));
     connection
 }
 
@@ -156,4 +156,43 @@ fn a_waiting_dequeue_is_not_an_owed_answer() {
     assert!(connection.owes_answers());
     assert!(connection.owes_answer_of(PartitionId(2)));
     assert!(!connection.owes_answer_of(PartitionId(1)));
+}
+
+#[test]
+fn a_frame_that_was_begun_has_a_deadline_of_its_own() {
+    let mut connection = open();
+    assert_eq!(connection.deadline, None);
+    let second = Duration::from_secs(1);
+    connection.received(NOW, 20, 0);
+    let due = NOW.add(FRAME_WITHIN);
+    assert_eq!(connection.deadline, Some(due));
+    connection.received(NOW.add(second), 20, 0);
+    assert_eq!(connection.deadline, Some(due), "a trickle wins no time");
+    connection.received(NOW.add(second), 60, 60);
+    assert_eq!(
+        connection.deadline,
+        Some(NOW.add(second).add(FRAME_WITHIN)),
+        "the next frame was begun"
+    );
+    connection.received(NOW.add(second), 40, 80);
+    assert_eq!(connection.deadline, None);
+}
+
+#[test]
+fn a_frame_needs_not_end_while_the_connection_is_not_read() {
+    let mut connection = open();
+    connection.received(NOW, 20, 0);
+    connection.out().resize(OUT_BYTES_HIGH + 1, 0);
+    let Wish::Send(buffer) = connection.wish() else {
+        panic!("bytes wait to be sent")
+    };
+    connection.send_started(Token(2), buffer.len());
+    assert_eq!(connection.wish(), Wish::Cancel(Token(1)));
+    assert_eq!(connection.deadline, None);
+    connection.recv_ended();
+    connection.send_ended(buffer);
+    assert_eq!(connection.wish(), Wish::Recv);
+    let later = NOW.add(Duration::from_mins(10));
+    connection.recv_armed(later, Token(3));
+    assert_eq!(connection.deadline, Some(later.add(FRAME_WITHIN)));
 }

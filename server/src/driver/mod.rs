@@ -18,7 +18,7 @@
 //!    never has the second in flight before it knows the first, except for SEAL blocks (see
 //!    `corelane_storage`), so a driver may reorder writes.
 //! 6. The loop closes a socket only after the last completions of its `Recv` and its `Send`
-//!    (an armed receive keeps a closed socket alive, RUNTIME part 1, section 5).
+//!    (with `io_uring` an armed receive keeps a closed socket alive).
 
 use std::io;
 use std::time::Duration;
@@ -62,6 +62,12 @@ impl Errno {
     pub const RESET: Self = Self(libc::ECONNRESET);
     /// Writing to a connection whose peer has closed it.
     pub const BROKEN_PIPE: Self = Self(libc::EPIPE);
+
+    /// Whether the disk, or the user's share of it, has no room.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self == Self::NO_SPACE || self == Self(libc::EDQUOT)
+    }
 }
 
 impl std::fmt::Display for Errno {

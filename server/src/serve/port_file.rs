@@ -55,8 +55,14 @@ impl PortFile {
         let mut name = path.clone().into_os_string();
         name.push(".tmp");
         let temporary = PathBuf::from(name);
-        std::fs::write(&temporary, serde_json::to_vec(&content)?)?;
-        std::fs::rename(&temporary, path)
+        std::fs::write(&temporary, serde_json::to_vec(&content)?)
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .map_err(|error| {
+                let path = path.display();
+                let text =
+                    format!("cannot write the port file {path}: {error} (setting port_file)");
+                io::Error::new(error.kind(), text)
+            })
     }
 
     /// Removes it at an orderly end.

@@ -80,9 +80,13 @@ impl State {
         // The decoder is taken out so that a frame that borrows from it can be served.
         let mut decoder = connection.take_decoder();
         let mut chunk = bytes;
+        let mut framed = 0;
         loop {
             match decoder.next(&mut chunk) {
-                Ok(Some(frame)) => self.on_frame(id, &frame),
+                Ok(Some(frame)) => {
+                    framed += frame.bytes.len();
+                    self.on_frame(id, &frame);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.fault(id, error.code(), &error.to_string());
@@ -97,7 +101,9 @@ impl State {
         }
         if let Some(connection) = self.outlets.connections.get_mut(id) {
             connection.return_decoder(decoder);
+            connection.received(self.now, bytes.len(), framed);
         }
+        self.outlets.connections.note_deadline(id);
         // It may have to stop reading now.
         self.outlets.connections.changed(id);
     }
@@ -144,11 +150,15 @@ impl State {
         }
     }
 
-    /// A greeting or an ending took too long.
+    /// A greeting, a frame or an ending took too long.
     pub(super) fn on_late(&mut self, id: ConnectionId) {
         match self.outlets.connections.get(id).map(Connection::phase) {
             Some(Phase::Greeting) => self.fault(id, ErrorCode::HelloRequired, "no greeting in 3 s"),
-            Some(Phase::Open | Phase::Ending) => self.cut(id),
+            Some(Phase::Open) => {
+                let text = "a frame was begun 60 s ago and is not whole";
+                self.fault(id, ErrorCode::Malformed, text);
+            }
+            Some(Phase::Ending) => self.cut(id),
             Some(Phase::Cutting | Phase::Closing) | None => {}
         }
     }
@@ -311,9 +321,11 @@ impl State {
             self.on_writable(id, writable);
         }
         self.fulfil(id);
+        self.outlets.connections.note_deadline(id);
     }
 
     fn fulfil(&mut self, id: ConnectionId) {
+        let now = self.now;
         let Self {
             outlets,
             tokens,
@@ -329,7 +341,7 @@ impl State {
                 Wish::Nothing => return,
                 Wish::Recv => {
                     let token = tokens.issue(Work::Recv(id));
-                    connection.recv_armed(token);
+                    connection.recv_armed(now, token);
                     Action::Submit(token, Op::Recv { socket })
                 }
                 Wish::Cancel(token) => Action::Cancel(token),
@@ -357,6 +369,11 @@ fn refusal(hello: &Hello<'_>) -> Option<(ErrorCode, String)> {
             hello.version_min, hello.version_max
         );
         return Some((ErrorCode::UnsupportedVersion, text));
+    }
+    if !hello.token.is_empty() {
+        // A client that shows a token believes that others are kept out.
+        let text = String::from("a token was sent, and this version checks none");
+        return Some((ErrorCode::NotSupported, text));
     }
     if !hello.tenant.is_empty() && hello.tenant != corelane_wire::names::DEFAULT_TENANT {
         let text = format!("tenant {} is unknown", hello.tenant);

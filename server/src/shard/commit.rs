@@ -5,7 +5,7 @@
 //! partition before anything else of it is looked at; nothing is retried.
 
 use corelane_core::Input;
-use corelane_storage::{Buffer, LogIo, SegmentNumber, Task};
+use corelane_storage::{Buffer, LogIo, SegmentNumber, SpareId, Task};
 use corelane_wire::Timestamp;
 
 use super::delivery::Next;
@@ -55,6 +55,9 @@ impl State {
             partition.wanted = Some((segment, bytes));
             self.spares.want(partition.id, segment, bytes);
         }
+        if partition.is_stuck() {
+            self.spares.press(partition.id);
+        }
         self.write(slot);
     }
 
@@ -89,6 +92,7 @@ impl State {
                 bytes,
                 durable,
             };
+            partition.is_writing = true;
             self.submit(Work::Write(site), op);
             return;
         }
@@ -134,6 +138,7 @@ impl State {
             return;
         };
         partition.files.done(site.segment);
+        partition.is_writing = false;
         self.counters.commits_total += 1;
         self.counters.commit_bytes_total += *result.as_ref().unwrap_or(&0) as u64;
         let nanoseconds = u64::try_from(now.since(site.begun).as_nanos()).unwrap_or(u64::MAX);
@@ -292,24 +297,23 @@ impl State {
     /// Work on the spare segments ended.
     pub(super) fn on_housekeeping(&mut self, task: Task, result: Result<usize, Errno>) {
         match task {
-            Task::MakeSpare { spare, bytes } => {
-                if let Err(errno) = result
-                    && !self.spares.is_full()
-                {
-                    tracing::warn!(
-                        bytes,
-                        %errno,
-                        "no spare segment could be made; enqueues are refused where one is needed"
-                    );
-                }
-                self.spares.made(self.now, spare, bytes, result.is_ok());
-            }
+            Task::MakeSpare { spare, bytes } => self.on_spare(spare, bytes, result),
             Task::Install {
-                partition, segment, ..
+                partition,
+                segment,
+                spare,
             } => {
                 let slot = self.topology.slot_of(partition);
                 match result {
                     Ok(_) => self.open(slot, segment),
+                    // Nothing was renamed: a name needs room too.
+                    Err(errno) if errno.is_full() => {
+                        let wanted = self.partitions[slot].serving().and_then(|it| it.wanted);
+                        if let Some((_, bytes)) = wanted {
+                            let to = (partition, segment);
+                            self.spares.not_installed(self.now, (spare, bytes), to);
+                        }
+                    }
                     // What a failed rename or directory sync left behind is unknown (W1).
                     Err(errno) => {
                         self.poison(
@@ -319,6 +323,37 @@ impl State {
                     }
                 }
             }
+        }
+    }
+
+    /// A spare segment was made, or could not be.
+    fn on_spare(&mut self, spare: SpareId, bytes: u64, result: Result<usize, Errno>) {
+        let (was_full, was_short) = (self.spares.is_full(), self.spares.is_short());
+        self.spares.made(self.now, spare, bytes, result.is_ok());
+        let (is_full, is_short) = (self.spares.is_full(), self.spares.is_short());
+        if let Err(errno) = result
+            && is_full
+            && !was_full
+        {
+            tracing::warn!(
+                bytes,
+                %errno,
+                "no room for a spare segment: enqueues are refused where one is needed, the rest \
+                 goes on; free some room on the disk of data_dir, see `df`"
+            );
+        } else if let Err(errno) = result
+            && is_short
+            && !was_short
+        {
+            tracing::warn!(
+                bytes,
+                %errno,
+                "no room for a segment of full size, smaller ones are made; free some room on the \
+                 disk of data_dir, see `df`"
+            );
+        }
+        if was_full && !is_full {
+            tracing::info!("there is room for segments again");
         }
     }
 }

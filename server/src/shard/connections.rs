@@ -29,8 +29,8 @@ pub(super) struct Connections {
     count: usize,
     /// Connections to settle this turn; each stands there once (`Connection::listed`).
     changed: Vec<ConnectionId>,
-    /// When unfinished greetings and endings are looked at. May name connections without a
-    /// deadline, or with a later one.
+    /// When unfinished greetings, frames and endings are looked at. May name connections without
+    /// a deadline, or with a later one.
     deadlines: BTreeSet<(Timestamp, ConnectionId)>,
 }
 
@@ -114,9 +114,17 @@ impl Connections {
         None
     }
 
-    /// Has the connection looked at when its deadline comes.
+    /// Has the connection looked at when its deadline comes. Cheap where an earlier entry stands
+    /// for it: deadlines of frames come and go with every chunk of a busy connection.
     pub(super) fn note_deadline(&mut self, id: ConnectionId) {
-        if let Some(deadline) = self.get(id).and_then(|connection| connection.deadline) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let Some(deadline) = connection.deadline else {
+            return;
+        };
+        if connection.deadline_noted.is_none_or(|at| deadline < at) {
+            connection.deadline_noted = Some(deadline);
             self.deadlines.insert((deadline, id));
         }
     }
@@ -129,14 +137,15 @@ impl Connections {
     /// A connection whose deadline has passed.
     pub(super) fn next_late(&mut self, now: Timestamp) -> Option<ConnectionId> {
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            let (_, id) = self.deadlines.pop_first()?;
-            let late = self
-                .get(id)
-                .and_then(|connection| connection.deadline)
-                .is_some_and(|deadline| deadline <= now);
-            if late {
+            let (at, id) = self.deadlines.pop_first()?;
+            let Some(connection) = self.get_mut(id) else {
+                continue;
+            };
+            connection.deadline_noted.take_if(|noted| *noted == at);
+            if connection.deadline.is_some_and(|deadline| deadline <= now) {
                 return Some(id);
             }
+            self.note_deadline(id);
         }
         None
     }

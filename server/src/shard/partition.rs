@@ -43,6 +43,8 @@ pub(super) struct Partition {
     pub(super) poisoned: bool,
     /// The segment that the log asked for, with the bytes it will have.
     pub(super) wanted: Option<(SegmentNumber, u64)>,
+    /// Whether the driver has a write of the log.
+    pub(super) is_writing: bool,
     /// A write that waits for its file to be opened.
     pub(super) waiting_write: Option<LogIo>,
     /// The segment whose opening a read waits for.
@@ -76,6 +78,7 @@ impl Hosted {
                 touched: false,
                 poisoned: false,
                 wanted: None,
+                is_writing: false,
                 waiting_write: None,
                 waiting_read: None,
                 engine: *engine,
@@ -111,6 +114,17 @@ impl Partition {
     /// Whether nothing that was appended still has to become durable.
     pub(super) fn is_flushed(&self) -> bool {
         self.poisoned || self.log.durable() == self.log.end()
+    }
+
+    /// Whether records that gate something cannot be written before a segment is there.
+    pub(super) fn is_stuck(&self) -> bool {
+        let is_flushing = self.is_writing || self.waiting_write.is_some();
+        self.wanted.is_some() && !is_flushing && self.log.durable() < self.flush_to
+    }
+
+    /// Whether more messages would need a segment that is not there.
+    pub(super) fn lacks_segment(&self) -> bool {
+        self.wanted.is_some() || self.log.segments().is_empty()
     }
 
     /// One step of the engine, and everything that it wants done.

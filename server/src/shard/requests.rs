@@ -184,9 +184,10 @@ impl State {
             Hosted::Damaged(reason) => Some(Refusal(ErrorCode::Damaged, reason.clone())),
             Hosted::Serving(_) if self.stopping.is_some() => Some(shutting_down()),
             Hosted::Serving(hosted) => {
-                let is_enqueue = matches!(request, Request::Enqueue(_));
+                let is_growing =
+                    matches!(request, Request::Enqueue(_) | Request::QueueCreate { .. });
                 // Settling must go on while the disk is full: it is what makes room.
-                let is_full = is_enqueue && hosted.wanted.is_some() && self.spares.is_full();
+                let is_full = is_growing && self.spares.is_full() && hosted.lacks_segment();
                 is_full.then(|| {
                     let text = format!("no room on disk for a segment of partition {partition}");
                     Refusal(ErrorCode::DiskFull, text)

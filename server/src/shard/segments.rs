@@ -3,8 +3,10 @@
 //! Owns the spares of the data directory whose number falls to this shard. Invariants:
 //! (S1) A spare has one owner: number `n` belongs to shard `n % shards`, so shards need not agree.
 //! (S2) One spare is made at a time, and each spare is installed at most once.
-//! (S3) While no spare can be made, logs that must roll get the small ones kept in reserve, so
-//!      that acks still find a place (STORAGE item 5).
+//! (S3) Where there is no room for a large spare, logs get small ones. Where there is none for a
+//!      small one either, the disk counts as full: enqueues are refused, and the last
+//!      [`SMALL_READY`] spares go only to logs with records that wait, so that acks still find a
+//!      place (STORAGE item 5).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,8 +16,10 @@ use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 /// Small spares that are kept ready.
 const SMALL_READY: usize = 2;
-/// After a failure nothing is made for so long.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How soon a small spare that found no room is tried again.
+const SMALL_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a large one is; meanwhile logs have small ones.
+const LARGE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The spares out of `all` that belong to a shard (S1).
 pub fn spares_of(shard: ShardId, shards: u16, all: &[(SpareId, u64)]) -> Vec<(SpareId, u64)> {
@@ -32,6 +36,8 @@ struct Wanted {
     partition: PartitionId,
     segment: SegmentNumber,
     bytes: u64,
+    /// Whether records wait that cannot be written before it is there.
+    is_pressing: bool,
 }
 
 /// The spares of one shard.
@@ -46,8 +52,12 @@ pub(super) struct Spares {
     large_bytes: Option<u64>,
     making: bool,
     wanted: VecDeque<Wanted>,
-    /// Set after a failure to make one.
-    retry_at: Option<Timestamp>,
+    /// When a small spare is tried again that found no room; the disk is full until one does.
+    small_again: Option<Timestamp>,
+    /// When a large spare is tried again that found no room.
+    large_again: Option<Timestamp>,
+    /// When installing is tried again that found no room for a name.
+    install_again: Option<Timestamp>,
 }
 
 impl Spares {
@@ -70,7 +80,9 @@ impl Spares {
             large_bytes: None,
             making: false,
             wanted: VecDeque::new(),
-            retry_at: None,
+            small_again: None,
+            large_again: None,
+            install_again: None,
             ready: ready.into_iter().collect(),
         }
     }
@@ -84,46 +96,84 @@ impl Spares {
             partition,
             segment,
             bytes,
+            is_pressing: false,
         });
     }
 
-    /// Whether the last attempt to make a spare failed.
-    pub(super) fn is_full(&self) -> bool {
-        self.retry_at.is_some()
+    /// Records of a log that waits for its segment cannot be written any more.
+    pub(super) fn press(&mut self, partition: PartitionId) {
+        for wanted in &mut self.wanted {
+            wanted.is_pressing |= wanted.partition == partition;
+        }
     }
 
-    /// When to try again after a failure.
+    /// Whether the disk had no room when a spare was last tried (S3).
+    pub(super) fn is_full(&self) -> bool {
+        self.small_again.is_some()
+    }
+
+    /// Whether the disk had no room when a large spare was last tried (S3).
+    pub(super) fn is_short(&self) -> bool {
+        self.large_again.is_some()
+    }
+
+    /// When to ask again after a failure.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.retry_at
+        let making = [self.small_again, self.large_again];
+        // What is being made now ends by itself.
+        let making = making.into_iter().flatten().filter(|_| !self.making);
+        making.chain(self.install_again).min()
     }
 
     /// The next thing to do, with the length of the spare; asked again until it is `None`.
     pub(super) fn next_task(&mut self, now: Timestamp) -> Option<(Task, u64)> {
-        self.install().or_else(|| self.make(now))
+        self.install(now).or_else(|| self.make(now))
     }
 
     /// A spare was made, or could not be.
     pub(super) fn made(&mut self, now: Timestamp, spare: SpareId, bytes: u64, is_made: bool) {
         self.making = false;
+        let is_large = bytes > self.small_bytes;
         if is_made {
             self.ready.insert(spare, bytes);
-            self.retry_at = None;
+            self.small_again = None;
+            if is_large {
+                self.large_again = None;
+            }
+        } else if is_large {
+            self.large_again = Some(now.add(LARGE_AGAIN));
         } else {
-            self.retry_at = Some(now.add(RETRY_AFTER));
+            self.small_again = Some(now.add(SMALL_AGAIN));
         }
     }
 
-    fn install(&mut self) -> Option<(Task, u64)> {
-        let wanted = *self.wanted.front()?;
-        // S3: in need a small one is better than none.
-        let bytes_min = if self.is_full() { 0 } else { wanted.bytes };
-        let (bytes, spare) = self
-            .ready
-            .iter()
-            .filter(|(_, bytes)| **bytes >= bytes_min)
-            .map(|(spare, bytes)| (*bytes, *spare))
-            .min()?;
-        self.wanted.pop_front();
+    /// A spare could not be installed for want of room: it is kept, and tried again later.
+    pub(super) fn not_installed(
+        &mut self,
+        now: Timestamp,
+        (spare, bytes): (SpareId, u64),
+        (partition, segment): (PartitionId, SegmentNumber),
+    ) {
+        self.ready.insert(spare, bytes);
+        self.wanted.push_front(Wanted {
+            partition,
+            segment,
+            bytes,
+            is_pressing: true,
+        });
+        let again = now.add(SMALL_AGAIN);
+        self.install_again = Some(again);
+        self.small_again = Some(again);
+    }
+
+    fn install(&mut self, now: Timestamp) -> Option<(Task, u64)> {
+        if self.install_again.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.install_again = None;
+        let found = |(at, wanted)| self.spare_for(wanted).map(|found| (at, found));
+        let (at, (bytes, spare)) = self.wanted.iter().enumerate().find_map(found)?;
+        let wanted = self.wanted.remove(at)?;
         self.ready.remove(&spare);
         let task = Task::Install {
             spare,
@@ -133,36 +183,58 @@ impl Spares {
         Some((task, bytes))
     }
 
+    /// The smallest spare that this log may have now (S3).
+    fn spare_for(&self, wanted: &Wanted) -> Option<(u64, SpareId)> {
+        let sizes = self.ready.iter().map(|(spare, bytes)| (*bytes, *spare));
+        let fits = sizes.clone().filter(|(bytes, _)| *bytes >= wanted.bytes);
+        let is_reserve = |(bytes, _): &(u64, SpareId)| *bytes <= self.small_bytes;
+        // The last small ones of a full disk are for records that wait.
+        let is_allowed = wanted.is_pressing || self.count_small() > SMALL_READY;
+        let of_its_size = fits.filter(|it| is_allowed || !self.is_full() || !is_reserve(it));
+        // In need a small one is better than none.
+        let is_in_need = self.is_short() || self.is_full();
+        let smalls = sizes.filter(|it| is_in_need && is_allowed && is_reserve(it));
+        of_its_size.min().or_else(|| smalls.min())
+    }
+
     fn make(&mut self, now: Timestamp) -> Option<(Task, u64)> {
-        if self.making || self.retry_at.is_some_and(|at| now < at) {
+        if self.making {
             return None;
         }
-        let Some(bytes) = self.missing() else {
-            // The reserve is whole again.
-            self.retry_at = None;
+        let Some(bytes) = self.missing(now) else {
+            // What could be tried again and is not missing any more needs no trying.
+            self.small_again.take_if(|at| *at <= now);
+            self.large_again.take_if(|at| *at <= now);
             return None;
         };
         let spare = self.next;
         self.next = SpareId(spare.0 + self.step);
         self.making = true;
-        if self.retry_at.is_some() {
-            // Still counts as full until this one is there.
-            self.retry_at = Some(now.add(RETRY_AFTER));
-        }
         Some((Task::MakeSpare { spare, bytes }, bytes))
     }
 
-    /// The size of the spare that is missed most.
-    fn missing(&self) -> Option<u64> {
+    /// The size of the spare that is missed most and may be tried now.
+    fn missing(&self, now: Timestamp) -> Option<u64> {
         let small = self.small_bytes;
-        let count = |of: u64| self.ready.values().filter(|bytes| **bytes == of).count();
-        if let Some(wanted) = self.wanted.front() {
-            return Some(if self.is_full() { small } else { wanted.bytes });
+        let may_try = |at: Option<Timestamp>| at.is_none_or(|at| now >= at);
+        let (try_small, try_large) = (may_try(self.small_again), may_try(self.large_again));
+        let first = self.wanted.front().map(|wanted| wanted.bytes);
+        if let Some(bytes) = first.filter(|bytes| *bytes > small && try_large) {
+            return Some(bytes);
         }
-        if count(small) < SMALL_READY {
-            return Some(small);
+        // One for the log that waits, beyond the reserve.
+        let smalls = SMALL_READY + usize::from(first.is_some());
+        if self.count_small() < smalls {
+            return try_small.then_some(small);
         }
-        self.large_bytes.filter(|large| count(*large) == 0)
+        let is_ready = |large: &u64| self.ready.values().any(|bytes| bytes >= large);
+        let large = self.large_bytes.filter(|large| !is_ready(large));
+        large.filter(|_| try_large)
+    }
+
+    pub(super) fn count_small(&self) -> usize {
+        let sizes = self.ready.values();
+        sizes.filter(|bytes| **bytes <= self.small_bytes).count()
     }
 }
 

@@ -78,11 +78,13 @@ impl Epoll {
             return None;
         }
         // Answers are gathered per turn already; the kernel must not hold them back for more. A
-        // peer that vanished without a word is noticed by keep-alive. Neither can fail on a
-        // connected TCP socket, and a connection works without them.
+        // peer that vanished without a word is noticed by keep-alive, one that takes no bytes by
+        // the user timeout, which also ends keep-alive's patience. None can fail on a connected
+        // TCP socket, and a connection works without them.
         let prepared = sockopt::set_tcp_nodelay(&fd, true)
             .and_then(|()| sockopt::set_socket_keepalive(&fd, true))
-            .and_then(|()| sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE));
+            .and_then(|()| sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE))
+            .and_then(|()| sockopt::set_tcp_user_timeout(&fd, TAKE_NOTHING_MS_MAX));
         if let Err(error) = prepared {
             tracing::debug!(%error, "cannot set options of a connection");
         }
@@ -102,7 +104,9 @@ impl Epoll {
     fn pause_accept(&mut self) {
         if self.stats.accept_paused.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
-                "no file descriptor is left for connections; raise the limit of open files"
+                "no file descriptor is left for connections, and accepting pauses; raise LimitNOFILE= \
+                 of the systemd unit, or --ulimit nofile= of the container; see \
+                 `ls /proc/PID/fd | wc -l`"
             );
         }
         self.accept_paused = Some(Instant::now() + ACCEPT_PAUSE);
@@ -134,3 +138,5 @@ const ACCEPTS_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Idle time after which the kernel asks a silent peer whether it lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// How long a peer may take none of the bytes sent to it before the kernel ends the connection.
+const TAKE_NOTHING_MS_MAX: u32 = 60_000;

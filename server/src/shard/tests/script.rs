@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use corelane_core::{Engine, Limits};
-use corelane_storage::{Log, LogConfig, SpareId};
+use corelane_storage::{Log, LogConfig, SpareId, Task};
 use corelane_wire::{
     BatchBuilder, Correlation, Decoder, Enqueue, Hello, Lane, NodeId, OutgoingMessage, PartitionId,
     ProducerId, Request, Response, Sequence, Timestamp,
@@ -31,7 +31,9 @@ pub(super) struct Script {
     pub(super) woken: u32,
     pub(super) done: Vec<Done>,
     pub(super) timeout: Duration,
-    files: u32,
+    /// While set, no spare can be made.
+    pub(super) is_full: bool,
+    pub(super) files: u32,
 }
 
 impl Driver for Script {
@@ -73,6 +75,9 @@ impl Driver for Script {
             Op::Wake { .. } => {
                 self.woken += 1;
                 return Some(done(Ok(0), Data::None));
+            }
+            Op::Housekeeping(Task::MakeSpare { .. }) if self.is_full => {
+                return Some(done(Err(crate::driver::Errno::NO_SPACE), Data::None));
             }
             Op::Housekeeping(_) | Op::CloseFile { .. } => {
                 return Some(done(Ok(0), Data::None));
@@ -319,6 +324,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         woken: 0,
         done: Vec::new(),
         timeout: Duration::ZERO,
+        is_full: false,
         files: 0,
     };
     let small = config.first_segment_bytes;
