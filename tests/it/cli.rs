@@ -34,9 +34,8 @@ fn code(output: &Output) -> Option<i32> {
 #[test]
 fn lines_go_in_and_come_out_in_order() {
     let fixture = Fixture::start();
-    let input: String = (0..1_000)
-        .map(|number| format!("line {number}\n"))
-        .collect();
+    let lines: Vec<String> = (0..1_000).map(|number| format!("line {number}")).collect();
+    let input = lines.join("\n") + "\n";
     stdout(&run(&fixture, &["enqueue", "lines", "-"], &input));
     let output = run(
         &fixture,

@@ -1,5 +1,10 @@
 //! Integration tests of the whole broker: real processes, real sockets, real files.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail like the test itself"
+)]
+
 mod cli;
 mod delivery;
 mod health;

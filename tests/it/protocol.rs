@@ -3,7 +3,7 @@ use std::net::{Shutdown, TcpStream};
 
 use anyhow::bail;
 use corelane_tests::raw::RawConnection;
-use corelane_wire::{Correlation, Dequeue, ErrorCode, Lane, Request, Response};
+use corelane_wire::{Correlation, Dequeue, Epoch, ErrorCode, Lane, Request, Response};
 
 use crate::Fixture;
 
@@ -11,9 +11,16 @@ use crate::Fixture;
 fn answer_to(fixture: &Fixture, bytes: &[u8]) -> ErrorCode {
     let mut connection = fixture.connect();
     connection.send_bytes(bytes).unwrap();
-    let code = connection.receive(|_, response| match &response {
-        Response::Error { code, .. } | Response::Fault { code, .. } => Ok(*code),
-        _ => bail!("{response:?}"),
+    refusal(&mut connection)
+}
+
+/// The code of the next answer, which must be a refusal.
+fn refusal(connection: &mut RawConnection) -> ErrorCode {
+    let code = connection.receive(|_, response| {
+        if let Response::Error { code, .. } | Response::Fault { code, .. } = response {
+            return Ok(code);
+        }
+        bail!("{response:?}")
     });
     code.unwrap()
 }
@@ -53,16 +60,16 @@ fn an_unknown_kind_is_answered_and_the_connection_kept() {
     let mut connection = fixture.connect();
     let mut bytes = Vec::new();
     let writer =
-        corelane_wire::FrameWriter::begin(&mut bytes, 0x7E, 0, Correlation(5), Default::default());
+        corelane_wire::FrameWriter::begin(&mut bytes, 0x7E, 0, Correlation(5), Epoch::default());
     writer.finish(&[]);
     connection.send_bytes(&bytes).unwrap();
     connection
         .receive(|frame, response| {
             assert_eq!(frame.correlation, Correlation(5));
-            match &response {
-                Response::Error { code, .. } => assert_eq!(*code, ErrorCode::UnknownKind),
-                _ => bail!("{response:?}"),
-            }
+            let Response::Error { code, .. } = response else {
+                bail!("{response:?}");
+            };
+            assert_eq!(code, ErrorCode::UnknownKind);
             Ok(())
         })
         .unwrap();
@@ -103,11 +110,7 @@ fn a_correlation_in_flight_may_not_be_used_again() {
     wait.encode(Correlation(4), &mut bytes);
     Request::Ping.encode(Correlation(4), &mut bytes);
     connection.send_bytes(&bytes).unwrap();
-    let code = connection.receive(|_, response| match &response {
-        Response::Error { code, .. } | Response::Fault { code, .. } => Ok(*code),
-        _ => bail!("{response:?}"),
-    });
-    assert_eq!(code.unwrap(), ErrorCode::CorrelationInUse);
+    assert_eq!(refusal(&mut connection), ErrorCode::CorrelationInUse);
 }
 
 #[test]

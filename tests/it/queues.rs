@@ -108,7 +108,7 @@ fn peek_shows_and_takes_nothing() {
             bail!("{response:?}");
         };
         let mut seen = Vec::new();
-        for delivered in deliveries.iter() {
+        for delivered in deliveries {
             seen.push(String::from_utf8(delivered?.message.body.to_vec())?);
         }
         Ok(seen)
