@@ -1,4 +1,7 @@
 //! `sim`, `mutants` and `kill-rounds`: binaries of `tests/`, built with optimisations.
+//!
+//! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
+//! time than it saves. What is measured (the demo, the benchmarks) is built as released.
 
 use std::process::Command;
 
@@ -11,7 +14,7 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
     if binary == "kill-rounds" {
         // It starts the real broker, which is a binary of another package.
         let mut build = shell::cargo();
-        build.args(["build", "--release", "--package", "corelane"]);
+        build.args(["build", "--profile", PROFILE, "--package", "corelane"]);
         shell::run(&mut build)?;
     }
     shell::run(&mut command(binary, arguments))
@@ -20,8 +23,11 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
 /// The command line of one of the binaries.
 pub(crate) fn command(binary: &str, arguments: &[String]) -> Command {
     let mut command = shell::cargo();
-    command.args(["run", "--release", "--package", "corelane-tests"]);
+    command.args(["run", "--profile", PROFILE, "--package", "corelane-tests"]);
     command.args(["--bin", binary, "--"]);
     command.args(arguments);
     command
 }
+
+/// See the root manifest.
+const PROFILE: &str = "tools";

@@ -32,7 +32,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut out = std::io::stdout().lock();
+    // Not locked: a panic in a thread of the run has to name its seed.
+    let mut out = std::io::stdout();
     if arguments.seed.is_some() && !arguments.quiet {
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)

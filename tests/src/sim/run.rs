@@ -71,10 +71,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> io::Result<bool> {
     sum.failures.sort_unstable();
     for (seed, text) in &sum.failures {
         writeln!(out, "seed {seed} failed: {text}")?;
-        writeln!(
-            out,
-            "  replay: cargo run --release -p corelane-tests --bin sim -- --seed {seed}"
-        )?;
+        writeln!(out, "  replay: cargo xtask sim --seed {seed}")?;
     }
     print_coverage(&mut sum.coverage, out)?;
     let missing = if options.needs_coverage {
@@ -151,7 +148,7 @@ fn name_the_seed_in_panics() {
         before(info);
         let seed = SEED.get();
         let text = format!(
-            "seed {seed} failed: a panic\n  replay: cargo run --release -p corelane-tests --bin sim -- --seed {seed}\nsim: 1 seeds, failed 1, seeds_per_hour 0\n"
+            "seed {seed} failed: a panic\n  replay: cargo xtask sim --seed {seed}\nsim: 1 seeds, failed 1, seeds_per_hour 0\n"
         );
         // Nothing is left to be told if even this cannot be printed.
         drop(io::stdout().write_all(text.as_bytes()));
