@@ -2,6 +2,7 @@
 
 pub mod ledger;
 pub mod lossy;
+pub mod mutants;
 pub mod process;
 pub mod raw;
 pub mod sim;

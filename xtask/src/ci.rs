@@ -115,7 +115,7 @@ fn deny() -> Result<()> {
     shell::run(&mut deny)
 }
 
-/// A build with a planted bug must fail the simulation, or the simulation proves nothing.
+/// Builds with a planted bug must fail the simulation, or the simulation proves nothing.
 fn canary() -> Result<()> {
     harness::run("mutants", &["--canary".to_owned()])
 }

@@ -25,10 +25,11 @@ usage: cargo xtask TASK [ARGUMENT]...
   demo                      build, run real messages through a real broker, kill it, restart it
   test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
-                            simulation, one canary, fuzz smoke
+                            simulation, canaries, fuzz smoke
   tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
   sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
-  mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found
+  mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
+                            --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
   fuzz [TARGET] [--smoke | --seconds N]
                             libFuzzer on the pinned stable toolchain

@@ -1,0 +1,52 @@
+//! Runs the simulation against builds with one planted bug each; it must find every one of them.
+
+#![expect(clippy::print_stdout, reason = "the verdict is this program's output")]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use corelane_tests::mutants::{self, Selection};
+
+/// The simulation against planted bugs, each of which must be found.
+#[derive(Debug, Parser)]
+#[command(name = "mutants")]
+struct Arguments {
+    /// Only those without which nothing else means anything; CI runs them.
+    #[arg(long, conflicts_with = "only")]
+    canary: bool,
+    /// Only the mutant of this name; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Lists the mutants and what is expected to find them.
+    #[arg(long)]
+    list: bool,
+    /// A mutant that lives through so many seeds has survived.
+    #[arg(long, default_value_t = 3_000)]
+    seeds: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let selection = if arguments.canary {
+        Selection::Canaries
+    } else if arguments.only.is_empty() {
+        Selection::All
+    } else {
+        Selection::Named(arguments.only)
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let result = if arguments.list {
+        mutants::list(&root, &selection).map(|()| true)
+    } else {
+        mutants::run(&root, &selection, arguments.seeds)
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("mutants: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Mutants: builds of the broker with one planted bug each, which the simulation must find.
+//!
+//! A simulation that passes proves nothing unless it fails when it should. Every file in `tests/mutants/` is a small
+//! patch of production code; it is applied to a scratch copy of the workspace, the simulation is built there and runs
+//! seed after seed until it fails. The mutant is caught if a seed breaks the rule that its patch names: a build that
+//! fails for another reason has shown nothing about that rule.
+#![expect(
+    clippy::print_stdout,
+    reason = "progress and verdicts are what this prints"
+)]
+
+mod patch;
+mod scratch;
+mod simulation;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use patch::Mutant;
+use scratch::Scratch;
+use simulation::{Budget, Hunt};
+
+/// Which mutants to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those marked as canaries.
+    Canaries,
+    /// Those of these names.
+    Named(Vec<String>),
+}
+
+/// Prints the mutants of the repository at `root`.
+///
+/// # Errors
+/// If a patch cannot be read, or a name is unknown.
+pub fn list(root: &Path, selection: &Selection) -> Result<()> {
+    for mutant in select(root, selection)? {
+        let mark = if mutant.is_canary { "canary" } else { "" };
+        println!("{:<37} {mark:<7} {}", mutant.name, mutant.expected());
+        println!("    {}", mutant.about);
+    }
+    Ok(())
+}
+
+/// Hunts every mutant for at most `seeds_max` seeds; true if all were caught.
+///
+/// # Errors
+/// If the unchanged build fails, a patch does not apply, or a mutant does not compile.
+pub fn run(root: &Path, selection: &Selection, seeds_max: u64) -> Result<bool> {
+    let mutants = select(root, selection)?;
+    let scratch = Scratch::new(root)?;
+    control(&scratch)?;
+    let mut caught = 0;
+    for mutant in &mutants {
+        let begun = Instant::now();
+        print!("{:<37} {:<35} ", mutant.name, mutant.expected());
+        std::io::stdout().flush()?;
+        let hunt = hunt(&scratch, mutant, seeds_max)?;
+        println!("{}", told(&hunt, begun.elapsed()));
+        caught += usize::from(matches!(hunt, Hunt::Caught { .. }));
+    }
+    scratch.restore()?;
+    println!("mutants: caught {caught} of {}", mutants.len());
+    Ok(caught == mutants.len())
+}
+
+fn told(hunt: &Hunt, time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match hunt {
+        Hunt::Caught { seed, failure } => {
+            format!(
+                "seed {seed:<4} {seconds:>6.1} s\n    {}",
+                shortened(failure)
+            )
+        }
+        Hunt::Survived { seeds, other } => {
+            let other = other.as_deref().unwrap_or("no seed failed");
+            format!("SURVIVED {seeds} seeds, {seconds:.1} s\n    {other}")
+        }
+    }
+}
+
+/// What a line of a terminal takes.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= FAILURE_CHARS_MAX {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(FAILURE_CHARS_MAX).collect();
+    short.push_str(" ...");
+    short
+}
+
+fn select(root: &Path, selection: &Selection) -> Result<Vec<Mutant>> {
+    let mut mutants = patch::load(root)?;
+    match selection {
+        Selection::All => {}
+        Selection::Canaries => mutants.retain(|mutant| mutant.is_canary),
+        Selection::Named(names) => {
+            if let Some(unknown) = names
+                .iter()
+                .find(|name| mutants.iter().all(|mutant| mutant.name != **name))
+            {
+                bail!("there is no mutant {unknown:?}: see --list");
+            }
+            mutants.retain(|mutant| names.contains(&mutant.name));
+        }
+    }
+    Ok(mutants)
+}
+
+/// The same build without a patch must pass, or a failure of a mutant means nothing.
+fn control(scratch: &Scratch) -> Result<()> {
+    let begun = Instant::now();
+    scratch.restore()?;
+    let simulation = scratch.build().context("the unchanged build")?;
+    let built = begun.elapsed().as_secs_f64();
+    let budget = Budget {
+        seeds: CONTROL_SEEDS,
+        time: HUNT_TIME_MAX,
+    };
+    match simulation.hunt(&budget, &[])? {
+        Hunt::Survived { other: None, .. } => {
+            let seconds = begun.elapsed().as_secs_f64();
+            println!(
+                "control: {CONTROL_SEEDS} seeds passed, {seconds:.1} s, {built:.1} s of them for the build"
+            );
+            Ok(())
+        }
+        Hunt::Survived {
+            other: Some(failure),
+            ..
+        }
+        | Hunt::Caught { failure, .. } => {
+            bail!("the simulation fails without any mutant, so mutants prove nothing: {failure}")
+        }
+    }
+}
+
+fn hunt(scratch: &Scratch, mutant: &Mutant, seeds_max: u64) -> Result<Hunt> {
+    scratch.restore()?;
+    scratch.apply(&mutant.path)?;
+    let simulation = scratch
+        .build()
+        .with_context(|| format!("mutant {}", mutant.name))?;
+    let budget = Budget {
+        seeds: seeds_max,
+        time: HUNT_TIME_MAX,
+    };
+    simulation.hunt(&budget, &mutant.expect)
+}
+
+/// Seeds that the unchanged build must pass.
+const CONTROL_SEEDS: u64 = 64;
+/// A mutant that makes a seed endless is not caught by it.
+const HUNT_TIME_MAX: Duration = Duration::from_mins(10);
+/// How much of a failure is shown; a replay of the seed would show all.
+const FAILURE_CHARS_MAX: usize = 110;

@@ -1,0 +1,89 @@
+//! The patch files of the mutants.
+//!
+//! A patch begins with lines that `git apply` skips:
+//!
+//! ```text
+//! # about: one sentence that says what goes wrong
+//! # expect: C1 | does not recover
+//! # canary
+//! ```
+//!
+//! `expect` lists, separated by `|`, what the failure of a seed must say: one of them, as whole words.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// A planted bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mutant {
+    /// The name of its file, without number and ending.
+    pub(super) name: String,
+    /// What goes wrong.
+    pub(super) about: String,
+    /// What a failure must say, one of these.
+    pub(super) expect: Vec<String>,
+    /// Whether CI runs it.
+    pub(super) is_canary: bool,
+    /// Its file.
+    pub(super) path: PathBuf,
+}
+
+impl Mutant {
+    /// Reads the lines before the patch itself.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let Some((number, name)) = stem.split_once('-') else {
+            bail!("{stem}: a patch is called NN-name.patch");
+        };
+        if number.len() != 2 || number.bytes().any(|byte| !byte.is_ascii_digit()) {
+            bail!("{stem}: a patch is called NN-name.patch");
+        }
+        let mut mutant = Self {
+            name: name.to_owned(),
+            about: String::new(),
+            expect: Vec::new(),
+            is_canary: false,
+            path: path.to_owned(),
+        };
+        for line in text.lines().take_while(|line| line.starts_with('#')) {
+            if let Some(about) = line.strip_prefix("# about: ") {
+                about.clone_into(&mut mutant.about);
+            } else if let Some(expect) = line.strip_prefix("# expect: ") {
+                mutant.expect = expect.split(" | ").map(str::to_owned).collect();
+            } else if line == "# canary" {
+                mutant.is_canary = true;
+            } else {
+                bail!("{stem}: {line:?} is no line of a mutant");
+            }
+        }
+        if mutant.about.is_empty() || mutant.expect.is_empty() {
+            bail!("{stem}: a mutant says `# about:` and `# expect:`");
+        }
+        Ok(mutant)
+    }
+
+    /// What a failure must say, in one line.
+    pub(super) fn expected(&self) -> String {
+        self.expect.join(" | ")
+    }
+}
+
+/// All mutants of the repository at `root`, in the order of their numbers.
+pub(super) fn load(root: &Path) -> Result<Vec<Mutant>> {
+    let folder = root.join("tests/mutants");
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "patch") {
+            paths.push(path.canonicalize()?);
+        }
+    }
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| Mutant::parse(path, &std::fs::read_to_string(path)?))
+        .collect()
+}
