@@ -26,7 +26,10 @@ pub const RIDER_DELAY: Duration = Duration::from_millis(10);
 pub const SWEEP_MAX: usize = 4_096;
 /// Messages of one Lease record.
 pub const LEASE_MESSAGES_MAX: u32 = DEQUEUE_MESSAGES_MAX;
-/// Entries of one Ack, Nack or Extend record, so that the record fits into a block; more go into the next record.
+/// Entries of an Ack, Nack or Extend record after which the next record begins.
+///
+/// It is looked at after each settled entry, which may come apart into one for every second of its
+/// messages, so a record holds fewer than twice as many.
 pub const RECORD_ENTRIES_MAX: usize = 32_768;
 
 /// What one partition takes on.
@@ -102,6 +105,6 @@ const _: () = assert!(64 * (SETTLE_MESSAGES_MAX + SETTLE_ENTRIES_MAX) <= DEFAULT
 // A session that is lost still holds its leases when its client comes back after one missed heartbeat.
 const _: () = assert!(SESSION_GRACE.as_secs() < TICK_INTERVAL.as_secs());
 const _: () = assert!(RIDER_DELAY.as_millis() < SESSION_GRACE.as_millis());
-// With 28 bytes each the entries stay below half of a block of 2 MiB.
-const _: () = assert!(RECORD_ENTRIES_MAX * 28 <= 1 << 20);
+// With 28 bytes each, the most entries that a record can hold fit into a block of 2 MiB.
+const _: () = assert!((RECORD_ENTRIES_MAX + SETTLE_MESSAGES_MAX / 2) * 28 < (2 << 20) - 4_096);
 const _: () = assert!(NAME_BYTES_MAX <= u16::MAX as usize);

@@ -327,7 +327,7 @@ const TABLE: &[Row] = &[
     row(
         ErrorCode::DiskFull,
         "disk_full",
-        "Consume messages or free disk space, then retry.",
+        "Free space on the disk of the data directory, then retry.",
     ),
     row(
         ErrorCode::NotOwner,

@@ -175,7 +175,7 @@ pub struct QueueInfo {
     pub start: Offset,
     /// The offset that the next message gets.
     pub end: Offset,
-    /// Its subscriptions, in the order of their names.
+    /// Its subscriptions, in the order in which they were made.
     pub subscriptions: Vec<SubscriptionInfo>,
 }
 

@@ -66,7 +66,7 @@ pub enum Event<'a> {
     Answer {
         /// The call.
         correlation: Correlation,
-        /// Epoch of the partition that answered; 0 when no partition was asked.
+        /// Epoch of the partition that answered; the node's own when no partition was asked.
         epoch: Epoch,
         /// The answer.
         response: Response<'a>,

@@ -1,4 +1,4 @@
-//! The client without sockets, tasks and clocks: what the tokio face and the simulation run alike.
+//! The client without sockets, tasks and clocks, which the tokio face drives and tests can step.
 //!
 //! Owns: the meaning of every byte that a client sends and receives. Nothing in here does I/O, reads a clock or
 //! draws a random number that does not come from a seed, so that a run with the same inputs has the same outputs.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use corelane_wire::{
-    ConsumerId, LeaseId, Lsn, Offset, OffsetRange, ProducerId, Receipt, Request, SettleOutcome,
+    LeaseId, Lsn, Offset, OffsetRange, ProducerId, Receipt, Request, SettleOutcome,
 };
 
 use super::model::{MessageState, Model};
