@@ -74,6 +74,8 @@ pub struct EvidenceMet {
 pub struct Evidence {
     /// Queues by number; deleted ones are gone.
     pub queues: BTreeMap<u32, QueueLog>,
+    /// How often a queue of the name was deleted.
+    pub deletions: BTreeMap<String, u64>,
     /// Every Lease record.
     pub leases: BTreeMap<LeaseId, LeaseLog>,
     next: u64,
@@ -121,7 +123,10 @@ impl Evidence {
             }
             Record::Create { queue, name } => self.on_create(queue.0, name),
             Record::Delete { queue } => match self.queues.remove(&queue.0) {
-                Some(_) => Ok(()),
+                Some(log) => {
+                    *self.deletions.entry(log.name).or_default() += 1;
+                    Ok(())
+                }
                 None => violation("log", format!("queue {queue} deleted, it is not there")),
             },
             Record::Enqueue { .. } => self.on_enqueue(entry),

@@ -172,8 +172,13 @@ pub enum Event {
         /// The epoch.
         epoch: Epoch,
     },
-    /// The queue was deleted: what it held may be gone.
-    QueueDeleted {
+    /// The queue is to be deleted: what it held may be gone.
+    DeleteInvoked {
+        /// Which.
+        queue: QueueIndex,
+    },
+    /// A deletion of the queue was confirmed.
+    DeleteConfirmed {
         /// Which.
         queue: QueueIndex,
     },

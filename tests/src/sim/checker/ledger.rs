@@ -73,7 +73,8 @@ pub struct Checker {
     first_by_lease: BTreeMap<SubscriptionKey, (LeaseId, u64)>,
     credits: BTreeMap<Receiver, Credit>,
     epochs: BTreeMap<u32, Epoch>,
-    deleted: BTreeSet<QueueIndex>,
+    /// How many deletions of a queue were confirmed; a queue is listed once one was asked for.
+    deleted: BTreeMap<QueueIndex, u64>,
     delivered: Vec<Delivered>,
     /// Deliveries of a message to a subscription after the first.
     pub duplicates: u64,
@@ -96,7 +97,7 @@ impl Checker {
             first_by_lease: BTreeMap::new(),
             credits: BTreeMap::new(),
             epochs: BTreeMap::new(),
-            deleted: BTreeSet::new(),
+            deleted: BTreeMap::new(),
             delivered: Vec::new(),
             duplicates: 0,
             deliveries: 0,
@@ -146,8 +147,12 @@ impl Checker {
                 Ok(())
             }
             Event::Started { partition, epoch } => self.on_started(*partition, *epoch),
-            Event::QueueDeleted { queue } => {
-                self.deleted.insert(*queue);
+            Event::DeleteInvoked { queue } => {
+                self.deleted.entry(*queue).or_default();
+                Ok(())
+            }
+            Event::DeleteConfirmed { queue } => {
+                *self.deleted.entry(*queue).or_default() += 1;
                 Ok(())
             }
             Event::ProtocolError { text } => violation("protocol", text.clone()),
@@ -190,9 +195,14 @@ impl Checker {
         self.subscriptions.keys().copied()
     }
 
-    /// Whether the queue was deleted.
+    /// Whether the queue may have been deleted.
     pub fn is_deleted(&self, queue: QueueIndex) -> bool {
-        self.deleted.contains(&queue)
+        self.deleted.contains_key(&queue)
+    }
+
+    /// How many deletions of each queue were confirmed.
+    pub fn deletions(&self) -> impl Iterator<Item = (QueueIndex, u64)> {
+        self.deleted.iter().map(|(queue, count)| (*queue, *count))
     }
 
     /// The epoch in which the queue's partition serves; `None` while the node is down.
@@ -234,7 +244,7 @@ impl Checker {
             let sent = batch.tokens.len();
             return violation("C7", format!("{key:?}: {sent} sent, {count} confirmed"));
         }
-        if self.deleted.contains(&key.queue) {
+        if self.deleted.contains_key(&key.queue) {
             return Ok(());
         }
         match batch.receipt {
@@ -257,7 +267,7 @@ impl Checker {
         let Some(batch) = self.batches.get_mut(&key) else {
             return Ok(());
         };
-        if self.deleted.contains(&key.queue) {
+        if self.deleted.contains_key(&key.queue) {
             batch.is_refused = true;
             return Ok(());
         }
@@ -289,7 +299,7 @@ impl Checker {
                 format!("message {token:x} of queue {home} is in {queue}"),
             );
         }
-        if self.deleted.contains(&queue) {
+        if self.deleted.contains_key(&queue) {
             // Made anew it begins again at offset 0, and producers are forgotten with it.
             return Ok(());
         }
@@ -342,7 +352,7 @@ impl Checker {
             let (true, Some(offset)) = (message.is_confirmed, message.offset) else {
                 continue;
             };
-            if self.deleted.contains(&queue) {
+            if self.deleted.contains_key(&queue) {
                 continue;
             }
             let came = self.subscriptions.iter().any(|(of, offsets)| {

@@ -12,6 +12,7 @@
 //! | C12 | duplicates are counted, and are 0 in a quiet seed |
 //! | order | a quiet seed's first deliveries are in the order of offsets |
 //! | credit | a consumer never holds more than its credit |
+//! | delete | every confirmed deletion of a queue is in the log |
 
 pub mod evidence;
 pub mod history;

@@ -31,6 +31,7 @@ pub fn judge(checker: &Checker, logs: &BTreeMap<u32, Evidence>, names: &Names) -
     court.deliveries()?;
     court.acks()?;
     court.arrivals()?;
+    court.deletions()?;
     court.emptiness()
 }
 
@@ -158,6 +159,23 @@ impl Court<'_> {
                         ),
                     );
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every confirmed deletion is in the log.
+    fn deletions(&self) -> Verdict {
+        for (queue, confirmed) in self.checker.deletions() {
+            let (index, name) = (queue as usize, &self.names.queues[queue as usize]);
+            let log = self.logs.get(&self.names.partitions[index]);
+            let known = log.and_then(|log| log.deletions.get(name).copied());
+            let known = known.unwrap_or_default();
+            if known < confirmed {
+                return violation(
+                    "delete",
+                    format!("{name}: {confirmed} deletions were confirmed, the log has {known}"),
+                );
             }
         }
         Ok(())

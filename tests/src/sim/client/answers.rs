@@ -139,6 +139,9 @@ impl Client {
             (Asked::Show { queue, round }, Response::Queue(info)) => {
                 self.on_shown(scope, (queue, round), Some(&info));
             }
+            (Asked::Delete(queue), Response::QueueDeleted) => {
+                scope.events.push(Event::DeleteConfirmed { queue });
+            }
             (Asked::Nothing, _) => {}
             (asked, response) => {
                 self.protocol_error(scope, &format!("{response:?} answers {asked:?}"));
@@ -217,6 +220,7 @@ impl Client {
             | Asked::Unsubscribe(_)
             | Asked::Settle(_)
             | Asked::Peek(_)
+            | Asked::Delete(_)
             | Asked::Show { .. } => {}
         }
     }
@@ -237,6 +241,7 @@ impl Client {
             | Asked::Credit { .. }
             | Asked::Unsubscribe(_)
             | Asked::Peek(_)
+            | Asked::Delete(_)
             | Asked::Show { .. } => {}
         }
     }

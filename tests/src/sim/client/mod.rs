@@ -60,6 +60,7 @@ pub(crate) enum Asked {
     Unsubscribe(u32),
     Settle(SettleAsked),
     Peek(QueueIndex),
+    Delete(QueueIndex),
     Show { queue: QueueIndex, round: u32 },
 }
 

@@ -196,12 +196,12 @@ impl Client {
 
     fn delete(&mut self, scope: &mut Scope<'_>) {
         if let Some(queue) = scope.plan.fleeting {
-            scope.events.push(Event::QueueDeleted { queue });
+            scope.events.push(Event::DeleteInvoked { queue });
             scope.met.queue_deleted += 1;
             let request = Request::QueueDelete {
                 queue: scope.plan.queue(queue),
             };
-            self.ask(scope, &request, Asked::Nothing, ANSWER_WAIT);
+            self.ask(scope, &request, Asked::Delete(queue), ANSWER_WAIT);
         }
     }
 

@@ -18,7 +18,7 @@ impl Checker {
         self.on_body(of.queue, offset, delivered.body)?;
         self.deliveries += 1;
         self.delivered.push(*delivered);
-        if self.deleted.contains(&of.queue) {
+        if self.deleted.contains_key(&of.queue) {
             return Ok(());
         }
         if attempt == 0 {

@@ -14,7 +14,7 @@ impl Checker {
         (lease, offset): (LeaseId, u64),
         end: (Epoch, Lsn),
     ) -> Verdict {
-        if self.deleted.contains(&of.queue) {
+        if self.deleted.contains_key(&of.queue) {
             return Ok(());
         }
         let current = self.current_epoch(of.queue);

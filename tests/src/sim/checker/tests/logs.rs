@@ -360,3 +360,16 @@ fn log_time_that_goes_back_is_rejected() {
     book.time -= 2_000;
     assert_eq!(rule(book.put(Record::Tick)), Some("log"));
 }
+
+#[test]
+fn a_confirmed_deletion_that_the_log_has_not_is_rejected() {
+    let events = [
+        Event::DeleteInvoked { queue: 0 },
+        Event::DeleteConfirmed { queue: 0 },
+    ];
+    assert_eq!(Book::new().judge(&events), Some("delete"));
+    let mut book = Book::new();
+    let queue = QueueId(0);
+    book.put(Record::Delete { queue }).unwrap();
+    assert_eq!(book.judge(&events), None);
+}
