@@ -31,7 +31,9 @@ pub(super) fn check_file_system(root: &Path, options: &DirectoryOptions) -> Resu
     let free = found.f_bavail.saturating_mul(block_bytes);
     // A directory in use must open on a full disk too: draining it is what frees room.
     let is_new = fs::symlink_metadata(root.join(SUPERBLOCK_NAME)).is_err();
-    if is_new && free < options.free_bytes_min {
+    // Some file systems have no size of their own and say nothing.
+    let is_sized = found.f_blocks > 0;
+    if is_new && is_sized && free < options.free_bytes_min {
         return Err(OpenError::NoSpace {
             path: root.to_path_buf(),
             free,
