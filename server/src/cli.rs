@@ -16,6 +16,7 @@ use self::output::Format;
 mod dequeue;
 mod enqueue;
 mod exit;
+mod log;
 mod output;
 mod peek;
 mod queue;

@@ -109,13 +109,20 @@ pub async fn watch(observed: Arc<Observed>, limit: Duration) {
     }
 }
 
+/// Tells on a thread of its own, and ends whether or not that could be told: whoever does not take
+/// log lines may be what the shard waits for.
 fn abort(stuck: Stuck) -> ! {
-    tracing::error!(
-        event = "watchdog",
-        shard = stuck.shard,
-        stood_ms = stuck.stood.as_millis(),
-        "shard stands still; aborting the process (setting: watchdog)"
-    );
+    let told = std::thread::Builder::new().spawn(move || {
+        tracing::error!(
+            event = "watchdog",
+            shard = stuck.shard,
+            stood_ms = stuck.stood.as_millis(),
+            "shard stands still; aborting the process (setting: watchdog)"
+        );
+    });
+    if told.is_ok() {
+        std::thread::sleep(TELL_WITHIN);
+    }
     std::process::abort()
 }
 
@@ -165,6 +172,8 @@ pub fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
+/// How long the last log line may take to leave the process.
+const TELL_WITHIN: Duration = Duration::from_millis(200);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 

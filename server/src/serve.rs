@@ -10,8 +10,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use corelane_wire::SessionId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -20,7 +21,7 @@ use self::making::Making;
 use self::ports::Ports;
 use self::threads::{Ended, Threads};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, keys};
 use crate::control::{self, Observed};
 
 mod data;
@@ -85,6 +86,10 @@ impl Broker {
     /// # Errors
     /// With cause, setting and command, if something that it needs is not there.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, data::draw_session)
+    }
+
+    fn start_with(config: &Config, draw_session: fn() -> SessionId) -> Result<Self, StartError> {
         let port_file = PortFile::claim(config)?;
         let clock = Clock::start();
         let data = Data::open(config)?;
@@ -104,6 +109,7 @@ impl Broker {
             connections_max,
             clock,
             topology: making::topology(&data, &addresses),
+            draw_session,
         };
         let made = making.shards(data, ports)?;
         let observed = Arc::clone(&made.observed);
@@ -155,9 +161,10 @@ impl Broker {
             result = self.serve(on_ready) => result,
             () = signals.next() => Ok(()),
         };
+        // A shard that has stopped stands still; `stop_timeout` bounds one that does not.
+        watcher.abort();
         let stopped = self.stop(&mut signals).await;
         server.abort();
-        watcher.abort();
         self.port_file.remove();
         result.and(stopped)
     }
@@ -188,7 +195,7 @@ impl Broker {
         Err(io::Error::other(text))
     }
 
-    /// Stops the shards: they finish what was accepted, flush, and tell their clients. A second
+    /// Stops the shards: they finish what was accepted, flush, and tell their clients. A later
     /// signal, or the timeout, ends the process without them; what was confirmed is on disk.
     async fn stop(&mut self, signals: &mut Signals) -> io::Result<()> {
         tracing::info!("stopping");
@@ -214,7 +221,7 @@ impl Broker {
                 tracing::warn!("shards did not stop in time; ending without them");
                 Ok(())
             }
-            () = signals.next() => {
+            () = signals.next_meant() => {
                 tracing::warn!("second signal; ending at once");
                 Ok(())
             }
@@ -256,6 +263,15 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// A signal that is no copy of the one before: `timeout`, terminals and supervisors signal a
+    /// process and then its whole group.
+    async fn next_meant(&mut self) {
+        let begun = Instant::now();
+        while begun.elapsed() < COPIES_WITHIN {
+            self.next().await;
+        }
+    }
 }
 
 fn bind_control(config: &Config) -> Result<std::net::TcpListener, StartError> {
@@ -263,13 +279,7 @@ fn bind_control(config: &Config) -> Result<std::net::TcpListener, StartError> {
 }
 
 fn refuse_control(config: &Config, error: &io::Error) -> StartError {
-    let address = config.control;
-    StartError::of(
-        config,
-        "control",
-        format!("cannot listen on {address}: {error}"),
-        format!("ss -ltnp 'sport = :{}'", address.port()),
-    )
+    StartError::listening(config, "control", config.control, error)
 }
 
 /// One core per shard if there are enough, else none: two pinned shards on one core would be worse
@@ -278,15 +288,23 @@ fn pinned_cores(config: &Config) -> Vec<usize> {
     let usable = usable_cores();
     let shards = usize::from(config.cores);
     if usable.len() < shards {
+        let key = keys::find("cores").expect("it is in the table");
         tracing::warn!(
-            cores = usable.len(),
-            shards,
-            "more shards than cores; shards are not pinned"
+            usable = usable.len(),
+            cores = shards,
+            from = %config.source("cores").place(key),
+            "cores is more than this process may use, so shards share cores and are not pinned; \
+             lower it to what `nproc` says"
         );
         return Vec::new();
     }
     usable.into_iter().take(shards).collect()
 }
 
+/// How long after a signal another one counts as its copy.
+const COPIES_WITHIN: Duration = Duration::from_millis(500);
 /// How often readiness is looked for.
 const READY_LOOK: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,14 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// Tells it where log lines go; what is left is the code.
+    pub(super) fn told_to(self, out: &mut impl io::Write) -> Self {
+        // A closed stderr leaves nobody to tell.
+        out.write_all(format!("corelane: {}\n", self.text).as_bytes())
+            .unwrap_or_default();
+        Self::new(self.code, "")
+    }
+
     /// The same failure with a place before its text.
     pub(super) fn at(self, place: &str) -> Self {
         Self {

@@ -9,6 +9,7 @@ use corelane::serve::{Addresses, Broker, Facts, StartError, usable_cores};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::{CONFIG, FAILURE, Failure};
+use super::log::Lines;
 use super::output;
 
 /// Arguments of `serve`: each key of the configuration, and the file itself.
@@ -73,20 +74,10 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = self.configuration()?;
-        start_log(&config)?;
-        warn_of_unknown_variables();
-        tracing::info!(
-            event = "driver",
-            driver = "epoll",
-            asked = ?config.driver,
-            "epoll and commit threads, the driver of this version"
-        );
-        tracing::info!(event = "config", told = %config.told(), "configuration");
-        let broker = Broker::start(&config)?;
-        tell_findings(broker.facts());
-        broker
-            .run(|addresses, facts| announce(&config, addresses, facts))
-            .map_err(|error| Failure::new(FAILURE, error.to_string()))
+        let mut log = start_log(&config)?;
+        let result = serve(&config).map_err(|failure| failure.told_to(&mut log));
+        log.flush_briefly();
+        result
     }
 
     fn configuration(self) -> Result<Config, StartError> {
@@ -123,6 +114,22 @@ impl Serve {
     }
 }
 
+fn serve(config: &Config) -> Result<(), Failure> {
+    warn_of_unknown_variables();
+    tracing::info!(
+        event = "driver",
+        driver = "epoll",
+        asked = ?config.driver,
+        "epoll and commit threads, the driver of this version"
+    );
+    tracing::info!(event = "config", told = %config.told(), "configuration");
+    let broker = Broker::start(config)?;
+    tell_findings(config, broker.facts());
+    broker
+        .run(|addresses, facts| announce(config, addresses, facts))
+        .map_err(|error| Failure::new(FAILURE, error.to_string()))
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = if error.is_config { CONFIG } else { FAILURE };
@@ -131,7 +138,7 @@ impl From<StartError> for Failure {
 }
 
 /// Log lines go to stderr: text for people, JSON for programs.
-fn start_log(config: &Config) -> Result<(), StartError> {
+fn start_log(config: &Config) -> Result<Lines, StartError> {
     let filter = EnvFilter::try_new(&config.log).map_err(|error| {
         config.error(
             "log",
@@ -139,15 +146,18 @@ fn start_log(config: &Config) -> Result<(), StartError> {
             "as in: info, or corelane=debug,info",
         )
     })?;
-    let lines = tracing_subscriber::fmt()
+    let lines = Lines::to(std::io::stderr())
+        .map_err(|error| config.error("log", &error.to_string(), "see `ulimit -u`"))?;
+    let writer = lines.clone();
+    let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(move || writer.clone());
     if std::io::stderr().is_terminal() {
-        lines.init();
+        format.init();
     } else {
-        lines.json().init();
+        format.json().init();
     }
-    Ok(())
+    Ok(lines)
 }
 
 /// A misspelt variable would be ignored in silence; an error would break machines where other
@@ -166,7 +176,7 @@ fn warn_of_unknown_variables() {
 }
 
 /// What should be known but stops nothing.
-fn tell_findings(facts: &Facts) {
+fn tell_findings(config: &Config, facts: &Facts) {
     tracing::info!(
         event = "recovered",
         partitions = facts.partitions,
@@ -182,11 +192,15 @@ fn tell_findings(facts: &Facts) {
             "partitions are damaged; they refuse everything, and their files are untouched"
         );
     }
-    if !facts.is_direct {
+    let path = config.data_dir.display();
+    if facts.is_direct {
+        tracing::info!(event = "direct", %path, "segments are written with O_DIRECT");
+    } else {
         tracing::warn!(
             event = "no_direct",
-            "the file system of data_dir refuses O_DIRECT; writes go through the page cache and \
-             are slower; see `findmnt -T DIR`, ext4 and xfs take it"
+            %path,
+            "the file system of data_dir refuses O_DIRECT: segments are written through the page \
+             cache, which is as safe and slower; `findmnt -T` tells its type, ext4 and xfs take it"
         );
     }
 }

@@ -1,6 +1,8 @@
 //! Why the broker does not start: cause, setting and command, for the person at the terminal.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 
 use crate::config::{Config, ConfigError, keys};
 
@@ -32,6 +34,24 @@ impl StartError {
             command,
             is_config: false,
         }
+    }
+
+    /// An address that cannot be listened on.
+    pub(super) fn listening(
+        config: &Config,
+        key: &str,
+        address: SocketAddr,
+        error: &io::Error,
+    ) -> Self {
+        let command = if error.kind() == io::ErrorKind::AddrNotAvailable {
+            "ip -brief address".to_owned()
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            "sysctl net.ipv4.ip_unprivileged_port_start".to_owned()
+        } else {
+            format!("ss -ltnp 'sport = :{}'", address.port())
+        };
+        let cause = format!("cannot listen on {address}: {error}");
+        Self::of(config, key, cause, command)
     }
 
     /// An error of the machine that no setting governs.

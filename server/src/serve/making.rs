@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use corelane_wire::NodeId;
+use corelane_wire::{NodeId, SessionId};
 
-use super::data::{self, Data};
+use super::data::Data;
 use super::ports::Ports;
 use super::{Addresses, StartError};
 use crate::clock::Clock;
@@ -31,6 +31,8 @@ pub(super) struct Making<'a> {
     pub(super) connections_max: usize,
     pub(super) clock: Clock,
     pub(super) topology: Arc<Topology>,
+    /// Draws the ids of new sessions, on the shards' threads.
+    pub(super) draw_session: fn() -> SessionId,
 }
 
 impl Making<'_> {
@@ -62,7 +64,7 @@ impl Making<'_> {
                 listeners: vec![shared, own],
                 stats: Arc::clone(stats),
                 shutdown: Arc::clone(&shutdown),
-                draw_session: Box::new(data::draw_session),
+                draw_session: Box::new(self.draw_session),
                 mailboxes,
             };
             shards.push(Shard::new(self.shard_config(&data), driver, start));

@@ -28,9 +28,7 @@ impl Ports {
     /// Binds and listens on all of them.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let refuse = |key, address: SocketAddr, error: &io::Error| {
-            let cause = format!("cannot listen on {address}: {error}");
-            let command = format!("ss -ltnp 'sport = :{}'", address.port());
-            StartError::of(config, key, cause, command)
+            StartError::listening(config, key, address, error)
         };
         let shards = usize::from(config.cores);
         let (shared, shared_address) = bind_shared(config.listen, shards)

@@ -5,8 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Longest that anything may take; never waited for in full.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker process on ports that the system picked, killed when dropped.
 pub(crate) struct Broker {
@@ -53,10 +57,14 @@ impl Broker {
     }
 
     pub(crate) fn spawn(directory: &Path, command: &mut Command) -> Self {
+        Self::spawn_logging_to(directory, command, Stdio::piped())
+    }
+
+    pub(crate) fn spawn_logging_to(directory: &Path, command: &mut Command, log: Stdio) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut ready = String::new();
@@ -64,16 +72,17 @@ impl Broker {
         while !ready.contains("try: ") {
             let Some(line) = lines.next() else {
                 let mut log = String::new();
-                let mut stderr = child.stderr.take().unwrap();
-                stderr.read_to_string(&mut log).unwrap();
+                if let Some(mut stderr) = child.stderr.take() {
+                    stderr.read_to_string(&mut log).unwrap();
+                }
                 panic!("the broker ended: {ready}{log}");
             };
             ready.push_str(&line.unwrap());
             ready.push('\n');
         }
-        // Read on, or a broker that logs much would block.
-        let mut stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        if let Some(mut stderr) = child.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        }
         let ports = std::fs::read(directory.join("ports.json")).unwrap();
         Self {
             child,
@@ -129,10 +138,32 @@ impl Broker {
         (status, body.to_owned())
     }
 
-    /// Sends SIGTERM and waits for the end.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    /// Waits until the sum of a metric over the shards is this. They publish at the end of a turn,
+    /// after what a client sees of it.
+    pub(crate) fn until_metric(&self, name: &str, expected: f64) {
+        let begun = Instant::now();
+        loop {
+            let (status, metrics) = self.get("/metrics");
+            assert_eq!(status, 200);
+            let of_it = |line: &&str| line.split('{').next() == Some(name);
+            let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+            let sum: f64 = metrics.lines().filter(of_it).filter_map(value).sum();
+            if (sum - expected).abs() < f64::EPSILON {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} is {sum}: {metrics}");
+        }
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.terminate();
         self.child.wait().unwrap()
     }
 
