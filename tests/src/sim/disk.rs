@@ -449,3 +449,6 @@ pub fn mix(hash: u64, word: u64) -> u64 {
         .wrapping_mul(0x0000_0100_0000_01B3)
         .rotate_left(23)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use corelane_wire::Timestamp;
 use crate::sim::clock::{MICROSECOND, MILLISECOND, Moment, Schedule, WALL_AT_BEGIN};
 use crate::sim::disk::Stop;
 use crate::sim::disk_flight::Flight;
-use crate::sim::network::{LinkId, Network, Side};
+use crate::sim::network::{LinkId, Network, Side, take};
 use crate::sim::random::{Concern, Random};
 use crate::sim::swarm::Swarm;
 use crate::sim::trace::Trace;
@@ -286,8 +286,8 @@ impl Hub {
             let (result, bytes) = if link.reset {
                 (Err(Errno::RESET), Vec::new())
             } else if !pipe.received.is_empty() {
-                let take = pipe.received.len().min(limit);
-                let bytes: Vec<u8> = pipe.received.drain(..take).collect();
+                let count = pipe.received.len().min(limit);
+                let bytes = take(&mut pipe.received, count);
                 (Ok(bytes.len()), bytes)
             } else if pipe.end_arrived {
                 (Ok(0), Vec::new())
@@ -425,7 +425,8 @@ impl Hub {
     /// A client reads what has arrived; the flag tells the end of the stream.
     pub fn read(&mut self, link: LinkId) -> (Vec<u8>, bool) {
         let pipe = &mut self.network.link(link).to_client;
-        let bytes: Vec<u8> = pipe.received.drain(..).collect();
+        let count = pipe.received.len();
+        let bytes = take(&mut pipe.received, count);
         let ended = pipe.end_arrived;
         if !bytes.is_empty() {
             self.pump(link, Side::Client);

@@ -128,7 +128,7 @@ impl Network {
                 whole
             };
             let delay = delay(random, faults);
-            let chunk: Vec<u8> = pipe.unsent.drain(..bytes).collect();
+            let chunk = take(&mut pipe.unsent, bytes);
             pipe.in_flight_bytes += bytes;
             if silent {
                 continue;
@@ -218,6 +218,15 @@ impl Pipe {
     }
 }
 
+/// Takes the first bytes out; by slices, because the simulation spent a quarter of its time on single ones.
+pub fn take(queue: &mut VecDeque<u8>, bytes: usize) -> Vec<u8> {
+    let (front, back) = queue.as_slices();
+    let in_front = bytes.min(front.len());
+    let taken = [&front[..in_front], &back[..bytes - in_front]].concat();
+    queue.drain(..bytes);
+    taken
+}
+
 fn delay(random: &mut Random, faults: &NetworkFaults) -> Moment {
     if random.chance(faults.slow) {
         random.skewed(MILLISECOND, 300 * MILLISECOND)
@@ -225,3 +234,6 @@ fn delay(random: &mut Random, faults: &NetworkFaults) -> Moment {
         random.between(10 * MICROSECOND, 120 * MICROSECOND)
     }
 }
+
+#[cfg(test)]
+mod tests;
