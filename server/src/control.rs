@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 
 use self::health::{Live, Ready};
+use self::listener::Bounded;
 use self::watchdog::{Stuck, Watchdog};
 use crate::clock::Clock;
 use crate::driver::epoll::DriverStats;
@@ -26,6 +27,7 @@ use crate::stats::ShardStats;
 pub mod health;
 pub mod metrics;
 
+mod listener;
 mod watchdog;
 
 /// What the control plane sees of a running broker.
@@ -83,6 +85,7 @@ pub fn routes(observed: Arc<Observed>) -> Router {
 /// # Errors
 /// If accepting fails for good.
 pub async fn serve(listener: TcpListener, observed: Arc<Observed>) -> std::io::Result<()> {
+    let listener = Bounded::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
     axum::serve(listener, routes(observed)).await
 }
 
@@ -172,6 +175,10 @@ pub fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
+/// Connections of the control port at most; further ones wait.
+const CONNECTIONS_MAX: usize = 32;
+/// How long one of them may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long the last log line may take to leave the process.
 const TELL_WITHIN: Duration = Duration::from_millis(200);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);

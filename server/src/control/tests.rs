@@ -29,7 +29,7 @@ fn serving(partitions: u64) -> Counters {
 /// Status and body of a request to a control port.
 fn get_route(observed: &Arc<Observed>, path: &str) -> (StatusCode, String) {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
@@ -165,4 +165,37 @@ fn watchdog_looks_often_enough() {
     );
     assert_eq!(period_for(Duration::from_millis(1)), SHORTEST_PERIOD);
     assert_eq!(period_for(Duration::ZERO), LONGEST_PERIOD);
+}
+
+#[test]
+fn silent_connections_take_the_places_of_others_only_for_a_while() {
+    let observed = observed(&[serving(4)]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let bounded = Bounded::new(listener, 2, Duration::from_millis(50));
+        let server = tokio::spawn(axum::serve(bounded, routes(observed)).into_future());
+        let mut silent = Vec::new();
+        for _ in 0..6 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.0\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        for mut stream in silent {
+            let mut rest = Vec::new();
+            assert_eq!(stream.read_to_end(&mut rest).await.unwrap(), 0);
+        }
+        server.abort();
+    });
 }

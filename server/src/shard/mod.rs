@@ -194,14 +194,18 @@ impl<D: Driver> Shard<D> {
         Ok(())
     }
 
-    /// Handles all completions that have arrived.
+    /// Handles all completions that have arrived, those that came at once before the others.
+    /// Both vectors keep their memory from turn to turn.
     fn route(&mut self) {
-        let mut done = std::mem::take(&mut self.early);
-        done.append(&mut self.done);
+        let mut early = std::mem::take(&mut self.early);
+        for one in early.drain(..) {
+            self.handle(one);
+        }
+        self.early = early;
+        let mut done = std::mem::take(&mut self.done);
         for one in done.drain(..) {
             self.handle(one);
         }
-        // Both vectors keep their memory.
         self.done = done;
     }
 
