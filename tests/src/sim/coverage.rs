@@ -52,6 +52,8 @@ pub struct Coverage {
     pub poisoned: u64,
     /// Refusals because the partition starts.
     pub starting: u64,
+    /// Consumer numbers refused because they are in use.
+    pub consumer_exists: u64,
     /// Other refusals.
     pub other_refusals: u64,
     /// Queues deleted.
@@ -132,6 +134,7 @@ impl Coverage {
             (ErrorCode::DiskFull, &mut self.disk_full),
             (ErrorCode::Poisoned, &mut self.poisoned),
             (ErrorCode::Starting, &mut self.starting),
+            (ErrorCode::ConsumerExists, &mut self.consumer_exists),
         ];
         let own = counters.into_iter().find(|(of, _)| *of == code);
         *own.map_or(&mut self.other_refusals, |(_, counter)| counter) += 1;
@@ -180,6 +183,7 @@ impl Coverage {
             ("disk_full", &mut self.disk_full),
             ("poisoned", &mut self.poisoned),
             ("starting", &mut self.starting),
+            ("consumer_exists", &mut self.consumer_exists),
             ("other_refusals", &mut self.other_refusals),
             ("queue_deleted", &mut self.queue_deleted),
             ("garbage_sent", &mut self.garbage_sent),
