@@ -21,7 +21,7 @@ use self::health::{Live, Ready};
 use self::listener::Bounded;
 use self::watchdog::{Stuck, Watchdog};
 use crate::clock::Clock;
-use crate::driver::epoll::DriverStats;
+use crate::driver::DriverStats;
 use crate::stats::ShardStats;
 
 pub mod health;

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Observed;
 use super::health::Ready;
-use crate::driver::epoll::{DriverStats, DurationsRead};
+use crate::driver::{DriverStats, DurationsRead};
 use crate::stats::Counters;
 
 /// Content type of the text that [`encode`] makes.

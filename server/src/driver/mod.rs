@@ -28,6 +28,15 @@ use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 pub mod epoll;
 
+mod jobs;
+mod slots;
+mod stats;
+mod tcp;
+mod waker;
+
+pub use self::stats::{DriverStats, Durations, DurationsRead};
+pub use self::waker::Waker;
+
 /// Names an operation in flight. Made by the shard (kind, slot and generation inside) and opaque
 /// to the driver, which only hands it back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

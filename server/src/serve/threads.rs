@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::limits::pin_to;
 use super::making::Made;
-use crate::driver::epoll::{Epoll, Waker};
+use crate::driver::Waker;
+use crate::driver::epoll::Epoll;
 use crate::shard::{Shard, Shutdown, Turn};
 
 /// A shard's loop has ended.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self as sys, EventData, EventFlags};
 use rustix::io::Errno as Os;
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::SocketFlags;
 
 use super::socket::Connected;
 use super::{BAD_NUMBER, Data, Done, Epoll, Errno, LISTENER, Listener, Place, Socket, Token};
+use crate::driver::tcp;
 
 impl Epoll {
     pub(super) fn start_accept(&mut self, token: Token, listener: Listener) {
@@ -77,17 +78,7 @@ impl Epoll {
             self.stats.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        // Answers are gathered per turn already; the kernel must not hold them back for more. A
-        // peer that vanished without a word is noticed by keep-alive, one that takes no bytes by
-        // the user timeout, which also ends keep-alive's patience. None can fail on a connected
-        // TCP socket, and a connection works without them.
-        let prepared = sockopt::set_tcp_nodelay(&fd, true)
-            .and_then(|()| sockopt::set_socket_keepalive(&fd, true))
-            .and_then(|()| sockopt::set_tcp_keepidle(&fd, KEEPALIVE_IDLE))
-            .and_then(|()| sockopt::set_tcp_user_timeout(&fd, TAKE_NOTHING_MS_MAX));
-        if let Err(error) = prepared {
-            tracing::debug!(%error, "cannot set options of a connection");
-        }
+        tcp::prepare(&fd);
         match self.sockets.insert(Connected::new(fd)) {
             Ok(number) => Some(Done {
                 token,
@@ -136,7 +127,3 @@ impl Epoll {
 const ACCEPTS_MAX: usize = 64;
 /// How long accepting pauses when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Idle time after which the kernel asks a silent peer whether it lives.
-const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
-/// How long a peer may take none of the bytes sent to it before the kernel ends the connection.
-const TAKE_NOTHING_MS_MAX: u32 = 60_000;

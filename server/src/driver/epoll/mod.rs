@@ -25,25 +25,20 @@ use corelane_wire::Timestamp;
 use rustix::event::epoll::{self as sys, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
-use self::jobs::{Finished, Job, Jobs};
 use self::pool::Pool;
-use self::slots::Slots;
 use self::socket::Connected;
-use super::{Data, Done, Driver, Errno, File, Listener, Op, RecvBuffer, Socket, Token};
+use super::jobs::{FileThreads, Finished, Job, Jobs};
+use super::slots::Slots;
+use super::{
+    Data, Done, Driver, DriverStats, Errno, File, Listener, Op, RecvBuffer, Socket, Token, Waker,
+};
 use crate::clock::Clock;
 
 mod accept;
-mod jobs;
 mod pool;
-mod slots;
 mod socket;
-mod stats;
 mod streams;
 mod waiting;
-mod waker;
-
-pub use self::stats::{DriverStats, Durations, DurationsRead};
-pub use self::waker::Waker;
 
 /// How large one driver may grow.
 #[derive(Clone, Debug)]
@@ -129,13 +124,12 @@ impl Epoll {
             EventFlags::IN | EventFlags::ET,
         )?;
         let stats = Arc::new(DriverStats::default());
-        let jobs = Jobs::start(
-            &options.name,
-            options.commit_threads,
-            directory,
-            waker.clone(),
-            Arc::clone(&stats),
-        )?;
+        let threads = FileThreads {
+            name: &options.name,
+            commits: options.commit_threads,
+            reads: 1,
+        };
+        let jobs = Jobs::start(&threads, directory, waker.clone(), Arc::clone(&stats))?;
         Ok(Self {
             poller,
             waker,

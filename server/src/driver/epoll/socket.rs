@@ -15,7 +15,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno as Os;
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::driver::{Data, Done, Errno, Token};
+use crate::driver::{Data, Done, Errno, Token, tcp};
 
 /// A connected, non-blocking socket.
 pub(super) struct Connected {
@@ -144,19 +144,9 @@ impl Connected {
         Ok(())
     }
 
-    /// Closes the socket. What the peer had sent and nobody read is thrown away first, up to a
-    /// bound, because closing over unread bytes sends a reset, and a reset takes the last frame
-    /// (often a fault that says why) out of the peer's hands.
+    /// Closes the socket.
     pub(super) fn close(self, scratch: &mut [u8]) {
-        if rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write).is_err() {
-            return;
-        }
-        for _ in 0..DRAIN_READS_MAX {
-            match self.recv(scratch) {
-                Some(Ok(count)) if count > 0 => (),
-                Some(_) | None => break,
-            }
-        }
+        tcp::close(self.fd, scratch);
     }
 }
 
@@ -170,6 +160,3 @@ impl Sending {
         }
     }
 }
-
-/// Reads at most when a socket is closed.
-const DRAIN_READS_MAX: u32 = 32;

@@ -9,10 +9,10 @@ use corelane_wire::ShardId;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self as sys, Event, EventFlags};
 
-use super::jobs::{Finished, Job};
 use super::{
     BAD_NUMBER, Data, Done, Epoll, Errno, File, LISTENER, Listener, Socket, Token, WAKE, at_once,
 };
+use crate::driver::jobs::{Finished, Job};
 
 impl Epoll {
     /// The caller's timeout, shortened while a pause of accepting has to end in time.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counters of one epoll driver; every field only grows.
+/// Counters of one driver; every field only grows.
 #[derive(Debug, Default)]
 pub struct DriverStats {
     /// Commits (write and fdatasync) by duration.

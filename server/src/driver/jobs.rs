@@ -1,8 +1,9 @@
-//! File work on threads: the only operations of this driver that may block.
+//! File work on threads: the operations that may block.
 //!
-//! Three kinds of threads, so that none waits behind slower work: a few for commits, one for
-//! reads, one for housekeeping (making and installing segments, opening them). A finished job goes
-//! into one list and wakes the shard. Invariants:
+//! Three kinds of threads, so that none waits behind slower work: those for commits, those for
+//! reads, and one for housekeeping (making and installing segments, opening them), which is the
+//! only one that a driver needs whose kernel interface writes and reads by itself. A finished job
+//! goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
 //! (J2) of the jobs of one file, a durable write calls `fdatasync` after its own `pwrite`
 //! returned, in the same thread.
@@ -18,9 +19,7 @@ use std::time::Instant;
 use corelane_storage::{Buffer, Directory, SegmentNumber, Task};
 use corelane_wire::PartitionId;
 
-use super::stats::DriverStats;
-use super::waker::Waker;
-use crate::driver::{Data, Done, Errno, Token};
+use super::{Data, Done, DriverStats, Errno, Token, Waker};
 
 /// What a thread does.
 pub(super) enum Job {
@@ -49,6 +48,14 @@ pub(super) enum Finished {
     Done(Done),
     /// A segment was opened; the driver still has to number the file.
     Opened(Token, StdFile),
+}
+
+/// Which threads a driver wants. Jobs of a kind without threads must not be submitted.
+pub(super) struct FileThreads<'a> {
+    /// Begins the threads' names.
+    pub(super) name: &'a str,
+    pub(super) commits: usize,
+    pub(super) reads: usize,
 }
 
 /// The threads of one driver and what they share.
@@ -84,8 +91,7 @@ impl Jobs {
     /// Starts the threads. They inherit the affinity of the calling thread, which must not be a
     /// pinned one: a commit thread on the shard's own core would wait for the shard's slice to end.
     pub(super) fn start(
-        name: &str,
-        commit_threads: usize,
+        threads: &FileThreads<'_>,
         directory: &Directory,
         waker: Waker,
         stats: Arc<DriverStats>,
@@ -102,12 +108,17 @@ impl Jobs {
             shared,
             threads: Vec::new(),
         };
-        for index in 0..commit_threads {
+        let name = threads.name;
+        for index in 0..threads.commits {
             jobs.spawn(format!("{name}-commit{index}"), directory, |shared| {
                 &shared.commits
             })?;
         }
-        jobs.spawn(format!("{name}-read"), directory, |shared| &shared.reads)?;
+        for index in 0..threads.reads {
+            jobs.spawn(format!("{name}-read{index}"), directory, |shared| {
+                &shared.reads
+            })?;
+        }
         jobs.spawn(format!("{name}-files"), directory, |shared| {
             &shared.housekeeping
         })?;

@@ -2,7 +2,7 @@
 //!
 //! Whoever has something for a shard puts it where the shard will look (a mailbox, the list of
 //! finished file work) and then calls [`Waker::wake`]. The eventfd is watched edge-triggered, and
-//! epoll keeps an edge until the shard waits, so no wake is lost however the two interleave;
+//! the kernel keeps an edge until the shard waits, so no wake is lost however the two interleave;
 //! several at once count as one. Its count is never read: it only has to grow.
 
 use std::io;
