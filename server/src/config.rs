@@ -19,6 +19,7 @@ mod values;
 
 use self::keys::{KEYS, Key};
 use self::values::Values;
+use crate::driver::CommitMode;
 
 /// A validated configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub allow_unauthenticated: bool,
     /// Memory for written and read-back blocks, per shard.
     pub cache_bytes: usize,
+    /// How a commit becomes durable.
+    pub commit_mode: CommitMode,
     /// Commit threads per shard of the epoll driver.
     pub commit_threads: usize,
     /// Connections at most, per shard.
@@ -68,6 +71,8 @@ pub enum DriverChoice {
     Auto,
     /// epoll and commit threads.
     Epoll,
+    /// `io_uring`.
+    Uring,
 }
 
 /// Where a value came from.
@@ -157,6 +162,7 @@ impl Config {
         let config = Self {
             allow_unauthenticated: values.boolean("allow_unauthenticated")?,
             cache_bytes: values.bytes("cache_bytes", CACHE_BYTES_DEFAULT)?,
+            commit_mode: values.commit_mode()?,
             commit_threads: values.number("commit_threads", 4, 1..=64)?,
             connections_max: values.number("connections_max", 16_384, 1..=1_000_000)?,
             control: values.address("control", 7480)?,

@@ -17,14 +17,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::data::Data;
+use self::drivers::Drivers;
 use self::making::Making;
 use self::ports::Ports;
 use self::threads::{Ended, Threads};
 use crate::clock::Clock;
 use crate::config::{Config, keys};
 use crate::control::{self, Observed};
+use crate::driver::native::NativeKind;
 
 mod data;
+mod drivers;
 mod error;
 mod limits;
 mod making;
@@ -76,6 +79,8 @@ pub struct Facts {
     pub recovery: Duration,
     /// The epoch of this start.
     pub epoch: u64,
+    /// The driver that the shards run on.
+    pub driver: NativeKind,
     /// Whether the file system takes direct writes.
     pub is_direct: bool,
 }
@@ -103,7 +108,14 @@ impl Broker {
                 .local_addr()
                 .map_err(|error| refuse_control(config, &error))?,
         };
-        let facts = data.facts(pinned_cores(config));
+        let drivers = Drivers {
+            config,
+            directory: &data.directory,
+            clock: &clock,
+            connections_max,
+        };
+        let drivers = drivers.make()?;
+        let facts = data.facts(drivers[0].kind(), pinned_cores(config));
         let making = Making {
             config,
             connections_max,
@@ -111,7 +123,7 @@ impl Broker {
             topology: making::topology(&data, &addresses),
             draw_session,
         };
-        let made = making.shards(data, ports)?;
+        let made = making.shards(data, ports, drivers)?;
         let observed = Arc::clone(&made.observed);
         let (threads, ended) = Threads::spawn(made, &facts.cores)
             .map_err(|error| StartError::plain(&format!("cannot start a shard: {error}")))?;

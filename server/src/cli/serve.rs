@@ -36,7 +36,7 @@ pub(super) struct Serve {
     /// Development: data in ./corelane-data, loopback addresses only.
     #[arg(long)]
     dev: bool,
-    /// How shards talk to the machine: auto or epoll.
+    /// How shards talk to the machine: auto, uring or epoll.
     #[arg(long, value_name = "NAME")]
     driver: Option<String>,
     /// Partitions of a new data directory.
@@ -45,6 +45,9 @@ pub(super) struct Serve {
     /// Memory per shard for recent log blocks.
     #[arg(long, value_name = "SIZE")]
     cache_bytes: Option<String>,
+    /// How a commit becomes durable: fdatasync or rwf-dsync.
+    #[arg(long, value_name = "NAME")]
+    commit_mode: Option<String>,
     /// Threads per shard that write and sync.
     #[arg(long, value_name = "N")]
     commit_threads: Option<String>,
@@ -96,6 +99,7 @@ impl Serve {
         Settings::default()
             .flag("allow_unauthenticated", switch(self.allow_unauthenticated))
             .flag("cache_bytes", self.cache_bytes)
+            .flag("commit_mode", self.commit_mode)
             .flag("commit_threads", self.commit_threads)
             .flag("connections_max", self.connections_max)
             .flag("control", self.control)
@@ -116,12 +120,6 @@ impl Serve {
 
 fn serve(config: &Config) -> Result<(), Failure> {
     warn_of_unknown_variables();
-    tracing::info!(
-        event = "driver",
-        driver = "epoll",
-        asked = ?config.driver,
-        "epoll and commit threads, the driver of this version"
-    );
     tracing::info!(event = "config", told = %config.told(), "configuration");
     let broker = Broker::start(config)?;
     tell_findings(config, broker.facts());
@@ -178,6 +176,13 @@ fn warn_of_unknown_variables() {
 /// What should be known but stops nothing.
 fn tell_findings(config: &Config, facts: &Facts) {
     tracing::info!(
+        event = "driver",
+        driver = %facts.driver,
+        asked = ?config.driver,
+        commit = ?config.commit_mode,
+        "driver"
+    );
+    tracing::info!(
         event = "recovered",
         partitions = facts.partitions,
         records = facts.records,
@@ -221,13 +226,14 @@ fn announce(config: &Config, addresses: &Addresses, facts: &Facts) {
     let text = format!(
         "corelane {version}  data {data}  control http://{control}  cores {count} ({pinned})  \
          dir {dir}\n\
-         ok  epoll driver, {partitions} partitions, {records} records recovered in {millis} ms\n\
+         ok  {driver} driver, {partitions} partitions, {records} records recovered in {millis} ms\n\
          try: corelane{server} enqueue hello 'first message' && corelane{server} dequeue hello",
         version = env!("CARGO_PKG_VERSION"),
         data = addresses.data,
         control = addresses.control,
         count = addresses.shards.len(),
         dir = config.data_dir.display(),
+        driver = facts.driver,
         partitions = facts.partitions,
         records = facts.records,
         millis = facts.recovery.as_millis(),

@@ -71,6 +71,11 @@ pub const KEYS: &[Key] = &[
         doc: "Memory per shard for recent log blocks, from which deliveries are served without reading the disk.",
     },
     Key {
+        name: "commit_mode",
+        default: "fdatasync",
+        doc: "How a commit becomes durable: fdatasync (a write, then a sync) or rwf-dsync (one write that is synced).",
+    },
+    Key {
         name: "commit_threads",
         default: "4",
         doc: "Threads per shard that write and sync; as many of its partitions commit at the same time (epoll driver).",
@@ -103,7 +108,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "driver",
         default: "auto",
-        doc: "How shards talk to the machine: auto or epoll.",
+        doc: "How shards talk to the machine: auto, uring or epoll.",
     },
     Key {
         name: "force_network_fs",

@@ -74,7 +74,7 @@ fn unknown_key_is_refused_with_its_line_and_the_nearest_name() {
     assert_eq!(
         refused(text),
         "corelane.toml:3: unknown key \"listen_port\"\n  known keys: allow_unauthenticated, \
-         cache_bytes, commit_threads, connections_max, control, cores, data_dir, dev, driver, \
+         cache_bytes, commit_mode, commit_threads, connections_max, control, cores, data_dir, dev, driver, \
          force_network_fs, listen, log, partitions, port_file, shard_port, stop_timeout, watchdog"
     );
     assert_eq!(
@@ -108,7 +108,7 @@ fn wrong_values_are_refused_with_place_and_expectation() {
     );
     assert_eq!(
         refused("driver = \"magic\""),
-        "corelane.toml:1: driver = \"magic\": expected auto or epoll"
+        "corelane.toml:1: driver = \"magic\": expected auto, uring or epoll"
     );
     assert_eq!(
         refused("[listen]\nport = 1"),

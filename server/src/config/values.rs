@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::quantity::{parse_bytes, parse_duration};
 use super::{ConfigError, DriverChoice, Settings, keys};
+use crate::driver::CommitMode;
 
 /// Reads typed values out of settings.
 pub(super) struct Values<'a> {
@@ -78,7 +79,17 @@ impl<'a> Values<'a> {
         match self.text("driver") {
             None | Some("auto") => Ok(DriverChoice::Auto),
             Some("epoll") => Ok(DriverChoice::Epoll),
-            Some(other) => Err(self.refuse("driver", other, "expected auto or epoll")),
+            Some("uring") => Ok(DriverChoice::Uring),
+            Some(other) => Err(self.refuse("driver", other, "expected auto, uring or epoll")),
+        }
+    }
+
+    pub(super) fn commit_mode(&self) -> Result<CommitMode, ConfigError> {
+        let key = "commit_mode";
+        match self.text(key) {
+            None | Some("fdatasync") => Ok(CommitMode::Fdatasync),
+            Some("rwf-dsync") => Ok(CommitMode::RwfDsync),
+            Some(other) => Err(self.refuse(key, other, "expected fdatasync or rwf-dsync")),
         }
     }
 

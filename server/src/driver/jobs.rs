@@ -5,12 +5,12 @@
 //! only one that a driver needs whose kernel interface writes and reads by itself. A finished job
 //! goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
-//! (J2) of the jobs of one file, a durable write calls `fdatasync` after its own `pwrite`
-//! returned, in the same thread.
+//! (J2) a durable write calls `fdatasync` after its own `pwrite` returned, in the same thread, or
+//! is one write with `RWF_DSYNC`.
 
 use std::collections::VecDeque;
 use std::fs::File as StdFile;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -18,8 +18,9 @@ use std::time::Instant;
 
 use corelane_storage::{Buffer, Directory, SegmentNumber, Task};
 use corelane_wire::PartitionId;
+use rustix::io::ReadWriteFlags;
 
-use super::{Data, Done, DriverStats, Errno, Token, Waker};
+use super::{CommitMode, Data, Done, DriverStats, Errno, Token, Waker};
 
 /// What a thread does.
 pub(super) enum Job {
@@ -56,6 +57,7 @@ pub(super) struct FileThreads<'a> {
     pub(super) name: &'a str,
     pub(super) commits: usize,
     pub(super) reads: usize,
+    pub(super) commit_mode: CommitMode,
 }
 
 /// The threads of one driver and what they share.
@@ -69,6 +71,7 @@ struct Shared {
     reads: Queue,
     housekeeping: Queue,
     finished: Mutex<Vec<Finished>>,
+    commit_mode: CommitMode,
     waker: Waker,
     stats: Arc<DriverStats>,
 }
@@ -101,6 +104,7 @@ impl Jobs {
             reads: Queue::default(),
             housekeeping: Queue::default(),
             finished: Mutex::new(Vec::new()),
+            commit_mode: threads.commit_mode,
             waker,
             stats,
         });
@@ -135,7 +139,7 @@ impl Jobs {
         let mut directory = directory.clone();
         let work = move || {
             while let Some((token, job)) = queue(&shared).take() {
-                let finished = job.run(token, &mut directory, &shared.stats);
+                let finished = job.run(token, &mut directory, &shared);
                 shared.report(finished);
             }
         };
@@ -224,8 +228,9 @@ impl Shared {
 }
 
 impl Job {
-    fn run(self, token: Token, directory: &mut Directory, stats: &DriverStats) -> Finished {
+    fn run(self, token: Token, directory: &mut Directory, shared: &Shared) -> Finished {
         let begun = Instant::now();
+        let stats = &shared.stats;
         let (result, data) = match self {
             Self::Write {
                 file,
@@ -234,7 +239,8 @@ impl Job {
                 bytes,
                 durable,
             } => {
-                let result = write(&file, position, &buffer.as_slice()[..bytes], durable);
+                let commit = durable.then_some(shared.commit_mode);
+                let result = write(&file, position, &buffer.as_slice()[..bytes], commit);
                 if durable && result.is_ok() {
                     stats.commit.record(begun.elapsed());
                 }
@@ -265,10 +271,36 @@ impl Job {
     }
 }
 
-fn write(file: &StdFile, position: u64, bytes: &[u8], durable: bool) -> io::Result<()> {
-    file.write_all_at(bytes, position)?;
-    if durable {
-        file.sync_data()?;
+/// Writes, and makes it durable in the given way.
+fn write(
+    file: &StdFile,
+    position: u64,
+    bytes: &[u8],
+    commit: Option<CommitMode>,
+) -> io::Result<()> {
+    match commit {
+        None => file.write_all_at(bytes, position),
+        Some(CommitMode::Fdatasync) => {
+            file.write_all_at(bytes, position)?;
+            file.sync_data()
+        }
+        Some(CommitMode::RwfDsync) => write_synced(file, position, bytes),
+    }
+}
+
+/// Writes all with `RWF_DSYNC`.
+fn write_synced(file: &StdFile, mut position: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let parts = [IoSlice::new(bytes)];
+        match rustix::io::pwritev2(file, &parts, position, ReadWriteFlags::DSYNC) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                position += count as u64;
+            }
+            Err(rustix::io::Errno::INTR) => (),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -27,8 +27,11 @@ use corelane_storage::{Buffer, SegmentNumber, Task};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 pub mod epoll;
+pub mod native;
+pub mod uring;
 
 mod jobs;
+mod kernel;
 mod slots;
 mod stats;
 mod tcp;
@@ -182,6 +185,18 @@ pub enum RecvBuffer {
     Owned(Vec<u8>),
 }
 
+/// How a durable write becomes durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CommitMode {
+    /// A write, and an `fdatasync` once it has returned.
+    #[default]
+    Fdatasync,
+    /// One write with `RWF_DSYNC`: faster where a core is free for the disk's interrupts or the
+    /// disk writes through (FUA), 4 ms where neither is so, because the kernel worker that ends
+    /// such a write waits for the next tick of a busy core.
+    RwfDsync,
+}
+
 /// What a completion carries besides its result.
 #[derive(Debug)]
 pub enum Data {
@@ -236,3 +251,6 @@ pub trait Driver {
     /// Gives a receive buffer back.
     fn recycle(&mut self, buffer: RecvBuffer);
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,14 @@ pub(super) fn prepare(fd: &OwnedFd) {
     }
 }
 
+/// Tells why accepting pauses; once per driver.
+pub(super) fn warn_of_no_descriptor() {
+    tracing::warn!(
+        "no file descriptor is left for connections, and accepting pauses; raise LimitNOFILE= of \
+         the systemd unit, or --ulimit nofile= of the container; see `ls /proc/PID/fd | wc -l`"
+    );
+}
+
 /// Closes a socket. What the peer had sent and nobody read is thrown away first, up to a bound,
 /// because closing over unread bytes sends a reset, and a reset takes the last frame (often a
 /// fault that says why) out of the peer's hands.

@@ -15,6 +15,7 @@ use super::Facts;
 use super::error::StartError;
 use super::limits::usable_cores;
 use crate::config::Config;
+use crate::driver::native::NativeKind;
 use crate::recovery::{Opened, PartitionStart, PartitionState, epoch_of_start, open_partition};
 use crate::router::Topology;
 use crate::shard::spares_of;
@@ -61,7 +62,7 @@ impl Data {
     }
 
     /// What to tell about it.
-    pub(super) fn facts(&self, cores: Vec<usize>) -> Facts {
+    pub(super) fn facts(&self, driver: NativeKind, cores: Vec<usize>) -> Facts {
         let is_damaged =
             |opened: &&Opened| matches!(opened.start.state, PartitionState::Damaged(_));
         let damaged = self.opened.iter().filter(is_damaged);
@@ -76,6 +77,7 @@ impl Data {
             records: recoveries.map(|recovery| recovery.records).sum(),
             recovery: self.recovery,
             epoch: self.epoch.0,
+            driver,
             is_direct: self.directory.is_direct(),
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::{Config, ConfigError, keys};
+use crate::driver::uring::Refusal;
 
 /// A start that failed; nothing runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +53,16 @@ impl StartError {
         };
         let cause = format!("cannot listen on {address}: {error}");
         Self::of(config, key, cause, command)
+    }
+
+    /// A driver that was asked for by name and cannot be had.
+    pub(super) fn driver(config: &Config, refusal: &Refusal) -> Self {
+        Self::of(
+            config,
+            "driver",
+            refusal.cause.clone(),
+            refusal.remedy.clone(),
+        )
     }
 
     /// An error of the machine that no setting governs.

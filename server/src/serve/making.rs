@@ -1,6 +1,5 @@
 //! Making the shards of a broker with all that they own and share.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,14 +12,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Observed;
 use crate::driver::Waker;
-use crate::driver::epoll::{Epoll, EpollOptions};
+use crate::driver::native::Native;
 use crate::mail::mailboxes;
 use crate::router::{ShardPlace, Topology};
 use crate::shard::{Shard, ShardConfig, ShardStart, Shutdown};
 
 /// Shards that are ready to run, and what reaches them from outside.
 pub(super) struct Made {
-    pub(super) shards: Vec<Shard<Epoll>>,
+    pub(super) shards: Vec<Shard<Native>>,
     pub(super) observed: Arc<Observed>,
     pub(super) shutdown: Arc<Shutdown>,
     pub(super) wakers: Vec<Waker>,
@@ -37,14 +36,17 @@ pub(super) struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Makes drivers and shards, which do not run yet.
-    pub(super) fn shards(self, mut data: Data, ports: Ports) -> Result<Made, StartError> {
-        let refuse = |error| StartError::plain(&format!("cannot make a driver: {error}"));
+    /// Makes the shards, one over each driver, which do not run yet.
+    pub(super) fn shards(
+        self,
+        mut data: Data,
+        ports: Ports,
+        drivers: Vec<Native>,
+    ) -> Result<Made, StartError> {
+        let refuse = |error| StartError::plain(&format!("cannot use a listener: {error}"));
         let count = self.config.cores;
-        let drivers = (0..count).map(|shard| self.driver(shard, &data));
-        let drivers = drivers.collect::<io::Result<Vec<_>>>().map_err(refuse)?;
-        let wakers: Vec<_> = drivers.iter().map(Epoll::waker).collect();
-        let driver_stats = drivers.iter().map(Epoll::stats).collect();
+        let wakers: Vec<_> = drivers.iter().map(Native::waker).collect();
+        let driver_stats = drivers.iter().map(Native::stats).collect();
         let stats: Vec<_> = drivers.iter().map(|_| Arc::default()).collect();
         let shutdown = Arc::new(Shutdown::new(count));
         let listeners = ports.shared.into_iter().zip(ports.own);
@@ -55,7 +57,6 @@ impl Making<'_> {
             .zip(listeners)
             .zip(&stats)
         {
-            driver.set_peers(wakers.clone());
             let shared = driver.add_listener(listeners.0).map_err(refuse)?;
             let own = driver.add_listener(listeners.1).map_err(refuse)?;
             let id = mailboxes.shard();
@@ -77,17 +78,6 @@ impl Making<'_> {
             shutdown,
             wakers,
         })
-    }
-
-    fn driver(&self, shard: u16, data: &Data) -> io::Result<Epoll> {
-        let options = EpollOptions {
-            name: format!("shard{shard}"),
-            commit_threads: self.config.commit_threads,
-            // The shard refuses with a count of its own first.
-            sockets_max: self.connections_max + SOCKETS_SPARE,
-            ..EpollOptions::default()
-        };
-        Epoll::new(&options, &data.directory, self.clock.clone())
     }
 
     fn shard_config(&self, data: &Data) -> ShardConfig {
@@ -116,5 +106,3 @@ pub(super) fn topology(data: &Data, addresses: &Addresses) -> Arc<Topology> {
 
 /// The node's number: there is one node.
 const NODE: NodeId = NodeId(0);
-/// Sockets that a driver takes beyond the connections of its shard, for those being closed.
-const SOCKETS_SPARE: usize = 64;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::limits::pin_to;
 use super::making::Made;
 use crate::driver::Waker;
-use crate::driver::epoll::Epoll;
+use crate::driver::native::Native;
 use crate::shard::{Shard, Shutdown, Turn};
 
 /// A shard's loop has ended.
@@ -94,7 +94,7 @@ impl Threads {
     }
 }
 
-fn turn_until_stopped(mut shard: Shard<Epoll>) -> io::Result<()> {
+fn turn_until_stopped(mut shard: Shard<Native>) -> io::Result<()> {
     loop {
         match shard.turn()? {
             Turn::Continue => {}

@@ -94,11 +94,7 @@ impl Epoll {
     /// would spin on it.
     fn pause_accept(&mut self) {
         if self.stats.accept_paused.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                "no file descriptor is left for connections, and accepting pauses; raise LimitNOFILE= \
-                 of the systemd unit, or --ulimit nofile= of the container; see \
-                 `ls /proc/PID/fd | wc -l`"
-            );
+            tcp::warn_of_no_descriptor();
         }
         self.accept_paused = Some(Instant::now() + ACCEPT_PAUSE);
         self.watch_listeners();

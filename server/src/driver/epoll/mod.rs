@@ -30,7 +30,8 @@ use self::socket::Connected;
 use super::jobs::{FileThreads, Finished, Job, Jobs};
 use super::slots::Slots;
 use super::{
-    Data, Done, Driver, DriverStats, Errno, File, Listener, Op, RecvBuffer, Socket, Token, Waker,
+    CommitMode, Data, Done, Driver, DriverStats, Errno, File, Listener, Op, RecvBuffer, Socket,
+    Token, Waker,
 };
 use crate::clock::Clock;
 
@@ -51,6 +52,8 @@ pub struct EpollOptions {
     pub recv_buffer_bytes: usize,
     /// Threads that write and sync; as many partitions can commit at the same time.
     pub commit_threads: usize,
+    /// How a durable write becomes durable.
+    pub commit_mode: CommitMode,
     /// Connections at most; beyond it a new one is accepted and closed at once.
     pub sockets_max: usize,
 }
@@ -62,6 +65,7 @@ impl Default for EpollOptions {
             recv_buffers: 256,
             recv_buffer_bytes: 32 * 1024,
             commit_threads: 4,
+            commit_mode: CommitMode::Fdatasync,
             sockets_max: 16_384,
         }
     }
@@ -128,6 +132,7 @@ impl Epoll {
             name: &options.name,
             commits: options.commit_threads,
             reads: 1,
+            commit_mode: options.commit_mode,
         };
         let jobs = Jobs::start(&threads, directory, waker.clone(), Arc::clone(&stats))?;
         Ok(Self {

@@ -2,6 +2,16 @@
 
 use super::*;
 
+over_every_driver!(
+    committed_block_is_read_back_and_closed_file_is_refused,
+    read_past_the_end_is_short,
+    many_writes_to_several_places_each_complete_once,
+    full_disk_is_reported_with_the_buffer,
+    segment_that_is_not_there_is_an_error_of_the_open,
+    cancelled_file_work_still_reports_what_happened,
+    dropped_driver_leaves_no_thread_behind,
+);
+
 fn block(bytes: &[u8]) -> Buffer {
     let mut buffer = Buffer::zeroed(bytes.len());
     buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
@@ -17,9 +27,8 @@ fn read(file: File, position: u64, bytes: usize) -> Op {
     }
 }
 
-#[test]
-fn committed_block_is_read_back_and_closed_file_is_refused() {
-    let mut bench = Bench::new();
+fn committed_block_is_read_back_and_closed_file_is_refused<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.segment(1 << 20);
     let bytes = pattern(8_192);
     let write = Op::Write {
@@ -41,13 +50,12 @@ fn committed_block_is_read_back_and_closed_file_is_refused() {
     let done = bench.run(CLOSE, Op::CloseFile { file });
     assert_eq!(done.result, Ok(0));
     let done = bench.run(RECV, read(file, 0, 4_096));
-    assert_eq!(done.result, Err(BAD_NUMBER));
+    assert_eq!(done.result, Err(Errno(libc::EBADF)));
     assert!(matches!(done.data, Data::Block(_)));
 }
 
-#[test]
-fn read_past_the_end_is_short() {
-    let mut bench = Bench::new();
+fn read_past_the_end_is_short<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.segment(1 << 20);
     let done = bench.run(RECV, read(file, (1 << 20) - 4_096, 8_192));
     assert_eq!(done.result, Ok(4_096));
@@ -55,9 +63,8 @@ fn read_past_the_end_is_short() {
     assert_eq!(done.result, Ok(0));
 }
 
-#[test]
-fn many_writes_to_several_places_each_complete_once() {
-    let mut bench = Bench::new();
+fn many_writes_to_several_places_each_complete_once<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.segment(4 << 20);
     let place = |index: u8| (Token(100 + u64::from(index)), u64::from(index) * 4_096);
     for index in 0..64 {
@@ -82,9 +89,8 @@ fn many_writes_to_several_places_each_complete_once() {
     bench.expect_quiet();
 }
 
-#[test]
-fn full_disk_is_reported_with_the_buffer() {
-    let mut bench = Bench::new();
+fn full_disk_is_reported_with_the_buffer<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.adopt(Path::new("/dev/full"));
     let write = Op::Write {
         file,
@@ -99,9 +105,8 @@ fn full_disk_is_reported_with_the_buffer() {
     assert_eq!(bench.driver.stats().commit.read().count, 0);
 }
 
-#[test]
-fn segment_that_is_not_there_is_an_error_of_the_open() {
-    let mut bench = Bench::new();
+fn segment_that_is_not_there_is_an_error_of_the_open<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let open = Op::OpenSegment {
         partition: PartitionId(3),
         segment: SegmentNumber(9),
@@ -116,9 +121,8 @@ fn segment_that_is_not_there_is_an_error_of_the_open() {
     );
 }
 
-#[test]
-fn cancelled_file_work_still_reports_what_happened() {
-    let mut bench = Bench::new();
+fn cancelled_file_work_still_reports_what_happened<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.segment(1 << 20);
     let write = Op::Write {
         file,
@@ -133,9 +137,8 @@ fn cancelled_file_work_still_reports_what_happened() {
     bench.expect_quiet();
 }
 
-#[test]
-fn dropped_driver_leaves_no_thread_behind() {
-    let mut bench = Bench::new();
+fn dropped_driver_leaves_no_thread_behind<D: Tested>() {
+    let mut bench = Bench::<D>::new();
     let file = bench.segment(1 << 20);
     for index in 0..8 {
         let token = Token(100 + index);

@@ -1,0 +1,76 @@
+//! One driver per shard, of the kind that was asked for or that this machine allows.
+
+use std::io;
+
+use corelane_storage::Directory;
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::config::{Config, DriverChoice};
+use crate::driver::epoll::{Epoll, EpollOptions};
+use crate::driver::native::Native;
+use crate::driver::uring::{self, Refusal, Uring, UringOptions};
+
+/// What drivers are made of.
+pub(super) struct Drivers<'a> {
+    pub(super) config: &'a Config,
+    pub(super) directory: &'a Directory,
+    pub(super) clock: &'a Clock,
+    pub(super) connections_max: usize,
+}
+
+impl Drivers<'_> {
+    /// Makes one per shard, which know each other. Where `uring` was asked for by name, a machine
+    /// that refuses it is an error: whoever names it wants to know.
+    pub(super) fn make(&self) -> Result<Vec<Native>, StartError> {
+        let refuse =
+            |error: io::Error| StartError::plain(&format!("cannot make a driver: {error}"));
+        let mut drivers = match self.config.driver {
+            DriverChoice::Auto | DriverChoice::Epoll => self.epoll().map_err(refuse)?,
+            DriverChoice::Uring => self
+                .uring()
+                .map_err(|refusal| StartError::driver(self.config, &refusal))?,
+        };
+        Native::introduce(&mut drivers).map_err(refuse)?;
+        Ok(drivers)
+    }
+
+    /// The shard refuses with a count of its own first.
+    fn sockets_max(&self) -> usize {
+        self.connections_max + SOCKETS_SPARE
+    }
+
+    fn epoll(&self) -> io::Result<Vec<Native>> {
+        let make = |shard| {
+            let options = EpollOptions {
+                name: format!("shard{shard}"),
+                commit_threads: self.config.commit_threads,
+                commit_mode: self.config.commit_mode,
+                sockets_max: self.sockets_max(),
+                ..EpollOptions::default()
+            };
+            let driver = Epoll::new(&options, self.directory, self.clock.clone())?;
+            Ok(Native::Epoll(Box::new(driver)))
+        };
+        (0..self.config.cores).map(make).collect()
+    }
+
+    fn uring(&self) -> Result<Vec<Native>, Refusal> {
+        uring::check(self.directory.root())?;
+        let make = |shard| {
+            let options = UringOptions {
+                name: format!("shard{shard}"),
+                commit_mode: self.config.commit_mode,
+                sockets_max: self.sockets_max(),
+                ..UringOptions::default()
+            };
+            let driver = Uring::new(&options, self.directory, self.clock.clone())?;
+            Ok(Native::Uring(Box::new(driver)))
+        };
+        let drivers: io::Result<Vec<_>> = (0..self.config.cores).map(make).collect();
+        drivers.map_err(|error| Refusal::of_setup(&error))
+    }
+}
+
+/// Sockets that a driver takes beyond the connections of its shard, for those being closed.
+const SOCKETS_SPARE: usize = 64;
