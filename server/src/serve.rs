@@ -95,10 +95,12 @@ impl Broker {
     }
 
     fn start_with(config: &Config, draw_session: fn() -> SessionId) -> Result<Self, StartError> {
+        // First, because recovery opens segments of many partitions at once.
+        let file_limit = limits::raise_file_limit();
         let port_file = PortFile::claim(config)?;
         let clock = Clock::start();
         let data = Data::open(config)?;
-        let connections_max = limits::connections_per_shard(config, data.partitions)?;
+        let connections_max = limits::connections_per_shard(config, file_limit, data.partitions)?;
         let ports = Ports::bind(config)?;
         let control = bind_control(config)?;
         let addresses = Addresses {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use corelane_wire::{SessionId, Timestamp};
 
 /// How long a session without connections is still called *resumed* when it comes back. The
-/// engines keep its leases as long (rule 19).
+/// engines keep its leases as long.
 pub const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// Bound of the lost sessions that are remembered; the oldest is forgotten first.

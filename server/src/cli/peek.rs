@@ -1,6 +1,5 @@
 //! `corelane peek`, and how a message is shown.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -36,9 +35,17 @@ pub(super) struct Shown {
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Bytes>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, Bytes>,
+    /// In the order of the message; a name may stand there more than once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<ShownHeader>,
     body: Bytes,
+}
+
+/// A named value of a message.
+#[derive(Serialize)]
+struct ShownHeader {
+    name: String,
+    value: Bytes,
 }
 
 /// Bytes as a JSON string where they are UTF-8, else as `{"base64": "..."}`.
@@ -117,7 +124,10 @@ impl Shown {
             attempt: None,
             key: key.map(Bytes::of),
             headers: headers
-                .map(|header| (header.name.to_owned(), Bytes::of(header.value)))
+                .map(|header| ShownHeader {
+                    name: header.name.to_owned(),
+                    value: Bytes::of(header.value),
+                })
                 .collect(),
             body: Bytes::of(body),
         }

@@ -52,7 +52,8 @@ pub struct PartitionCounts {
 /// One thing that is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Reason {
-    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`, `disk_full`.
+    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`, `disk_full`,
+    /// `time_jump_refused`.
     pub code: &'static str,
     /// What it means and what to do.
     pub text: String,
@@ -80,6 +81,7 @@ impl Ready {
     pub fn of(observed: &Observed) -> Self {
         let mut partitions = PartitionCounts::default();
         let mut is_disk_full = false;
+        let mut time_jumps_refused = 0;
         for shard in &observed.shards {
             let counters = shard.read();
             partitions.total += counters.partitions;
@@ -87,6 +89,7 @@ impl Ready {
             partitions.poisoned += counters.partitions_poisoned;
             partitions.damaged += counters.partitions_damaged;
             is_disk_full |= counters.disk_full != 0;
+            time_jumps_refused += counters.time_jumps_refused;
         }
         let is_stopping = observed.stopping.load(Ordering::Relaxed);
         let mut reasons = Vec::new();
@@ -108,6 +111,9 @@ impl Ready {
                 "no segment could be made; free space on the disk of data_dir",
             ));
         }
+        if time_jumps_refused > 0 {
+            reasons.push(Reason::time_jump_refused(time_jumps_refused));
+        }
         Self {
             v: 1,
             ready: !is_stopping && partitions.serving > 0,
@@ -124,6 +130,16 @@ impl Reason {
             text: text.to_owned(),
             partitions: Vec::new(),
         }
+    }
+
+    /// Served as before, only late: this start was not sure that the wall clock was right.
+    fn time_jump_refused(partitions: u64) -> Self {
+        let text = format!(
+            "partitions that did not follow a wall clock more than 24 hours ahead of their log: \
+             {partitions}; their delays come due late by the difference; the log of this start \
+             names them"
+        );
+        Self::plain("time_jump_refused", &text)
     }
 
     /// One reason per illness that some partition has.

@@ -86,6 +86,23 @@ fn sick_partitions_are_listed_but_do_not_fail_the_node() {
 }
 
 #[test]
+fn refused_time_jump_is_told_by_health_and_metrics() {
+    let late = Counters {
+        time_jumps_refused: 3,
+        ..serving(4)
+    };
+    let observed = observed(&[serving(4), late]);
+    let (status, body) = get_json(&observed, "/readyz");
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["reasons"][0]["code"], "time_jump_refused");
+    let text = body["reasons"][0]["text"].as_str().unwrap();
+    assert!(text.contains("log: 3;"), "{text}");
+    let (_, metrics) = get_route(&observed, "/metrics");
+    let line = "corelane_time_jumps_refused{shard=\"1\"} 3.0";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
 fn node_without_a_serving_partition_is_not_ready() {
     let starting = Counters {
         partitions_serving: 0,

@@ -6,10 +6,14 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::error::StartError;
 use crate::config::Config;
 
-/// Raises the soft limit of open files to the hard one and divides it: what segments, listeners
-/// and the rest need is set aside, connections get the rest. Returns connections per shard.
-pub(super) fn connections_per_shard(config: &Config, partitions: u32) -> Result<usize, StartError> {
-    let limit = raise_file_limit();
+/// Divides the limit of open files: what segments, listeners and the rest need is set aside,
+/// connections get the rest. Returns connections per shard.
+pub(super) fn connections_per_shard(
+    config: &Config,
+    limit: FileLimit,
+    partitions: u32,
+) -> Result<usize, StartError> {
+    let FileLimit(limit) = limit;
     let shards = u64::from(config.cores);
     let set_aside =
         FILES_PROCESS + shards * FILES_PER_SHARD + u64::from(partitions) * FILES_PER_PARTITION;
@@ -37,8 +41,12 @@ pub(super) fn connections_per_shard(config: &Config, partitions: u32) -> Result<
     Ok(share.min(config.connections_max))
 }
 
-/// The limit of open files after raising it as far as an ordinary process may.
-fn raise_file_limit() -> u64 {
+/// How many files the process may have open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileLimit(u64);
+
+/// Raises the soft limit of open files to the hard one, as far as an ordinary process may.
+pub(super) fn raise_file_limit() -> FileLimit {
     let limit = getrlimit(Resource::Nofile);
     // No limit is as good as a very high one.
     let hard = limit.maximum.unwrap_or(u64::MAX);
@@ -47,10 +55,10 @@ fn raise_file_limit() -> u64 {
         maximum: limit.maximum,
     };
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => hard,
+        Ok(()) => FileLimit(hard),
         Err(error) => {
             tracing::warn!(%error, "cannot raise the limit of open files");
-            limit.current.unwrap_or(u64::MAX)
+            FileLimit(limit.current.unwrap_or(u64::MAX))
         }
     }
 }

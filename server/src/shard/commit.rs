@@ -6,30 +6,12 @@
 
 use corelane_core::Input;
 use corelane_storage::{Buffer, LogIo, SegmentNumber, SpareId, Task};
-use corelane_wire::Timestamp;
 
 use super::delivery::Next;
 use super::state::State;
-use super::tokens::Work;
+use super::tokens::{ReadSite, Work, WriteSite};
 use crate::driver::{Data, Errno, File, Op};
 use crate::stats::Illness;
-
-/// Which read, for its completion.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ReadSite {
-    pub(super) slot: usize,
-    pub(super) segment: SegmentNumber,
-    pub(super) position: u64,
-}
-
-/// Which write, for its completion.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct WriteSite {
-    pub(super) slot: usize,
-    pub(super) segment: SegmentNumber,
-    pub(super) id: u64,
-    pub(super) begun: Timestamp,
-}
 
 impl State {
     /// Submits what the partition's log wants written, and asks for the segment it will need.

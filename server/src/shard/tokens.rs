@@ -6,8 +6,8 @@
 
 use corelane_core::ConnectionId;
 use corelane_storage::{SegmentNumber, Task};
+use corelane_wire::Timestamp;
 
-use super::commit::{ReadSite, WriteSite};
 use crate::driver::{Listener, Token};
 
 /// What an operation in flight is for.
@@ -35,6 +35,23 @@ pub(super) enum Work {
     Housekeeping(Task),
     /// Waking another shard.
     Wake,
+}
+
+/// Which read, for its completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ReadSite {
+    pub(super) slot: usize,
+    pub(super) segment: SegmentNumber,
+    pub(super) position: u64,
+}
+
+/// Which write, for its completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WriteSite {
+    pub(super) slot: usize,
+    pub(super) segment: SegmentNumber,
+    pub(super) id: u64,
+    pub(super) begun: Timestamp,
 }
 
 /// The table of operations in flight.

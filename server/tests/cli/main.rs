@@ -71,6 +71,10 @@ fn json_forms_come_with_their_version() {
         "k",
         "--header",
         "type=text",
+        "--header",
+        "tag=1",
+        "--header",
+        "tag=2",
         "-o",
         "jsonl",
     ];
@@ -84,7 +88,12 @@ fn json_forms_come_with_their_version() {
     assert_eq!(peeked["v"], 1);
     assert_eq!(peeked["items"][0]["body"], "one");
     assert_eq!(peeked["items"][0]["key"], "k");
-    assert_eq!(peeked["items"][0]["headers"]["type"], "text");
+    let headers = serde_json::json!([
+        {"name": "type", "value": "text"},
+        {"name": "tag", "value": "1"},
+        {"name": "tag", "value": "2"},
+    ]);
+    assert_eq!(peeked["items"][0]["headers"], headers);
     assert_eq!(peeked["items"][1]["body"]["base64"], "//4=");
     let taken = broker.ok(&["dequeue", "q", "-n", "2", "-o", "jsonl"]);
     let taken: Vec<Value> = taken
@@ -94,6 +103,7 @@ fn json_forms_come_with_their_version() {
     assert_eq!(taken.len(), 2);
     assert_eq!(taken[0]["attempt"], 1);
     assert_eq!(taken[0]["body"], "one");
+    assert_eq!(taken[0]["headers"], headers);
     let shown: Value =
         serde_json::from_str(&broker.ok(&["queue", "show", "q", "-o", "json"])).unwrap();
     assert_eq!(shown["queue"], "q");
@@ -407,6 +417,18 @@ fn more_shards_than_cores_serve_all_the_same() {
     for queue in ["a", "b", "c", "d", "e", "f", "g", "h"] {
         assert_eq!(broker.ok(&["dequeue", queue]), format!("{queue}\n"));
     }
+}
+
+/// The files of a data directory are more than the four that this process begins with.
+#[test]
+fn soft_limit_of_open_files_is_raised_before_anything_is_opened() {
+    let folder = folder();
+    let serve = serve(folder.path());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 4 && exec \"$@\"", "sh"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    let broker = Broker::spawn(folder.path(), &mut command);
+    broker.ok(&["enqueue", "q", "x"]);
 }
 
 #[test]

@@ -171,6 +171,11 @@ fn state() -> Vec<ShardMetric> {
             "Partitions that recovery found damaged.",
             |c| rounded(c.partitions_damaged),
         ),
+        gauge(
+            "corelane_time_jumps_refused",
+            "Partitions that did not follow a wall clock more than 24 hours ahead of their log.",
+            |c| rounded(c.time_jumps_refused),
+        ),
         gauge("corelane_queues", "Queues.", |c| rounded(c.queues)),
         gauge(
             "corelane_messages_ready",
