@@ -251,13 +251,7 @@ impl Client {
                 offset: *offset,
             });
         }
-        if verb != Verb::Extend {
-            for consumer in self.consumers.values_mut() {
-                consumer
-                    .held
-                    .retain(|(lease, offset, _)| !offsets.contains(&(*lease, *offset)));
-            }
-        }
+        self.note_settled(scope, will, &offsets);
         let settle = Settle {
             queue: scope.plan.queue(of.queue),
             lane: Lane(0),
@@ -278,6 +272,26 @@ impl Client {
         };
         let asked = Asked::Settle(SettleAsked { of, verb, offsets });
         self.ask(scope, &request, asked, ANSWER_WAIT);
+    }
+
+    /// What is settled is not held for sure any more; an extend may shorten a lease too.
+    fn note_settled(&mut self, scope: &Scope<'_>, will: Will, offsets: &[(LeaseId, u64)]) {
+        let until = match will {
+            Will::Extend { lease_ms } => {
+                let lease = Moment::from(lease_ms) * MILLISECOND;
+                (scope.now + lease).saturating_sub(SECOND / 2)
+            }
+            Will::Ack | Will::Nack { .. } | Will::Forget => 0,
+        };
+        let held = self
+            .consumers
+            .values_mut()
+            .flat_map(|consumer| &mut consumer.held);
+        for (lease, offset, end) in held {
+            if offsets.contains(&(*lease, *offset)) {
+                *end = until.min(*end);
+            }
+        }
     }
 
     pub(super) fn on_settled(

@@ -261,6 +261,10 @@ impl Client {
         }
         if refusal == Some(ErrorCode::OutOfSequence) {
             scope.met.out_of_sequence += 1;
+            if index == 0 && scope.plan.fleeting == Some(key.queue) {
+                // The numbers before it went with the deleted queue: nothing will ever fill the gap.
+                return self.give_up(scope, key.queue);
+            }
         }
         if is_definite && batch.open == 0 && index == last && may_renumber {
             // Refused every time: it has no effect, and its number is free again.
