@@ -48,7 +48,7 @@ pub fn run_seed(seed: u64) -> Outcome {
     outcome
 }
 
-/// Runs seeds, prints failures as they come, a summary and the last line; true if none failed.
+/// Runs seeds, then prints the failures, a summary and the last line; true if none failed.
 ///
 /// # Errors
 /// If printing fails.
