@@ -13,6 +13,7 @@ use corelane_client::Client;
 use self::exit::Failure;
 use self::output::Format;
 
+mod config;
 mod dequeue;
 mod enqueue;
 mod exit;
@@ -21,6 +22,7 @@ mod output;
 mod peek;
 mod queue;
 mod serve;
+mod settings;
 
 /// A durable message broker with one pinned loop per core.
 #[derive(Debug, Parser)]
@@ -67,6 +69,9 @@ enum Command {
     /// List, show, create and delete queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Print, check and show the configuration of a broker.
+    #[command(subcommand)]
+    Config(config::Configuration),
     /// The exit codes of all commands.
     #[command(hide = true, long_about = exit::text())]
     ExitCodes,
@@ -100,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dequeue(dequeue) => on_runtime(dequeue.run(&common)),
         Command::Peek(peek) => on_runtime(peek.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
+        Command::Config(config) => config.run(&common),
         Command::ExitCodes => output::line(&exit::text()),
     }
 }

@@ -15,10 +15,13 @@ pub mod keys;
 pub mod quantity;
 
 mod file;
+mod template;
 mod values;
 
 use self::keys::{KEYS, Key};
 use self::values::Values;
+
+pub use self::template::template;
 use crate::driver::CommitMode;
 
 /// A validated configuration.
@@ -163,22 +166,19 @@ impl Config {
             allow_unauthenticated: values.boolean("allow_unauthenticated")?,
             cache_bytes: values.bytes("cache_bytes", CACHE_BYTES_DEFAULT)?,
             commit_mode: values.commit_mode()?,
-            commit_threads: values.number("commit_threads", 4, 1..=64)?,
-            connections_max: values.number("connections_max", 16_384, 1..=1_000_000)?,
+            commit_threads: values.number("commit_threads")?.unwrap_or(4),
+            connections_max: values.number("connections_max")?.unwrap_or(16_384),
             control: values.address("control", 7480)?,
-            cores: values.number("cores", machine_cores, 1..=CORES_MAX)?,
+            cores: values.number("cores")?.unwrap_or(machine_cores),
             data_dir: PathBuf::from(data_dir),
             dev,
             driver: values.driver()?,
             force_network_fs: values.boolean("force_network_fs")?,
             listen: values.address("listen", 7400)?,
             log: values.text("log").unwrap_or("info").to_owned(),
-            partitions: match values.number("partitions", 0, 1..=PARTITIONS_MAX)? {
-                0 => None,
-                count => Some(count),
-            },
+            partitions: values.number("partitions")?,
             port_file: values.text("port_file").map(PathBuf::from),
-            shard_port: values.number("shard_port", SHARD_PORT_DEFAULT, 0..=u16::MAX)?,
+            shard_port: values.number("shard_port")?.unwrap_or(SHARD_PORT_DEFAULT),
             stop_timeout: values.duration("stop_timeout", Duration::from_secs(4))?,
             watchdog: values.duration("watchdog", Duration::from_secs(10))?,
             told: settings.values.clone(),
@@ -309,10 +309,6 @@ impl std::error::Error for ConfigError {}
 
 /// First port of the shards' own ports.
 const SHARD_PORT_DEFAULT: u16 = 7500;
-/// Shards at most in one process.
-const CORES_MAX: u16 = 1_024;
-/// Partitions at most in one data directory.
-const PARTITIONS_MAX: u32 = 65_536;
 /// Shortest watchdog: four times as long as the longest wait of an idle shard.
 const WATCHDOG_MIN: Duration = Duration::from_secs(2);
 /// Block cache per shard.

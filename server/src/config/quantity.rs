@@ -62,6 +62,39 @@ pub fn parse_bytes(text: &str) -> Result<usize, QuantityError> {
         .ok_or(error)
 }
 
+/// Writes a duration in the largest unit that makes it a whole number; below 1 ms it is cut off.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
+/// Writes a size in the largest unit that makes it a whole number.
+#[must_use]
+pub fn format_bytes(bytes: usize) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
 /// The leading digits and what follows them.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use super::quantity::{parse_bytes, parse_duration};
+use super::keys::Kind;
+use super::quantity::{format_bytes, format_duration, parse_bytes, parse_duration};
 use super::*;
 
 fn file(text: &str) -> Result<Settings, ConfigError> {
@@ -181,6 +182,65 @@ fn quantities_are_read_with_their_units() {
 }
 
 #[test]
+fn quantities_are_written_as_they_are_read() {
+    for text in ["0s", "1ms", "1500ms", "59s", "5m", "36h", "2d"] {
+        assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+    }
+    for text in ["0", "1", "1000", "3KiB", "32MiB", "1GiB"] {
+        assert_eq!(format_bytes(parse_bytes(text).unwrap()), text);
+    }
+}
+
+#[test]
+fn defaults_of_the_table_are_those_of_the_configuration() {
+    let config = Config::resolve(&Settings::default(), 6).unwrap();
+    let computed = ["cores", "data_dir", "partitions", "port_file"];
+    for key in KEYS.iter().filter(|key| !computed.contains(&key.name)) {
+        assert_eq!((key.value)(&config), key.default, "{}", key.name);
+    }
+    let value = |name| (keys::find(name).unwrap().value)(&config);
+    assert_eq!(computed.map(value), ["6", "/var/lib/corelane", "24", ""]);
+}
+
+#[test]
+fn numbers_are_taken_up_to_the_ends_of_their_ranges() {
+    for key in KEYS {
+        let Kind::Number { min, max } = key.kind else {
+            continue;
+        };
+        for number in [min, max] {
+            // Shards have ports one after the other, unless the system picks them.
+            let settings = Settings::default()
+                .flag("cores", Some("1".to_owned()))
+                .flag("shard_port", Some("0".to_owned()))
+                .flag(key.name, Some(number.to_string()));
+            let config = Config::resolve(&settings, 2).unwrap();
+            assert_eq!((key.value)(&config), number.to_string(), "{}", key.name);
+        }
+        for number in [i64::from(min) - 1, i64::from(max) + 1] {
+            let text = refused(&format!("{} = {number}", key.name));
+            assert!(text.ends_with(&key.kind.to_string()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn template_has_every_key_and_is_accepted_as_it_is_and_with_all_keys_on() {
+    let template = template();
+    assert_eq!(file(&template).unwrap(), Settings::default());
+    for key in KEYS {
+        for text in [key.doc.to_owned(), key.flag(), key.environment()] {
+            assert!(template.contains(&text), "{text}");
+        }
+    }
+    let all = template.replace("\n#", "\n").replace("\n ", "\n# ");
+    let settings = file(&all).unwrap();
+    assert_eq!(settings.values.len(), KEYS.len(), "{all}");
+    let config = Config::resolve(&settings, 2).unwrap();
+    assert_eq!(config.partitions, Some(16));
+}
+
+#[test]
 fn key_table_is_sorted_and_names_flag_and_variable() {
     assert!(KEYS.is_sorted_by_key(|key| key.name));
     let key = keys::find("data_dir").unwrap();
@@ -189,10 +249,17 @@ fn key_table_is_sorted_and_names_flag_and_variable() {
 }
 
 #[test]
-fn every_key_stands_in_the_manual_with_its_default_and_meaning() {
+fn the_table_of_the_manual_is_that_of_the_keys() {
     let manual = include_str!("../../../docs/operating.md");
-    for Key { name, default, doc } in KEYS {
-        let line = format!("| `{name}` | {default} | {doc} |");
-        assert!(manual.contains(&line), "docs/operating.md lacks {line}");
-    }
+    let (_, table) = manual
+        .split_once("| key | default | values | meaning |")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let row = |key: &Key| {
+        let Key { name, default, .. } = key;
+        format!("| `{name}` | {default} | {} | {} |", key.kind, key.doc)
+    };
+    let rows: Vec<_> = table.lines().skip(2).collect();
+    let expected: Vec<_> = KEYS.iter().map(row).collect();
+    assert_eq!(rows, expected, "the table in docs/operating.md");
 }

@@ -1,9 +1,9 @@
 //! From text to typed values, with errors that name the place.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::keys::{Key, Kind};
 use super::quantity::{parse_bytes, parse_duration};
 use super::{ConfigError, DriverChoice, Settings, keys};
 use crate::driver::CommitMode;
@@ -27,51 +27,46 @@ impl<'a> Values<'a> {
         match self.text(key) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(self.refuse(key, other, "expected true or false")),
+            Some(other) => Err(self.refuse(key, other)),
         }
     }
 
-    pub(super) fn number<N>(
-        &self,
-        key: &str,
-        default: N,
-        range: std::ops::RangeInclusive<N>,
-    ) -> Result<N, ConfigError>
-    where
-        N: std::str::FromStr + PartialOrd + fmt::Display,
-    {
+    /// A number in the range that the table gives the key.
+    ///
+    /// # Panics
+    /// If that range is wider than `N`, or the key is no number.
+    pub(super) fn number<N: TryFrom<u32>>(&self, key: &str) -> Result<Option<N>, ConfigError> {
         let Some(text) = self.text(key) else {
-            return Ok(default);
+            return Ok(None);
+        };
+        let Kind::Number { min, max } = known(key).kind else {
+            panic!("{key} is no number");
         };
         match text.parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            Ok(_) | Err(_) => {
-                let (low, high) = range.into_inner();
-                let expected = format!("expected a number from {low} to {high}");
-                Err(self.refuse(key, text, &expected))
+            Ok(number) if (min..=max).contains(&number) => {
+                let number = N::try_from(number);
+                Ok(Some(number.ok().expect("the table keeps to the type")))
             }
+            Ok(_) | Err(_) => Err(self.refuse(key, text)),
         }
     }
 
     pub(super) fn bytes(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
         self.text(key).map_or(Ok(default), |text| {
-            parse_bytes(text).map_err(|cause| self.refuse(key, text, &cause.to_string()))
+            parse_bytes(text).map_err(|_| self.refuse(key, text))
         })
     }
 
     pub(super) fn duration(&self, key: &str, default: Duration) -> Result<Duration, ConfigError> {
         self.text(key).map_or(Ok(default), |text| {
-            parse_duration(text).map_err(|cause| self.refuse(key, text, &cause.to_string()))
+            parse_duration(text).map_err(|_| self.refuse(key, text))
         })
     }
 
     pub(super) fn address(&self, key: &str, port: u16) -> Result<SocketAddr, ConfigError> {
         let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         self.text(key).map_or(Ok(default), |text| {
-            text.parse().map_err(|_| {
-                let expected = "expected ADDRESS:PORT, as in 127.0.0.1:7400 or [::1]:7400";
-                self.refuse(key, text, expected)
-            })
+            text.parse().map_err(|_| self.refuse(key, text))
         })
     }
 
@@ -80,7 +75,7 @@ impl<'a> Values<'a> {
             None | Some("auto") => Ok(DriverChoice::Auto),
             Some("epoll") => Ok(DriverChoice::Epoll),
             Some("uring") => Ok(DriverChoice::Uring),
-            Some(other) => Err(self.refuse("driver", other, "expected auto, uring or epoll")),
+            Some(other) => Err(self.refuse("driver", other)),
         }
     }
 
@@ -89,17 +84,21 @@ impl<'a> Values<'a> {
         match self.text(key) {
             None | Some("fdatasync") => Ok(CommitMode::Fdatasync),
             Some("rwf-dsync") => Ok(CommitMode::RwfDsync),
-            Some(other) => Err(self.refuse(key, other, "expected fdatasync or rwf-dsync")),
+            Some(other) => Err(self.refuse(key, other)),
         }
     }
 
-    fn refuse(&self, key: &str, value: &str, expected: &str) -> ConfigError {
-        let known = keys::find(key).expect("asked for by its own name");
+    fn refuse(&self, key: &str, value: &str) -> ConfigError {
+        let known = known(key);
         let source = self.settings.values.get(key);
         ConfigError {
             place: source.map_or_else(String::new, |(_, source)| source.place(known)),
-            cause: format!("{key} = {value:?}: {expected}"),
+            cause: format!("{key} = {value:?}: expected {}", known.kind),
             hint: String::new(),
         }
     }
+}
+
+fn known(key: &str) -> &'static Key {
+    keys::find(key).expect("asked for by its own name")
 }

@@ -16,6 +16,8 @@ mod disks;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod stopping;
 #[cfg(test)]
 mod wire;
