@@ -15,6 +15,7 @@ use self::output::Format;
 
 mod config;
 mod dequeue;
+mod doctor;
 mod enqueue;
 mod exit;
 mod log;
@@ -69,6 +70,8 @@ enum Command {
     /// List, show, create and delete queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Check this machine for what a broker needs; takes the arguments of `serve`.
+    Doctor(Box<doctor::Doctor>),
     /// Print, check and show the configuration of a broker.
     #[command(subcommand)]
     Config(config::Configuration),
@@ -105,6 +108,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dequeue(dequeue) => on_runtime(dequeue.run(&common)),
         Command::Peek(peek) => on_runtime(peek.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
+        Command::Doctor(doctor) => doctor.run(&common),
         Command::Config(config) => config.run(&common),
         Command::ExitCodes => output::line(&exit::text()),
     }

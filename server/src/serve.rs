@@ -36,7 +36,7 @@ mod ports;
 mod threads;
 
 pub use self::error::StartError;
-pub use self::limits::usable_cores;
+pub use self::limits::{FilesNeeded, files_needed, usable_cores};
 pub use self::port_file::PortFile;
 
 /// A broker whose shards run.

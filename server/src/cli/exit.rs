@@ -13,6 +13,7 @@ pub(super) const CONFIG: u8 = 3;
 pub(super) const NOT_FOUND: u8 = 4;
 pub(super) const DENIED: u8 = 5;
 pub(super) const UNREACHABLE: u8 = 6;
+pub(super) const UNHEALTHY: u8 = 10;
 
 /// Every exit code with its meaning.
 pub(super) const CODES: &[(u8, &str)] = &[
@@ -26,6 +27,7 @@ pub(super) const CODES: &[(u8, &str)] = &[
         UNREACHABLE,
         "no broker answers at the address, or not in time",
     ),
+    (UNHEALTHY, "a check of `corelane doctor` failed"),
 ];
 
 /// The table of `corelane help exit-codes`.

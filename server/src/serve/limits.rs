@@ -14,23 +14,22 @@ pub(super) fn connections_per_shard(
     partitions: u32,
 ) -> Result<usize, StartError> {
     let FileLimit(limit) = limit;
+    let needed = files_needed(config, partitions);
     let shards = u64::from(config.cores);
-    let set_aside =
-        FILES_PROCESS + shards * FILES_PER_SHARD + u64::from(partitions) * FILES_PER_PARTITION;
-    let needed = set_aside + shards * CONNECTIONS_MIN;
-    if limit < needed {
+    if limit < needed.least {
         let cause = format!(
             "the limit of open files is {limit}, and {shards} shards with {partitions} partitions \
-             need {needed}"
+             need {}",
+            needed.least
         );
         return Err(StartError {
             setting: "LimitNOFILE= of the systemd unit, or --ulimit nofile= of the container"
                 .to_owned(),
-            command: format!("ulimit -Hn {}", needed.max(1 << 16)),
+            command: format!("ulimit -Hn {}", needed.least.max(1 << 16)),
             ..StartError::plain(&cause)
         });
     }
-    let share = usize::try_from((limit - set_aside) / shards).unwrap_or(usize::MAX);
+    let share = usize::try_from((limit - needed.set_aside) / shards).unwrap_or(usize::MAX);
     if share < config.connections_max {
         tracing::info!(
             limit,
@@ -39,6 +38,30 @@ pub(super) fn connections_per_shard(
         );
     }
     Ok(share.min(config.connections_max))
+}
+
+/// How many files a broker has open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FilesNeeded {
+    /// Without any connection.
+    set_aside: u64,
+    /// With so few connections that serving makes just sense.
+    pub least: u64,
+    /// With as many connections as the configuration allows.
+    pub most: u64,
+}
+
+/// What a configuration needs of the limit of open files.
+#[must_use]
+pub fn files_needed(config: &Config, partitions: u32) -> FilesNeeded {
+    let shards = u64::from(config.cores);
+    let set_aside =
+        FILES_PROCESS + shards * FILES_PER_SHARD + u64::from(partitions) * FILES_PER_PARTITION;
+    FilesNeeded {
+        set_aside,
+        least: set_aside + shards * CONNECTIONS_MIN,
+        most: set_aside + shards * config.connections_max as u64,
+    }
 }
 
 /// How many files the process may have open.

@@ -14,6 +14,8 @@ mod broker;
 #[cfg(test)]
 mod disks;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod settings;
