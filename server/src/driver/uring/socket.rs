@@ -34,6 +34,13 @@ pub(super) struct Receiving {
     pub(super) is_cancelled: bool,
 }
 
+impl Receiving {
+    /// Whether it goes on by itself.
+    pub(super) const fn is_live(&self) -> bool {
+        self.armed.is_some() && !self.is_cancelled
+    }
+}
+
 /// A send that has not ended.
 pub(super) struct Sending {
     pub(super) token: Token,

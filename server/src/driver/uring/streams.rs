@@ -189,7 +189,8 @@ impl Uring {
         first.armed = Some(round);
         let key = Key::new(Kind::Send, round, socket.0);
         let rest = &first.buffer[first.sent..];
-        if at_once && rest.len() <= HIDDEN_BYTES_MAX {
+        let is_receiving = connected.recv.as_ref().is_some_and(Receiving::is_live);
+        if at_once && is_receiving && rest.len() <= HIDDEN_BYTES_MAX {
             self.hidden += 1;
         }
         let fd = connected.fd.as_fd();
@@ -308,6 +309,5 @@ fn received(token: Token, index: u16, count: usize) -> Done {
     }
 }
 
-/// A send of no more bytes does not end a wait: nothing is held back until it has ended but the
-/// next send of its connection. See `waiting`.
+/// A larger send is never hidden (see `waiting`): deliveries may wait for its end.
 const HIDDEN_BYTES_MAX: usize = 64 * 1024;
