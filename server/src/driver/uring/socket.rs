@@ -69,6 +69,12 @@ impl Connected {
         self.round
     }
 
+    /// The round that was begun last.
+    #[cfg(test)]
+    pub(super) const fn round_now(&self) -> u32 {
+        self.round
+    }
+
     /// Whether nothing asked for is unfinished.
     pub(super) fn is_idle(&self) -> bool {
         self.recv.is_none() && self.sends.is_empty()

@@ -55,7 +55,7 @@ impl Uring {
         self.completions = completions;
     }
 
-    fn on_completion(&mut self, completion: Completion) {
+    pub(super) fn on_completion(&mut self, completion: Completion) {
         let Some(key) = completion.key else {
             tracing::debug!(?completion, "a completion of nothing of ours");
             return;
