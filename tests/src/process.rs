@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// The file in a broker's scratch folder that takes its stderr.
 const STDERR: &str = "stderr.txt";
 
+/// Names the driver of the brokers that tests start, as `--driver` takes it; without it they choose.
+const DRIVER_VARIABLE: &str = "CORELANE_TEST_DRIVER";
+
 /// How a broker is started.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
@@ -28,7 +31,8 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// The binary built beside the running program, on `data`, with the driver `auto` and two shards.
+    /// The binary built beside the running program, on `data`, with two shards and the driver that the environment
+    /// variable `CORELANE_TEST_DRIVER` names, else `auto`.
     ///
     /// # Errors
     /// If no `corelane` binary lies beside the running program or in the folder above.
@@ -44,7 +48,7 @@ impl BrokerOptions {
         Ok(Self {
             binary,
             data: data.to_owned(),
-            driver: "auto".to_owned(),
+            driver: std::env::var(DRIVER_VARIABLE).unwrap_or_else(|_| "auto".to_owned()),
             cores: 2,
         })
     }
@@ -74,6 +78,7 @@ impl Broker {
         let ports = scratch.path().join("ports.json");
         let stderr = fs::File::create(scratch.path().join(STDERR))?;
         let mut child = Command::new(&options.binary)
+            .env_remove(DRIVER_VARIABLE)
             .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
             .args(["--control", "127.0.0.1:0", "--driver", &options.driver])
             .arg("--cores")

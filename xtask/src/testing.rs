@@ -62,6 +62,7 @@ pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
         tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
         report.take(tests.args(filters), closes_cargo_test)?;
     }
+    report.take_processes_again(filters)?;
     let mut doctests = shell::cargo();
     doctests.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
     report.take(doctests.args(filters), closes_cargo_test)?;
@@ -69,6 +70,23 @@ pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
 }
 
 impl Report {
+    /// Runs the tests that start brokers once more, over the driver that these do not choose by
+    /// themselves.
+    fn take_processes_again(&mut self, filters: &[String]) -> Result<()> {
+        println!("\nthe tests that start brokers, with CORELANE_TEST_DRIVER={OTHER_DRIVER}");
+        let mut tests = shell::cargo();
+        tests.env("CORELANE_TEST_DRIVER", OTHER_DRIVER);
+        let targets = ["--package", "corelane", "--package", "corelane-tests"];
+        let targets = targets.iter().chain(&["--test", "cli", "--test", "it"]);
+        if shell::is_on_path("cargo-nextest") {
+            tests.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"]);
+            self.take(tests.args(targets).args(filters), closes_nextest)
+        } else {
+            tests.args(["test", "--no-fail-fast"]);
+            self.take(tests.args(targets).args(filters), closes_cargo_test)
+        }
+    }
+
     fn take(&mut self, command: &mut Command, closes: fn(&str) -> bool) -> Result<()> {
         let watched = shell::watch(command, closes)?;
         self.is_green &= watched.success;
@@ -77,3 +95,6 @@ impl Report {
         Ok(())
     }
 }
+
+/// See `Report::take_processes_again`.
+const OTHER_DRIVER: &str = "uring";

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -69,7 +70,7 @@ fn own_port(config: &Config, shard: u16) -> u16 {
 /// get half of each other's connections.
 fn bind_shared(address: SocketAddr, shards: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
     let first = stream_socket(address)?;
-    first.bind(&address.into())?;
+    bind(&first, address)?;
     first.set_reuse_port(true)?;
     first.listen(BACKLOG)?;
     let first = TcpListener::from(first);
@@ -78,7 +79,7 @@ fn bind_shared(address: SocketAddr, shards: usize) -> io::Result<(Vec<TcpListene
     for _ in 1..shards {
         let socket = stream_socket(address)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&address.into())?;
+        bind(&socket, address)?;
         socket.listen(BACKLOG)?;
         listeners.push(TcpListener::from(socket));
     }
@@ -87,9 +88,24 @@ fn bind_shared(address: SocketAddr, shards: usize) -> io::Result<(Vec<TcpListene
 
 fn bind_own(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = stream_socket(address)?;
-    socket.bind(&address.into())?;
+    bind(&socket, address)?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from(socket))
+}
+
+/// Binds, and waits a moment for a port that is taken: where a broker was killed while its ring
+/// accepted connections, the kernel closes its listeners some milliseconds after the process is
+/// gone.
+fn bind(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + FREE_WITHIN;
+    loop {
+        match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(FREE_AGAIN);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// A socket that may take a port over from connections in `TIME_WAIT`, so that a restart does not
@@ -106,6 +122,10 @@ fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Connections that may wait to be accepted, per listener.
 const BACKLOG: i32 = 4_096;
+/// How long a dead process may keep a port.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+/// How often to look.
+const FREE_AGAIN: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests;

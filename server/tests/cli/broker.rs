@@ -36,16 +36,27 @@ pub(crate) fn corelane() -> Command {
     command
 }
 
+/// A broker over the driver that the environment names, if it does.
 pub(crate) fn serve(directory: &Path) -> Command {
+    let mut command = serve_at("127.0.0.1:0", directory);
+    if let Ok(driver) = std::env::var("CORELANE_TEST_DRIVER") {
+        command.args(["--driver", &driver]);
+    }
+    command
+}
+
+/// A broker over this driver.
+pub(crate) fn serve_over(driver: &str, directory: &Path) -> Command {
+    let mut command = serve_at("127.0.0.1:0", directory);
+    command.args(["--driver", driver]);
+    command
+}
+
+/// A broker on this address.
+pub(crate) fn serve_at(listen: &str, directory: &Path) -> Command {
     let mut command = corelane();
     let data = directory.join("data");
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--control",
-        "127.0.0.1:0",
-    ]);
+    command.args(["serve", "--listen", listen, "--control", "127.0.0.1:0"]);
     command.arg("--data-dir").arg(data);
     command.arg("--port-file").arg(directory.join("ports.json"));
     command

@@ -16,6 +16,8 @@ mod disks;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod drivers;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod settings;
