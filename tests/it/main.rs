@@ -7,6 +7,7 @@
 
 mod cli;
 mod delivery;
+mod docs;
 mod health;
 mod lifecycle;
 mod protocol;
