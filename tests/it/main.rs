@@ -5,6 +5,7 @@
     reason = "a test's helpers fail like the test itself"
 )]
 
+mod bad_input;
 mod cli;
 mod delivery;
 mod docs;
