@@ -85,6 +85,8 @@ pub enum Source {
     Flag,
     /// The environment.
     Environment,
+    /// The program in which the broker is embedded.
+    Program,
     /// A line of the configuration file.
     File {
         /// The file.
@@ -125,6 +127,23 @@ impl Settings {
             self.values.insert(key.name, (value, Source::Flag));
         }
         self
+    }
+
+    /// Adds or replaces a value that the embedding program gave.
+    ///
+    /// # Errors
+    /// If the table has no such key.
+    pub fn program(mut self, key: &str, value: &str) -> Result<Self, ConfigError> {
+        let Some(known) = keys::find(key) else {
+            return Err(ConfigError {
+                place: Source::PROGRAM.to_owned(),
+                cause: format!("there is no key {key}"),
+                hint: "`corelane config template` lists the keys".to_owned(),
+            });
+        };
+        let given = (value.to_owned(), Source::Program);
+        self.values.insert(known.name, given);
+        Ok(self)
     }
 
     /// The values in the environment, through `lookup` for the sake of tests.
@@ -283,12 +302,15 @@ impl Config {
 }
 
 impl Source {
+    const PROGRAM: &str = "set by the program";
+
     /// How to name a key's place to the user.
     #[must_use]
     pub fn place(&self, key: &Key) -> String {
         match self {
             Self::Flag => key.flag(),
             Self::Environment => key.environment(),
+            Self::Program => Self::PROGRAM.to_owned(),
             Self::File { path, line } => format!("{}:{line}", path.display()),
             Self::Default => "default".to_owned(),
         }

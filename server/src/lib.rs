@@ -4,6 +4,8 @@
 //! [`connection`], [`router`] and [`mail`] (how a request reaches the shard of its partition),
 //! [`session`], [`recovery`] (what happens before the loop), [`stats`]. The rest starts and
 //! controls the process.
+//!
+//! A program that wants a broker inside itself needs only [`Embedded`].
 
 pub mod driver;
 
@@ -28,3 +30,11 @@ pub mod config;
 pub mod control;
 
 pub mod serve;
+
+pub mod inprocess;
+
+pub use serve::{Embedded, EmbeddedBuilder};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct EmbeddingPage;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use self::data::Data;
 use self::drivers::Drivers;
-use self::making::Making;
+use self::making::{Making, Outside};
 use self::ports::Ports;
 use self::threads::{Ended, Threads};
 use crate::clock::Clock;
@@ -28,6 +28,7 @@ use crate::driver::native::NativeKind;
 
 mod data;
 mod drivers;
+mod embedded;
 mod error;
 mod limits;
 mod making;
@@ -35,6 +36,7 @@ mod port_file;
 mod ports;
 mod threads;
 
+pub use self::embedded::{Embedded, EmbeddedBuilder};
 pub use self::error::StartError;
 pub use self::limits::{FilesNeeded, files_needed, usable_cores};
 pub use self::port_file::PortFile;
@@ -85,6 +87,12 @@ pub struct Facts {
     pub is_direct: bool,
 }
 
+impl Addresses {
+    fn shard_ports(&self) -> Vec<u16> {
+        self.shards.iter().map(SocketAddr::port).collect()
+    }
+}
+
 impl Broker {
     /// Starts a broker.
     ///
@@ -122,10 +130,16 @@ impl Broker {
             config,
             connections_max,
             clock,
-            topology: making::topology(&data, &addresses),
+            topology: making::topology(
+                data.partitions,
+                addresses.data.port(),
+                &addresses.shard_ports(),
+            ),
             draw_session,
         };
-        let made = making.shards(data, ports, drivers)?;
+        let outside = Outside::of(&drivers);
+        let drivers = making::reachable(ports, drivers)?;
+        let made = making.shards(data, drivers, outside);
         let observed = Arc::clone(&made.observed);
         let (threads, ended) = Threads::spawn(made, &facts.cores)
             .map_err(|error| StartError::plain(&format!("cannot start a shard: {error}")))?;

@@ -5,10 +5,8 @@
     reason = "a test's helpers fail like the test itself"
 )]
 
-mod bad_input;
 mod cli;
 mod delivery;
-mod docs;
 mod health;
 mod lifecycle;
 mod protocol;

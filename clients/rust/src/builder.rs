@@ -1,10 +1,13 @@
 //! Settings of a client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::link::Target;
 use crate::protocol::ProtocolConfig;
+use crate::transport::Connect;
 
 /// Settings of a client, checked by use.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,6 +119,21 @@ impl ClientBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self, address: &str) -> Result<Client, Error> {
+        self.connect_to(Target::Address(address.to_owned())).await
+    }
+
+    /// Connects through `connect` in place of an address, for instance to a broker in the same program.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect_through(self, connect: Arc<dyn Connect>) -> Result<Client, Error> {
+        self.connect_to(Target::Through(connect)).await
+    }
+
+    async fn connect_to(self, target: Target) -> Result<Client, Error> {
         let tenant = &self.config.protocol.tenant;
         if !tenant.is_empty() {
             crate::client::check_name(tenant)?;
@@ -130,6 +148,6 @@ impl ClientBuilder {
                 max: token_bytes_max as u64,
             });
         }
-        Client::connect_with(self.config, address).await
+        Client::connect_with(self.config, target).await
     }
 }

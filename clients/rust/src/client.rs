@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::consumer::ConsumerBuilder;
 use crate::error::Error;
 use crate::holder::Holder;
-use crate::link::{self, CallFailure, Link};
+use crate::link::{self, CallFailure, Link, Target};
 use crate::producer::ProducerBuilder;
 use crate::protocol::{Backoff, Protocol, Random, SettleCore, SettleTarget};
 use crate::topology::Topology;
@@ -35,7 +35,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct ClientInner {
     config: ClientConfig,
-    address: String,
+    target: Target,
     clock: Clock,
     runtime: Handle,
     random: Mutex<Random>,
@@ -101,11 +101,11 @@ impl Client {
         crate::builder::ClientBuilder::default()
     }
 
-    pub(crate) async fn connect_with(config: ClientConfig, address: &str) -> Result<Self, Error> {
+    pub(crate) async fn connect_with(config: ClientConfig, target: Target) -> Result<Self, Error> {
         let client = Self {
             inner: Arc::new(ClientInner {
                 config,
-                address: address.to_owned(),
+                target,
                 clock: Clock::start(),
                 runtime: Handle::current(),
                 random: Mutex::new(Random::new(seed())),
@@ -272,8 +272,8 @@ impl ClientInner {
         &self.config
     }
 
-    pub(crate) fn address(&self) -> &str {
-        &self.address
+    pub(crate) const fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(crate) const fn clock(&self) -> Clock {

@@ -34,6 +34,7 @@
 //! What is certain after what: see `docs/client-rust.md`.
 
 pub mod protocol;
+pub mod transport;
 
 mod admin;
 mod answer;
@@ -68,3 +69,7 @@ pub use message::Message;
 pub use outcome::{Class, EnqueueError, Outcome, Receipt};
 pub use producer::{Pending, Producer, ProducerBuilder, Tally};
 pub use protocol::UnknownReason;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/client-rust.md")]
+struct ClientPage;

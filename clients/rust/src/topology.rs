@@ -9,7 +9,8 @@ use corelane_wire::{Lane, Metadata, PartitionId, partition_of};
 /// The places of all partitions, as the broker told them last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Topology {
-    pub(crate) host: IpAddr,
+    /// Where its ports are; `None` where they are mere names.
+    pub(crate) host: Option<IpAddr>,
     pub(crate) metadata: Metadata,
 }
 

@@ -142,6 +142,7 @@ impl Shown {
             source: match source {
                 Source::Flag => "flag",
                 Source::Environment => "environment",
+                Source::Program => "program",
                 Source::File { .. } => "file",
                 Source::Default => DEFAULT,
             },

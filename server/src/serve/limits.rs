@@ -68,6 +68,11 @@ pub fn files_needed(config: &Config, partitions: u32) -> FilesNeeded {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileLimit(u64);
 
+/// The limit as it is: that of a program in which a broker is embedded is the program's business.
+pub(super) fn file_limit() -> FileLimit {
+    FileLimit(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
 /// Raises the soft limit of open files to the hard one, as far as an ordinary process may.
 pub(super) fn raise_file_limit() -> FileLimit {
     let limit = getrlimit(Resource::Nofile);

@@ -1,25 +1,24 @@
 //! Making the shards of a broker with all that they own and share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use corelane_wire::{NodeId, SessionId};
 
+use super::StartError;
 use super::data::Data;
 use super::ports::Ports;
-use super::{Addresses, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Observed;
-use crate::driver::Waker;
 use crate::driver::native::Native;
+use crate::driver::{Driver, DriverStats, Listener, Waker};
 use crate::mail::mailboxes;
 use crate::router::{ShardPlace, Topology};
 use crate::shard::{Shard, ShardConfig, ShardStart, Shutdown};
 
 /// Shards that are ready to run, and what reaches them from outside.
-pub(super) struct Made {
-    pub(super) shards: Vec<Shard<Native>>,
+pub(super) struct Made<D: Driver> {
+    pub(super) shards: Vec<Shard<D>>,
     pub(super) observed: Arc<Observed>,
     pub(super) shutdown: Arc<Shutdown>,
     pub(super) wakers: Vec<Waker>,
@@ -35,35 +34,60 @@ pub(super) struct Making<'a> {
     pub(super) draw_session: fn() -> SessionId,
 }
 
+/// What reaches drivers from outside of their threads.
+pub(super) struct Outside {
+    wakers: Vec<Waker>,
+    stats: Vec<Arc<DriverStats>>,
+}
+
+/// A driver, and where its shard accepts.
+pub(super) type Reachable<D> = (D, Vec<Listener>);
+
+impl Outside {
+    pub(super) fn of(drivers: &[Native]) -> Self {
+        Self {
+            wakers: drivers.iter().map(Native::waker).collect(),
+            stats: drivers.iter().map(Native::stats).collect(),
+        }
+    }
+}
+
+/// Gives each driver its listener on the shared port and on its own.
+pub(super) fn reachable(
+    ports: Ports,
+    drivers: Vec<Native>,
+) -> Result<Vec<Reachable<Native>>, StartError> {
+    let refuse = |error| StartError::plain(&format!("cannot use a listener: {error}"));
+    let listeners = ports.shared.into_iter().zip(ports.own);
+    let listening = drivers.into_iter().zip(listeners);
+    let listening = listening.map(|(mut driver, (shared, own))| {
+        let shared = driver.add_listener(shared).map_err(refuse)?;
+        let own = driver.add_listener(own).map_err(refuse)?;
+        Ok((driver, vec![shared, own]))
+    });
+    listening.collect()
+}
+
 impl Making<'_> {
     /// Makes the shards, one over each driver, which do not run yet.
-    pub(super) fn shards(
+    pub(super) fn shards<D: Driver>(
         self,
         mut data: Data,
-        ports: Ports,
-        drivers: Vec<Native>,
-    ) -> Result<Made, StartError> {
-        let refuse = |error| StartError::plain(&format!("cannot use a listener: {error}"));
+        drivers: Vec<Reachable<D>>,
+        outside: Outside,
+    ) -> Made<D> {
         let count = self.config.cores;
-        let wakers: Vec<_> = drivers.iter().map(Native::waker).collect();
-        let driver_stats = drivers.iter().map(Native::stats).collect();
         let stats: Vec<_> = drivers.iter().map(|_| Arc::default()).collect();
         let shutdown = Arc::new(Shutdown::new(count));
-        let listeners = ports.shared.into_iter().zip(ports.own);
         let mut shards = Vec::new();
-        for (((mut driver, mailboxes), listeners), stats) in drivers
-            .into_iter()
-            .zip(mailboxes(count))
-            .zip(listeners)
-            .zip(&stats)
+        for (((driver, listeners), mailboxes), stats) in
+            drivers.into_iter().zip(mailboxes(count)).zip(&stats)
         {
-            let shared = driver.add_listener(listeners.0).map_err(refuse)?;
-            let own = driver.add_listener(listeners.1).map_err(refuse)?;
             let id = mailboxes.shard();
             let start = ShardStart {
                 partitions: data.take_partitions(&self.topology, id),
                 spares: data.take_spares(id, count),
-                listeners: vec![shared, own],
+                listeners,
                 stats: Arc::clone(stats),
                 shutdown: Arc::clone(&shutdown),
                 draw_session: Box::new(self.draw_session),
@@ -71,13 +95,13 @@ impl Making<'_> {
             };
             shards.push(Shard::new(self.shard_config(&data), driver, start));
         }
-        let observed = Observed::new(self.clock, stats, driver_stats);
-        Ok(Made {
+        let observed = Observed::new(self.clock, stats, outside.stats);
+        Made {
             shards,
             observed: Arc::new(observed),
             shutdown,
-            wakers,
-        })
+            wakers: outside.wakers,
+        }
     }
 
     fn shard_config(&self, data: &Data) -> ShardConfig {
@@ -91,16 +115,13 @@ impl Making<'_> {
     }
 }
 
-/// The node as its shards see it.
-pub(super) fn topology(data: &Data, addresses: &Addresses) -> Arc<Topology> {
-    let place = |address: &SocketAddr| ShardPlace {
-        port: address.port(),
-    };
+/// The node as its shards see it, each at its port.
+pub(super) fn topology(partitions: u32, shared_port: u16, ports: &[u16]) -> Arc<Topology> {
     Arc::new(Topology {
         node: NODE,
-        partitions: data.partitions,
-        shards: addresses.shards.iter().map(place).collect(),
-        shared_port: addresses.data.port(),
+        partitions,
+        shards: ports.iter().map(|&port| ShardPlace { port }).collect(),
+        shared_port,
     })
 }
 

@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 
 use super::limits::pin_to;
 use super::making::Made;
-use crate::driver::Waker;
-use crate::driver::native::Native;
+use crate::driver::{Driver, Waker};
 use crate::shard::{Shard, Shutdown, Turn};
 
 /// A shard's loop has ended.
@@ -31,7 +30,10 @@ pub(super) struct Threads {
 
 impl Threads {
     /// Starts a thread per shard, pinned where `cores` names one for each.
-    pub(super) fn spawn(made: Made, cores: &[usize]) -> io::Result<(Self, mpsc::Receiver<Ended>)> {
+    pub(super) fn spawn<D: Driver + Send + 'static>(
+        made: Made<D>,
+        cores: &[usize],
+    ) -> io::Result<(Self, mpsc::Receiver<Ended>)> {
         let (sender, ended) = mpsc::channel(made.shards.len());
         let mut threads = Self {
             shutdown: made.shutdown,
@@ -94,7 +96,7 @@ impl Threads {
     }
 }
 
-fn turn_until_stopped(mut shard: Shard<Native>) -> io::Result<()> {
+fn turn_until_stopped<D: Driver>(mut shard: Shard<D>) -> io::Result<()> {
     loop {
         match shard.turn()? {
             Turn::Continue => {}

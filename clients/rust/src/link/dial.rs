@@ -1,42 +1,83 @@
-//! Opening a socket: the shard's own port if it can be reached, else the address that the client was given.
+//! Opening a stream: to the shard's own port if it can be reached, else to the address that the client was given;
+//! or through what the client was given in place of an address.
 
+use std::fmt;
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, ToSocketAddrs};
 
 use crate::error::Error;
 use crate::topology::Topology;
+use crate::transport::{Connect, Transport};
 
-/// Opens a connection for a link.
+/// How a client reaches its broker.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// "host:port".
+    Address(String),
+    /// Whatever opens streams.
+    Through(Arc<dyn Connect>),
+}
+
+/// An open stream.
+pub(super) struct Dialed {
+    pub(super) stream: Box<dyn Transport>,
+    /// Who is at its other end, where that is a host.
+    pub(super) host: Option<IpAddr>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Address(address) => address,
+            Self::Through(connect) => connect.name(),
+        })
+    }
+}
+
+/// Opens a stream for a link.
 ///
 /// The address that the client was given is the one thing that survives a restart of a broker whose shard ports
 /// are chosen by the system, so it stands in for a port that cannot be reached; any shard answers for all.
 pub(super) async fn dial(
-    address: &str,
+    target: &Target,
     port: Option<u16>,
     topology: Option<&Topology>,
     timeout: Duration,
-) -> Result<TcpStream, Error> {
-    if let (Some(port), Some(topology)) = (port, topology) {
-        match open((topology.host, port), timeout).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => tracing::debug!(port, %error, "shard port cannot be reached"),
+) -> Result<Dialed, Error> {
+    let opened = match target {
+        Target::Through(connect) => connect
+            .connect(port)
+            .map(|stream| Dialed { stream, host: None }),
+        Target::Address(address) => {
+            let host = topology.and_then(|topology| topology.host);
+            if let (Some(port), Some(host)) = (port, host) {
+                match open((host, port), timeout).await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(error) => tracing::debug!(port, %error, "shard port cannot be reached"),
+                }
+            }
+            open(address, timeout).await
         }
-    }
-    open(address, timeout)
-        .await
-        .map_err(|error| Error::Unreachable {
-            address: address.to_owned(),
-            reason: error.to_string(),
-        })
+    };
+    opened.map_err(|error| Error::Unreachable {
+        address: target.to_string(),
+        reason: error.to_string(),
+    })
 }
 
-async fn open(address: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
+async fn open(address: impl ToSocketAddrs, timeout: Duration) -> io::Result<Dialed> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connect"))??;
     // What is written is whole already; waiting for more would only add latency.
     stream.set_nodelay(true)?;
-    Ok(stream)
+    let host = Some(stream.peer_addr()?.ip());
+    Ok(Dialed {
+        stream: Box::new(stream),
+        host,
+    })
 }

@@ -22,6 +22,7 @@ use crate::attachment::{Attachment, lock};
 use crate::clock::Clock;
 use crate::error::Error;
 
+pub(crate) use dial::Target;
 pub(crate) use task::run;
 
 use state::{LinkState, Phase};

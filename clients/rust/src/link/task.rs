@@ -1,16 +1,19 @@
 //! The task of a link: connects, greets, moves bytes, and starts over when the connection breaks.
 //!
-//! Owns the socket. One task per link; it ends when the client is closed or dropped, or when the link has become
+//! Owns the stream. One task per link; it ends when the client is closed or dropped, or when the link has become
 //! superfluous, and its last deed is to end everything that still waits on the link.
 
+use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::dial::dial;
+use super::dial::{Dialed, dial};
 use super::state::Phase;
 use super::{CallFailure, Link};
 use crate::attachment::lock;
@@ -18,6 +21,7 @@ use crate::client::ClientInner;
 use crate::error::Error;
 use crate::protocol::{Backoff, Protocol, ProtocolError};
 use crate::topology::Topology;
+use crate::transport::Transport;
 
 /// Runs a link until the client is gone.
 pub(crate) async fn run(link: Arc<Link>, client: Weak<ClientInner>) {
@@ -51,27 +55,22 @@ impl Link {
         client: &Weak<ClientInner>,
         backoff: &mut Backoff,
     ) -> Option<Error> {
-        let (address, topology, timeout, clock) = {
+        let (target, topology, timeout, clock) = {
             let client = client.upgrade()?;
             let (timeout, clock) = (client.config().connect_timeout, client.clock());
-            (
-                client.address().to_owned(),
-                client.topology(),
-                timeout,
-                clock,
-            )
+            (client.target().clone(), client.topology(), timeout, clock)
         };
-        let dialing = dial(&address, self.port, topology.as_deref(), timeout);
-        let stream = match self.while_down(client, dialing).await? {
-            Ok(stream) => stream,
+        let dialing = dial(&target, self.port, topology.as_deref(), timeout);
+        let mut dialed = match self.while_down(client, dialing).await? {
+            Ok(dialed) => dialed,
             Err(error) => return Some(error),
         };
-        let error = self.stay(client, &stream, backoff).await;
+        let error = self.stay(client, &mut dialed, backoff).await;
         if error.is_none() {
             let now = clock.now();
             // An error ends the connection, which is ending anyhow.
             drop(lock(&self.state).turn(now));
-            self.drain(&stream).await;
+            self.drain(&mut dialed.stream).await;
         }
         error
     }
@@ -101,7 +100,7 @@ impl Link {
     async fn stay(
         self: &Arc<Self>,
         client: &Weak<ClientInner>,
-        stream: &TcpStream,
+        dialed: &mut Dialed,
         backoff: &mut Backoff,
     ) -> Option<Error> {
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -119,24 +118,15 @@ impl Link {
                 return None;
             }
             let turned = lock(&self.state).turn(clock.now());
-            let written = self.write(stream);
-            let (deadline, has_more) = match (turned, written) {
-                (Ok(deadline), Ok(has_more)) => (deadline, has_more),
+            let written = poll_fn(|context| Poll::Ready(self.write(context, &mut dialed.stream)));
+            let deadline = match (turned, written.await) {
+                (Ok(deadline), Ok(())) => deadline,
                 (Err(error), _) => return Some(error.into()),
                 (_, Err(error)) => return Some(self.broken(&error)),
             };
-            let interest = if has_more {
-                Interest::READABLE | Interest::WRITABLE
-            } else {
-                Interest::READABLE
-            };
             tokio::select! {
-                ready = stream.ready(interest) => {
-                    let read = match ready {
-                        Ok(_) => self.read(client, stream, &mut chunk),
-                        Err(error) => Err(self.broken(&error)),
-                    };
-                    if let Err(error) = read {
+                moved = poll_fn(|context| self.move_bytes(context, client, dialed, &mut chunk)) => {
+                    if let Err(error) = moved {
                         return Some(error);
                     }
                 }
@@ -149,54 +139,66 @@ impl Link {
         }
     }
 
-    /// Writes what there is; returns whether something is left.
-    fn write(&self, stream: &TcpStream) -> io::Result<bool> {
+    /// Writes what goes now; of what is left the task is woken when it goes too.
+    fn write(&self, context: &mut Context<'_>, stream: &mut Box<dyn Transport>) -> io::Result<()> {
         let mut state = lock(&self.state);
         let Some(protocol) = state.protocol.as_mut() else {
-            return Ok(false);
+            return Ok(());
         };
         let had_room = protocol.has_room();
         while !protocol.outgoing().is_empty() {
-            match stream.try_write(protocol.outgoing()) {
-                Ok(bytes) => protocol.sent(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+            match Pin::new(&mut *stream).poll_write(context, protocol.outgoing()) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(bytes)) => protocol.sent(bytes),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
             }
         }
-        let has_more = !protocol.outgoing().is_empty();
         if !had_room && protocol.has_room() {
             drop(state);
             self.changed.notify_waiters();
             self.wake.notify_one();
         }
-        Ok(has_more)
+        Ok(())
     }
 
-    /// Reads what has arrived, up to a bound, so that writing has its turn.
-    fn read(
+    /// Goes on writing, and reads what has arrived, up to a bound, so that writing has its turn; ready when
+    /// something was read.
+    fn move_bytes(
         self: &Arc<Self>,
+        context: &mut Context<'_>,
         client: &Weak<ClientInner>,
-        stream: &TcpStream,
+        dialed: &mut Dialed,
         chunk: &mut [u8],
-    ) -> Result<(), Error> {
+    ) -> Poll<Result<(), Error>> {
+        self.write(context, &mut dialed.stream)
+            .map_err(|error| self.broken(&error))?;
+        let mut has_read = false;
         for _ in 0..READS_PER_TURN {
-            match stream.try_read(chunk) {
-                Ok(0) => return Err(self.closed_by_peer()),
-                Ok(bytes) => {
-                    let arrived = chunk.get(..bytes).unwrap_or_default();
-                    self.on_bytes(client, stream, arrived)?;
+            let mut buffer = ReadBuf::new(chunk);
+            match Pin::new(&mut dialed.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    return Poll::Ready(Err(self.closed_by_peer()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(self.broken(&error)),
+                Poll::Ready(Ok(())) => {
+                    self.on_bytes(client, dialed.host, buffer.filled())?;
+                    has_read = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                Poll::Pending => break,
             }
         }
-        Ok(())
+        if has_read {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn on_bytes(
         self: &Arc<Self>,
         client: &Weak<ClientInner>,
-        stream: &TcpStream,
+        host: Option<IpAddr>,
         bytes: &[u8],
     ) -> Result<(), Error> {
         let Some(client) = client.upgrade() else {
@@ -204,10 +206,6 @@ impl Link {
         };
         let metadata = lock(&self.state).on_bytes(&client, bytes)?;
         if let Some(metadata) = metadata {
-            let host = stream
-                .peer_addr()
-                .map_err(|error| self.broken(&error))?
-                .ip();
             client.set_topology(Topology { host, metadata });
             self.on_located(&client);
         }
@@ -273,17 +271,17 @@ impl Link {
     }
 
     /// Sends what is left, for a short time: acks, nacks and farewells that were asked for before the end.
-    async fn drain(&self, stream: &TcpStream) {
-        let writing = async {
-            loop {
-                let Ok(has_more) = self.write(stream) else {
-                    return;
-                };
-                if !has_more || stream.writable().await.is_err() {
-                    return;
-                }
+    async fn drain(&self, stream: &mut Box<dyn Transport>) {
+        let writing = poll_fn(|context| {
+            let failed = self.write(context, stream).is_err();
+            let mut state = lock(&self.state);
+            let rest = state.protocol.as_mut().map(|it| it.outgoing().len());
+            if failed || rest.unwrap_or(0) == 0 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-        };
+        });
         if tokio::time::timeout(DRAIN_TIME, writing).await.is_err() {
             tracing::warn!(port = self.port, "client closed before all was written");
         }
