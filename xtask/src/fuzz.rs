@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("no such fuzz target; those of tests/fuzz/fuzz_targets are the names");
     }
     tools::debian_program("c++", "g++")?;
-    let binaries = build(&folder)?;
+    let binaries = build(&folder, &targets)?;
     let seconds = (options.seconds / targets.len() as u64).max(1);
     let mut executions = 0;
     for target in &targets {
@@ -92,13 +92,16 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds every target and returns the folder of the binaries.
-fn build(folder: &Path) -> Result<PathBuf> {
+/// Builds the targets and returns the folder of the binaries.
+fn build(folder: &Path, targets: &[String]) -> Result<PathBuf> {
     let target_dir = shell::target_dir().join("fuzz");
     let mut build = shell::cargo();
     build.current_dir(folder);
     build.args(["build", "--release", "--target", TRIPLE, "--target-dir"]);
     build.arg(&target_dir);
+    for target in targets {
+        build.args(["--bin", target]);
+    }
     build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS);
     shell::run(&mut build)?;
     Ok(target_dir.join(TRIPLE).join("release"))
@@ -125,6 +128,8 @@ fn fuzz_one(folder: &Path, binaries: &Path, target: &str, seconds: u64) -> Resul
         &format!("-max_total_time={seconds}"),
         "-timeout=10",
         "-rss_limit_mb=2048",
+        // No target needs more at once, so that an allocation by a declared length shows.
+        "-malloc_limit_mb=8",
         "-print_final_stats=1",
         "-verbosity=0",
     ]);

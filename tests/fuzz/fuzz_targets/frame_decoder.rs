@@ -6,11 +6,10 @@
 
 #![no_main]
 
+use corelane_fuzz::frames::repair;
 use corelane_wire::frame::MAGIC;
-use corelane_wire::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
-use corelane_wire::{
-    Batch, Decoder, Deliveries, Frame, FrameError, Messages, Request, Response, checksum,
-};
+use corelane_wire::limits::FRAME_BYTES_MAX;
+use corelane_wire::{Batch, Decoder, Deliveries, Frame, FrameError, Messages, Request, Response};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -85,52 +84,6 @@ fn cut(stream: &[u8], seed: u8) -> Vec<&[u8]> {
         rest = after;
     }
     chunks
-}
-
-/// Makes magic, version, flags and checksums of the frames right, as far as their lengths are possible.
-fn repair(mut stream: &mut [u8]) {
-    while stream.len() >= FRAME_HEADER_BYTES {
-        stream[..4].copy_from_slice(&MAGIC);
-        stream[16] = 1;
-        stream[20..24].fill(0);
-        let length = number(stream, 4);
-        let head = number(stream, 12);
-        if head < FRAME_HEADER_BYTES || length < head || stream.len() < length {
-            return;
-        }
-        let (frame, rest) = stream.split_at_mut(length);
-        repair_messages(&mut frame[head..]);
-        let crc = checksum(&[&frame[..8], &frame[12..head]]);
-        frame[8..12].copy_from_slice(&crc.to_le_bytes());
-        stream = rest;
-    }
-}
-
-/// Makes the checksums of a batch, or of bare entries, right.
-fn repair_messages(messages: &mut [u8]) {
-    let is_batch = messages.len() >= 48 && number(messages, 0) == messages.len();
-    let mut entries = if is_batch {
-        let (header, entries) = messages.split_at_mut(48);
-        let crc = checksum(&[&header[8..]]);
-        header[4..8].copy_from_slice(&crc.to_le_bytes());
-        entries
-    } else {
-        messages
-    };
-    while entries.len() >= 12 {
-        let length = number(entries, 0);
-        if length < 12 || entries.len() < length {
-            return;
-        }
-        let (entry, rest) = entries.split_at_mut(length);
-        let crc = checksum(&[&entry[8..]]);
-        entry[4..8].copy_from_slice(&crc.to_le_bytes());
-        entries = rest;
-    }
-}
-
-fn number(bytes: &[u8], at: usize) -> usize {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
 }
 
 fn check_request(frame: &Frame<'_>) {
