@@ -3,7 +3,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::Fixture;
 
-fn get(control: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) fn get(control: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(control).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();

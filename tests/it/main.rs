@@ -5,8 +5,10 @@
     reason = "a test's helpers fail like the test itself"
 )]
 
+mod bad_input;
 mod cli;
 mod delivery;
+mod docs;
 mod health;
 mod lifecycle;
 mod protocol;

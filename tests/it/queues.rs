@@ -27,7 +27,7 @@ fn create(connection: &mut RawConnection, queue: &str) -> bool {
     answer.unwrap()
 }
 
-fn list(connection: &mut RawConnection) -> Vec<String> {
+pub(crate) fn list(connection: &mut RawConnection) -> Vec<String> {
     let partitions = connection.call(&Request::Metadata, |response| {
         let Response::Metadata(metadata) = response else {
             bail!("{response:?}");

@@ -6,3 +6,8 @@ pub mod mutants;
 pub mod process;
 pub mod raw;
 pub mod sim;
+
+/// The examples of the manual, which compile as written.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/client-rust.md")]
+struct ClientRustPage;

@@ -47,6 +47,8 @@ impl Report {
 /// Runs the unit and integration tests, then the doctests.
 pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
     tools::announce_fuse()?;
+    // For the client in docs/, which the tests of the manual run.
+    tools::debian_program("python3", "python3")?;
     let mut report = Report {
         closing_lines: Vec::new(),
         counts: Counts::default(),

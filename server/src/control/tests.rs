@@ -153,7 +153,7 @@ fn every_metric_is_documented_once_and_has_a_value_per_shard() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    let manual = include_str!("../../../docs/operating.md");
+    let manual = include_str!("../../../docs/metrics.md");
     let mut names = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let mut words = line.split(' ').skip(2);
@@ -165,7 +165,7 @@ fn every_metric_is_documented_once_and_has_a_value_per_shard() {
             _ => "",
         };
         let shown = format!("`{name}{suffix}`");
-        assert!(manual.contains(&shown), "docs/operating.md lacks {shown}");
+        assert!(manual.contains(&shown), "docs/metrics.md lacks {shown}");
         assert!(
             text.contains(&format!("# HELP {name} ")),
             "{name} has no help"
