@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelane::Embedded;
-use corelane_client::{Client, Message};
+use corelane_client::{Client, ErrorCode, Message};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 #[path = "../examples/embedded.rs"]
@@ -160,4 +160,25 @@ fn settings_that_mean_nothing_here_are_refused() {
         std::fs::read_dir(folder.path()).unwrap().next().is_none(),
         "nothing was begun"
     );
+}
+
+#[test]
+fn deleting_a_queue_ends_the_streams_of_its_consumers() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let broker = Embedded::builder(folder.path().join("data"))
+            .start()
+            .unwrap();
+        let builder = Client::builder();
+        let builder = builder.signs_of_life(Duration::from_millis(50), Duration::from_secs(5));
+        let client = broker.client_with(builder).await.unwrap();
+        let mut consumer = client.consumer("orders").subscribe().await.unwrap();
+        client.queue_delete("orders").await.unwrap();
+        let error = consumer.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::QueueNotFound), "{error}");
+        assert!(error.to_string().contains("orders was deleted"), "{error}");
+        assert!(consumer.next().await.is_none());
+        let error = client.queue_show("orders").await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::QueueNotFound), "not again");
+    });
 }

@@ -103,7 +103,7 @@ impl ClientBuilder {
     }
 
     /// After `after` without a byte from the broker it is asked for a sign of life, and given up without one for
-    /// `timeout`; 5 s each unless changed.
+    /// `timeout`; 5 s each unless changed. As often it is asked about a consumer that gets nothing.
     pub const fn signs_of_life(mut self, after: Duration, timeout: Duration) -> Self {
         self.config.protocol.ping_after = after;
         self.config.protocol.ping_timeout = timeout;

@@ -248,6 +248,11 @@ impl Client {
         self.inner.config.call_timeout
     }
 
+    /// How long the broker may be silent before it is asked for a sign of life.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.inner.config.protocol.ping_after
+    }
+
     pub(crate) fn seed(&self) -> u128 {
         lock(&self.inner.random).u128()
     }

@@ -19,8 +19,8 @@ use crate::protocol::{ConsumerConfig, ConsumerCore};
 ///
 /// The broker delivers until as many messages are held as the credit says; each ack makes room for another.
 /// After a broken connection it subscribes again by itself, and messages in the user's hands can still be acked.
-/// The stream ends after an error that says why (the broker refuses to subscribe), or when the client is closed;
-/// an unreadable message is an error after which it goes on.
+/// The stream ends after an error that says why (the broker refuses to subscribe, or the queue was deleted), or when
+/// the client is closed; an unreadable message is an error after which it goes on.
 /// Dropping it unsubscribes and gives back what was not taken from it; messages already taken stay valid.
 #[derive(Debug)]
 #[must_use = "dropping a consumer unsubscribes"]
@@ -40,7 +40,8 @@ pub struct ConsumerBuilder {
 
 impl ConsumerBuilder {
     pub(crate) fn new(client: Client, queue: &str) -> Self {
-        let config = ConsumerConfig::new(queue, client.next_consumer());
+        let mut config = ConsumerConfig::new(queue, client.next_consumer());
+        config.ask_after = client.silence_max();
         let lease = Duration::from_millis(u64::from(config.lease_ms));
         Self {
             client,

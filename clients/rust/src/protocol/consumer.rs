@@ -11,7 +11,9 @@
 //! (K1) Messages held (buffered or handed out) never exceed the credit, over reconnects too: messages of an earlier
 //!      subscribing are subtracted from the credit of the later one until they are settled.
 //! (K2) A message whose lease ran out in the buffer is given back, not handed out.
-//! (K3) After an end nothing is handed out, and what arrives is given back.
+//! (K3) A consumer whose queue was deleted ends within [`ConsumerConfig::ask_after`] and an answer, and does not
+//!      make the queue again.
+//! (K4) After an end nothing is handed out, and what arrives is given back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +43,9 @@ pub struct ConsumerConfig {
     pub lease_ms: u32,
     /// Above so many bytes that wait to be taken, the credit is withdrawn until half of them are gone.
     pub buffer_bytes_max: usize,
+    /// After so long without a sign that the broker knows the consumer, it is asked: of the deletion of a queue its
+    /// consumers are told nothing.
+    pub ask_after: Duration,
 }
 
 impl ConsumerConfig {
@@ -56,6 +61,7 @@ impl ConsumerConfig {
             credit: 1_000,
             lease_ms: corelane_wire::limits::LEASE_MS_DEFAULT,
             buffer_bytes_max: 64 << 20,
+            ask_after: Duration::from_secs(5),
         }
     }
 }
@@ -78,6 +84,8 @@ pub struct ConsumerCore {
     overfull: bool,
     credit_sent: u32,
     credit_out: Option<Correlation>,
+    /// When the broker last showed that it knows the consumer.
+    known_at: Timestamp,
     pause_until: Option<Timestamp>,
     backoff: Backoff,
     unreadable: VecDeque<Unreadable>,
@@ -97,7 +105,7 @@ enum Phase {
 pub enum ConsumerEnd {
     /// It was closed.
     Closed,
-    /// The broker refused to subscribe it.
+    /// The broker refused to subscribe it, or its queue was deleted (`QueueNotFound`).
     Refused {
         /// Why.
         code: ErrorCode,
@@ -125,6 +133,7 @@ impl ConsumerCore {
             overfull: false,
             credit_sent: 0,
             credit_out: None,
+            known_at: Timestamp(0),
             pause_until: None,
             unreadable: VecDeque::new(),
         }
@@ -163,7 +172,7 @@ impl ConsumerCore {
             Phase::Idle if self.closing => self.phase = Phase::Ended(ConsumerEnd::Closed),
             Phase::Idle => self.subscribe(protocol),
             Phase::Subscribed if self.closing => self.unsubscribe(protocol),
-            Phase::Subscribed => self.adapt_credit(protocol),
+            Phase::Subscribed => self.adapt_credit(now, protocol),
             Phase::Subscribing(_) | Phase::Unsubscribing(_) | Phase::Ended(_) => {}
         }
     }
@@ -181,10 +190,8 @@ impl ConsumerCore {
 
     /// When [`ConsumerCore::drive`] must be called next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        match (self.pause_until, self.settle.next_deadline()) {
-            (Some(pause), Some(settle)) => Some(pause.min(settle)),
-            (pause, settle) => pause.or(settle),
-        }
+        let deadlines = [self.pause_until, self.settle.next_deadline(), self.ask_at()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Takes the answer to one of its calls; false if the call is not of this consumer.
@@ -199,8 +206,10 @@ impl ConsumerCore {
     ) -> Result<bool, ProtocolError> {
         if self.credit_out == Some(correlation) {
             self.credit_out = None;
-            if let Response::Error { code, .. } = response {
-                self.on_credit_refused(now, *code);
+            if let Response::Error { code, text } = response {
+                self.on_credit_refused(now, *code, text);
+            } else {
+                self.known_at = now;
             }
             return Ok(true);
         }
@@ -227,6 +236,7 @@ impl ConsumerCore {
         let lease_until = now.add(Duration::from_millis(u64::from(deliveries.lease_ms)));
         let is_over = self.closing || self.is_ended();
         let incarnation = self.incarnation;
+        self.known_at = now;
         for unpacked in unpack(deliveries, lease_until, incarnation)? {
             match unpacked {
                 Unpacked::Message(message) if is_over => {
@@ -388,9 +398,18 @@ impl ConsumerCore {
         }
     }
 
-    fn adapt_credit(&mut self, protocol: &mut Protocol) {
+    /// When the broker is to be asked whether it knows the consumer.
+    fn ask_at(&self) -> Option<Timestamp> {
+        let can_ask = self.connected && self.is_subscribed() && self.credit_out.is_none();
+        let is_pausing = self.pause_until.is_some();
+        (can_ask && !is_pausing).then(|| self.known_at.add(self.config.ask_after))
+    }
+
+    /// Says how much credit it wants, if that has changed or to be answered at all.
+    fn adapt_credit(&mut self, now: Timestamp, protocol: &mut Protocol) {
         let credit = self.credit_wanted();
-        if credit == self.credit_sent || self.credit_out.is_some() {
+        let asks = self.ask_at().is_some_and(|at| at <= now);
+        if self.credit_out.is_some() || (credit == self.credit_sent && !asks) {
             return;
         }
         let consumer = self.config.consumer;
@@ -403,6 +422,7 @@ impl ConsumerCore {
     fn on_subscribe_answer(&mut self, now: Timestamp, response: &Response<'_>) {
         let Response::Error { code, text } = response else {
             self.backoff.reset();
+            self.known_at = now;
             self.phase = Phase::Subscribed;
             return;
         };
@@ -411,30 +431,34 @@ impl ConsumerCore {
             self.pause_until = Some(now.add(self.backoff.pause()));
             return;
         }
+        self.refused(now, *code, text.clone());
+    }
+
+    /// Ends for good.
+    fn refused(&mut self, now: Timestamp, code: ErrorCode, text: String) {
         self.phase = Phase::Ended(if self.closing {
             ConsumerEnd::Closed
         } else {
-            ConsumerEnd::Refused {
-                code: *code,
-                text: text.clone(),
-            }
+            ConsumerEnd::Refused { code, text }
         });
         self.close(now);
     }
 
-    fn on_credit_refused(&mut self, now: Timestamp, code: ErrorCode) {
+    fn on_credit_refused(&mut self, now: Timestamp, code: ErrorCode, text: &str) {
         if self.phase != Phase::Subscribed {
             return;
         }
-        self.pause_until = Some(now.add(self.backoff.pause()));
         if code.is_retry() {
+            self.pause_until = Some(now.add(self.backoff.pause()));
             // Anything but the credit wanted makes the next drive ask again.
             self.credit_sent = !self.credit_wanted();
+        } else if code == ErrorCode::UnknownConsumer {
+            // On one connection a consumer is forgotten with its queue only. Subscribing again would make the queue
+            // anew (K3).
+            let text = format!("queue {} was deleted", self.config.target.queue);
+            self.refused(now, ErrorCode::QueueNotFound, text);
         } else {
-            // The broker does not know the consumer any more, as after its queue was deleted.
-            self.held_carried += self.held_current;
-            self.held_current = 0;
-            self.phase = Phase::Idle;
+            self.refused(now, code, text.to_owned());
         }
     }
 }

@@ -196,16 +196,49 @@ fn busy_subscribe_is_tried_again_and_a_refusal_ends_it() {
     assert!(bench.core.is_finished());
 }
 
+fn is_deleted(core: &ConsumerCore) -> bool {
+    matches!(
+        core.end(),
+        Some(ConsumerEnd::Refused { code: ErrorCode::QueueNotFound, text }) if text.contains("orders was deleted")
+    )
+}
+
 #[test]
-fn unknown_consumer_subscribes_again() {
+fn unknown_consumer_ends_because_its_queue_was_deleted() {
     let mut bench = Bench::new();
     bench.subscribe();
+    bench.deliver(7, 0, &["a"]);
     bench.core.set_credit(4);
     let sent = bench.drive();
     assert_eq!(subscribed_credit(&sent[0]), 4);
     bench.answer(sent[0].call, &refusal(ErrorCode::UnknownConsumer));
+    assert!(is_deleted(&bench.core));
+    assert!(bench.next().is_none(), "nobody has a lease on it any more");
+}
+
+#[test]
+fn silent_consumer_is_asked_about_until_its_queue_is_deleted() {
+    let mut bench = Bench::new();
+    bench.subscribe();
+    for _ in 0..3 {
+        assert!(bench.drive().is_empty());
+        bench.now = bench.core.next_deadline().unwrap();
+        let sent = bench.drive();
+        assert_eq!(subscribed_credit(&sent[0]), 10);
+        assert_eq!(bench.core.next_deadline(), None, "one question at a time");
+        bench.answer(sent[0].call, &Response::CreditSet);
+    }
+    let asked_at = bench.core.next_deadline().unwrap();
+    bench.now = bench.now.add(SECOND);
+    bench.deliver(7, 0, &["a"]);
+    assert_eq!(bench.core.next_deadline(), Some(asked_at.add(SECOND)));
     bench.now = bench.core.next_deadline().unwrap();
-    assert_eq!(subscribed_credit(&bench.drive()[0]), 4);
+    let sent = bench.drive();
+    bench.answer(sent[0].call, &refusal(ErrorCode::Busy));
+    bench.now = bench.core.next_deadline().unwrap();
+    let sent = bench.drive();
+    bench.answer(sent[0].call, &refusal(ErrorCode::UnknownConsumer));
+    assert!(is_deleted(&bench.core));
 }
 
 #[test]
