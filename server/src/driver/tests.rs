@@ -291,6 +291,7 @@ fn node_time_of_a_driver_never_goes_back<D: Tested>() {
     }
 }
 
+mod descriptors;
 mod files;
 mod hostile;
 mod streams;

@@ -83,6 +83,12 @@ impl Ring {
         self.has_silent_links = true;
     }
 
+    /// Has linked writes report both of their parts, as on older kernels.
+    #[cfg(test)]
+    pub(super) fn use_loud_links(&mut self) {
+        self.has_silent_links = false;
+    }
+
     /// A descriptor of the ring for others to send messages to.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         // SAFETY: the descriptor is open for as long as `self.queues` lives, which outlasts the use.

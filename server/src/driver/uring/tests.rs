@@ -1,4 +1,5 @@
 use std::net::TcpStream;
+use std::path::Path;
 
 use corelane_storage::{Buffer, DirectoryOptions};
 
@@ -132,6 +133,48 @@ fn commits_of_a_turn_may_be_many_times_what_the_ring_holds() {
         for (index, block) in written.chunks(4_096).enumerate() {
             assert!(block.iter().all(|byte| usize::from(*byte) == index));
         }
+    }
+}
+
+#[test]
+fn commit_completes_once_whether_one_part_reports_or_both() {
+    for is_loud in [false, true] {
+        let Some((mut driver, folder)) = small(8, 16) else {
+            return;
+        };
+        if is_loud {
+            driver.ring.use_loud_links();
+        }
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![0; 4_096]).unwrap();
+        let open = |path: &Path| std::fs::File::options().write(true).open(path).unwrap();
+        let file = driver.adopt(open(&path));
+        let full = driver.adopt(open(Path::new("/dev/full")));
+        let read_only = driver.adopt(std::fs::File::open(&path).unwrap());
+        for (file, expected) in [
+            (file, Ok(4_096)),
+            (full, Err(Errno::NO_SPACE)),
+            (read_only, Err(Errno(libc::EBADF))),
+            (file, Ok(4_096)),
+        ] {
+            let write = Op::Write {
+                file,
+                position: 0,
+                buffer: Buffer::zeroed(4_096),
+                bytes: 4_096,
+                durable: true,
+            };
+            driver.submit(Token(5), write);
+            let done = ends(&mut driver, 1);
+            assert_eq!(done.len(), 1);
+            assert_eq!(done[0].result, expected, "loud: {is_loud}");
+        }
+        // No part of a commit that is over comes late.
+        let mut done = Vec::new();
+        let pause = Some(Duration::from_millis(20));
+        driver.wait(pause, &mut done).unwrap();
+        assert!(done.is_empty(), "{done:?}");
+        assert_eq!(driver.in_flight, 0);
     }
 }
 
