@@ -70,7 +70,7 @@ pub struct Config {
 /// Which driver to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriverChoice {
-    /// The best one that this machine allows.
+    /// `io_uring` where this machine allows it, else epoll.
     Auto,
     /// epoll and commit threads.
     Epoll,

@@ -99,4 +99,4 @@ impl Report {
 }
 
 /// See `Report::take_processes_again`.
-const OTHER_DRIVER: &str = "uring";
+const OTHER_DRIVER: &str = "epoll";

@@ -224,7 +224,7 @@ pub const KEYS: &[Key] = &[
         name: "driver",
         default: "auto",
         kind: Kind::Choice(&["auto", "uring", "epoll"]),
-        doc: "How shards talk to the machine; auto is epoll.",
+        doc: "How shards talk to the machine; auto is uring where this machine allows it, else epoll.",
         sample: "",
         value: |config| driver(config.driver),
     },

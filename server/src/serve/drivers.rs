@@ -20,13 +20,26 @@ pub(super) struct Drivers<'a> {
 }
 
 impl Drivers<'_> {
-    /// Makes one per shard, which know each other. Where `uring` was asked for by name, a machine
-    /// that refuses it is an error: whoever names it wants to know.
+    /// Makes one per shard, which know each other. A machine that refuses `uring` gets `epoll`
+    /// and one line that says why; but whoever asks for `uring` by name wants to know, and gets
+    /// an error.
     pub(super) fn make(&self) -> Result<Vec<Native>, StartError> {
         let refuse =
             |error: io::Error| StartError::plain(&format!("cannot make a driver: {error}"));
         let mut drivers = match self.config.driver {
-            DriverChoice::Auto | DriverChoice::Epoll => self.epoll().map_err(refuse)?,
+            DriverChoice::Epoll => self.epoll().map_err(refuse)?,
+            DriverChoice::Auto => match self.uring() {
+                Ok(drivers) => drivers,
+                Err(Refusal { cause, remedy }) => {
+                    tracing::warn!(
+                        event = "driver_refused",
+                        %cause,
+                        %remedy,
+                        "io_uring cannot be used here; the shards run on epoll"
+                    );
+                    self.epoll().map_err(refuse)?
+                }
+            },
             DriverChoice::Uring => self
                 .uring()
                 .map_err(|refusal| StartError::driver(self.config, &refusal))?,

@@ -54,11 +54,43 @@ fn uring_that_is_refused_stops_a_start_that_asks_for_it_by_name() {
 }
 
 #[test]
-fn start_names_its_driver() {
-    for driver in drivers() {
+fn uring_that_is_refused_is_replaced_by_epoll_with_one_line() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
         let folder = folder();
-        let broker = Broker::spawn(folder.path(), &mut serve_over(driver, folder.path()));
-        let line = format!("ok  {driver} driver, ");
+        let log = folder.path().join("log");
+        let file = std::fs::File::create(&log).unwrap();
+        let mut command = serve_over("auto", folder.path());
+        let broker = without_uring(errno, || {
+            Broker::spawn_logging_to(folder.path(), &mut command, file.into())
+        });
+        assert!(
+            broker.ready.contains("ok  epoll driver, "),
+            "{}",
+            broker.ready
+        );
+        broker.ok(&["enqueue", "q", "kept"]);
+        assert_eq!(broker.ok(&["dequeue", "q"]), "kept\n");
+        assert!(broker.stop().success());
+        let log = std::fs::read_to_string(&log).unwrap();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+        assert_eq!(warnings.len(), 1, "{log}");
+        assert!(
+            warnings[0].contains("io_uring cannot be used here"),
+            "{log}"
+        );
+        assert!(warnings[0].contains("seccomp"), "{log}");
+        assert!(warnings[0].contains("driver = epoll"), "{log}");
+    }
+}
+
+#[test]
+fn start_names_its_driver() {
+    let best = drivers().pop().unwrap();
+    let chosen = drivers().into_iter().map(|driver| (driver, driver));
+    for (asked, expected) in chosen.chain([("auto", best)]) {
+        let folder = folder();
+        let broker = Broker::spawn(folder.path(), &mut serve_over(asked, folder.path()));
+        let line = format!("ok  {expected} driver, ");
         assert!(broker.ready.contains(&line), "{}", broker.ready);
     }
 }
