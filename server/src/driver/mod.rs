@@ -110,7 +110,9 @@ pub enum Op {
         socket: Socket,
     },
     /// Sends the whole buffer. Completes once: when all of it was handed to the kernel, or when
-    /// that failed. Carries [`Data::Sent`] in both cases.
+    /// that failed. Carries [`Data::Sent`] in both cases. While the same socket is being received
+    /// from, a driver may tell of it with the next completion of anything, up to half a second
+    /// later: an end that is waited for belongs to a socket that is not (see ADR 0009).
     Send {
         /// Where to send.
         socket: Socket,
