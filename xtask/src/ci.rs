@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::fuzz;
 use crate::harness;
+use crate::memory;
 use crate::shell;
 use crate::testing;
 use crate::tidy;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         report = Some(tests);
         Ok(())
     })?;
+    steps.run("loom", || memory::loom(&[]))?;
     steps.run("simulation", || {
         harness::run("sim", &["--seeds".to_owned(), SIMULATION_SEEDS.to_owned()])
     })?;

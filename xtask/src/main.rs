@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod harness;
+mod memory;
 mod shell;
 mod summary;
 mod testing;
@@ -25,7 +26,7 @@ usage: cargo xtask TASK [ARGUMENT]...
   demo                      build, run real messages through a real broker, kill it, restart it
   test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
-                            simulation, canaries, fuzz smoke
+                            loom, simulation, canaries, fuzz smoke
   tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
   sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
   mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
@@ -33,6 +34,8 @@ usage: cargo xtask TASK [ARGUMENT]...
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
   fuzz [TARGET] [--smoke | --seconds N]
                             libFuzzer on the pinned stable toolchain
+  loom                      every interleaving of the mailbox's models
+  miri [FILTER]...          unit tests of wire and core under Miri (nightly toolchain)
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +61,8 @@ fn run(task: &str, rest: &[String]) -> Result<()> {
         "tidy" => tidy::run(rest),
         "sim" | "mutants" | "kill-rounds" => harness::run(task, rest),
         "fuzz" => fuzz::run(rest),
+        "loom" => memory::loom(rest),
+        "miri" => memory::miri(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

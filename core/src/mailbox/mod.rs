@@ -12,21 +12,11 @@ mod ring;
 pub use parked::Parked;
 pub use ring::{Receiver, Sender, ring};
 
-/// The atomics under the mailbox; `loom` puts its own here to try every interleaving.
-#[allow(
-    unexpected_cfgs,
-    reason = "the loom build sets this cfg by flag; loom is no dependency of the ordinary build"
-)]
-mod atomic {
-    #[cfg(loom)]
-    pub(super) use loom::sync::Arc;
-    #[cfg(loom)]
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-    #[cfg(not(loom))]
-    pub(super) use std::sync::Arc;
-    #[cfg(not(loom))]
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-}
+/// What the two threads share, and, in the loom build, loom's own in its place, to try every interleaving.
+mod shared;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod models;

@@ -5,7 +5,7 @@
 //! Both sides put a `SeqCst` fence between their write and their read (Dekker), so that at least one of them sees
 //! the other: either the receiver finds what was sent, or the sender finds the flag.
 
-use super::atomic::{Arc, AtomicBool, Ordering, fence};
+use super::shared::{Arc, AtomicBool, Ordering, fence};
 
 /// The flag of one shard; every clone is the same flag.
 #[derive(Clone, Debug)]
@@ -19,7 +19,9 @@ impl Parked {
 
     /// The receiver is about to sleep; it must look at its rings once more before it does.
     pub fn park(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        // A store would do. The swap sees the swap of the last sender, which puts the two in order for loom too: that
+        // does not know that nothing comes between a swap and what it read. Whoever parks has the time.
+        self.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 

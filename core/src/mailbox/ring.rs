@@ -4,14 +4,13 @@
 //! keeps a copy of the other's counter and reads the shared one only when the copy says full or empty.
 #![allow(
     unsafe_code,
-    reason = "slots are handed from one thread to another; checked by a stress test and, later, by loom and Miri"
+    reason = "slots are handed from one thread to another; checked by a stress test, by loom and by Miri"
 )]
 
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use super::atomic::{Arc, AtomicUsize, Ordering};
+use super::shared::{Arc, AtomicUsize, Ordering, UnsafeCell};
 
 /// A ring for `capacity` values.
 ///
@@ -88,8 +87,10 @@ impl<T> Sender<T> {
             return Err(value);
         }
         let slot = self.shared.slot(self.tail);
-        // SAFETY: `room` saw that the receiver has taken what was in this slot, and only this sender writes slots.
-        unsafe { slot.write(MaybeUninit::new(value)) };
+        slot.with_mut(|slot| {
+            // SAFETY: `room` saw that the receiver has taken what was in this slot, and only this sender writes slots.
+            unsafe { slot.write(MaybeUninit::new(value)) }
+        });
         self.tail = self.tail.wrapping_add(1);
         self.shared.tail.0.store(self.tail, Ordering::Release);
         Ok(())
@@ -117,8 +118,10 @@ impl<T> Receiver<T> {
             return None;
         }
         let slot = self.shared.slot(self.head);
-        // SAFETY: `is_empty` saw the sender's release of this slot, and only this receiver reads slots.
-        let value = unsafe { slot.read() };
+        let value = slot.with_mut(|slot| {
+            // SAFETY: `is_empty` saw the sender's release of this slot, and only this receiver reads slots.
+            unsafe { slot.read() }
+        });
         // SAFETY: the sender wrote a value before it released the slot, and the head moves on before the next read.
         let value = unsafe { value.assume_init() };
         self.head = self.head.wrapping_add(1);
@@ -137,8 +140,8 @@ impl<T> Receiver<T> {
 
 impl<T> Shared<T> {
     /// The slot for a counter's value.
-    fn slot(&self, counter: usize) -> *mut MaybeUninit<T> {
-        self.slots[counter & (self.slots.len() - 1)].get()
+    fn slot(&self, counter: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        &self.slots[counter & (self.slots.len() - 1)]
     }
 }
 
@@ -147,9 +150,10 @@ impl<T> Drop for Shared<T> {
         let mut head = self.head.0.load(Ordering::Acquire);
         let tail = self.tail.0.load(Ordering::Acquire);
         while head != tail {
-            let slot = self.slot(head);
-            // SAFETY: both sides are gone, so this is the only access, and the slots head..tail hold values.
-            let value = unsafe { slot.read() };
+            let value = self.slot(head).with_mut(|slot| {
+                // SAFETY: both sides are gone, so this is the only access, and the slots head..tail hold values.
+                unsafe { slot.read() }
+            });
             // SAFETY: see above; each is read once.
             drop(unsafe { value.assume_init() });
             head = head.wrapping_add(1);
