@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use corelane_wire::limits::{
-    CREDIT_MAX, DEQUEUE_MESSAGES_MAX, NAME_BYTES_MAX, SETTLE_ENTRIES_MAX, SETTLE_MESSAGES_MAX,
-    SUBSCRIPTIONS_MAX,
+    CREDIT_MAX, DELIVERY_BYTES_MAX, DEQUEUE_MESSAGES_MAX, NAME_BYTES_MAX, SETTLE_ENTRIES_MAX,
+    SETTLE_MESSAGES_MAX, SUBSCRIPTIONS_MAX,
 };
 
 /// How many of a producer's last batches in a queue are recognised when they are sent again.
@@ -26,6 +26,9 @@ pub const RIDER_DELAY: Duration = Duration::from_millis(10);
 pub const SWEEP_MAX: usize = 4_096;
 /// Messages of one Lease record.
 pub const LEASE_MESSAGES_MAX: u32 = DEQUEUE_MESSAGES_MAX;
+/// Bytes of the messages of one pushed delivery, unless there is only one: a client that does not read is found out
+/// by what waits for it, and this much more may wait by then.
+pub const PUSH_BYTES_MAX: usize = DELIVERY_BYTES_MAX / 2;
 /// Entries of an Ack, Nack or Extend record after which the next record begins.
 ///
 /// It is looked at after each settled entry, which may come apart into one for every second of its

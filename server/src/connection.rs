@@ -16,9 +16,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::time::Duration;
 
-use corelane_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO};
+use corelane_core::limits::PUSH_BYTES_MAX;
+use corelane_wire::limits::{DELIVERY_RUNS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO};
 use corelane_wire::{
-    ConsumerId, Correlation, Decoder, ErrorCode, PartitionId, SessionId, Timestamp,
+    ConsumerId, Correlation, Decoder, ErrorCode, PartitionId, SessionId, ShardId, Timestamp,
 };
 
 use crate::driver::{Socket, Token};
@@ -27,10 +28,16 @@ use crate::driver::{Socket, Token};
 pub const UNANSWERED_MAX: usize = 1_024;
 /// At this number of unanswered requests it is read again.
 pub const UNANSWERED_LOW: usize = UNANSWERED_MAX / 2;
-/// Above this number of bytes to send a connection is not read and gets no deliveries.
+/// Above this number of bytes to send a connection is not read.
 pub const OUT_BYTES_HIGH: usize = 1 << 20;
-/// Below this number of bytes to send deliveries begin again.
+/// At this number of bytes to send it is read again.
 pub const OUT_BYTES_LOW: usize = OUT_BYTES_HIGH / 2;
+/// Above this number of bytes to send a connection gets no deliveries.
+pub const DELIVERED_BYTES_HIGH: usize = 288 << 10;
+/// At this number of bytes to send deliveries begin again.
+pub const DELIVERED_BYTES_LOW: usize = DELIVERED_BYTES_HIGH / 2;
+/// What another shard delivers to a connection before it asks whether there is still room.
+pub const DELIVERED_AHEAD_MAX: usize = 128 << 10;
 /// A peer that lets this much pile up in spite of (K3) is cut off.
 pub const OUT_BYTES_MAX: usize = 64 << 20;
 /// Consumers that one connection may have.
@@ -46,6 +53,14 @@ pub const END_WITHIN: Duration = Duration::from_secs(1);
 const KEPT_BYTES_MAX: usize = 256 * 1_024;
 
 const _: () = assert!(FRAME_BYTES_MAX <= OUT_BYTES_MAX);
+/// Fields of the largest delivery.
+const DELIVERY_HEAD_BYTES_MAX: usize = 64 << 10;
+// A client that does not read costs no more, whichever shard delivers to it, with messages below `PUSH_BYTES_MAX`.
+const _: () = assert!(
+    DELIVERED_BYTES_HIGH + DELIVERED_AHEAD_MAX + PUSH_BYTES_MAX + DELIVERY_HEAD_BYTES_MAX
+        <= OUT_BYTES_HIGH
+);
+const _: () = assert!(DELIVERY_RUNS_MAX * 24 + 128 <= DELIVERY_HEAD_BYTES_MAX);
 
 /// How far a connection's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -108,6 +123,8 @@ pub struct Connection {
     pub session: SessionId,
     /// Whether the engines believe that it takes deliveries.
     pub writable: bool,
+    /// Shards that deliver to it and wait to hear that it has room.
+    pub askers: Vec<ShardId>,
     /// Whether it stands in the shard's list of connections to settle this turn.
     pub listed: bool,
     /// When an unfinished greeting, frame or ending is cut off.
@@ -156,6 +173,7 @@ impl Connection {
             socket,
             session: SessionId(0),
             writable: true,
+            askers: Vec::new(),
             listed: false,
             deadline: Some(now.add(HELLO_WITHIN)),
             deadline_noted: None,

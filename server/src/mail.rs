@@ -76,6 +76,18 @@ pub enum Mail {
         /// Which session.
         session: SessionId,
     },
+    /// To a connection's shard: much was delivered to it; is there still room?
+    AskRoom {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Who asks.
+        shard: ShardId,
+    },
+    /// To a shard that asked: what it delivered has come, and there is room.
+    Room {
+        /// Which connection.
+        connection: ConnectionId,
+    },
     /// To all: a connection's out-buffer became full, or has room again.
     Writable {
         /// Which connection.
@@ -93,6 +105,8 @@ impl Mail {
             | Self::Answer { bytes, .. }
             | Self::Delivery { bytes, .. } => bytes,
             Self::Abandon { .. }
+            | Self::AskRoom { .. }
+            | Self::Room { .. }
             | Self::Disconnected { .. }
             | Self::SessionOpened { .. }
             | Self::SessionClosed { .. }

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod cli;
+mod credit;
 mod delivery;
 mod docs;
 mod health;

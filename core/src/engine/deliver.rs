@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+use corelane_wire::limits::DELIVERY_BYTES_MAX;
 use corelane_wire::{LeaseId, SessionId, Timestamp};
 
 use super::demand::Taker;
 use super::pack::Pack;
 use super::{DeliverTo, Delivery, Engine, Output};
-use crate::limits::LEASE_MESSAGES_MAX;
+use crate::limits::{LEASE_MESSAGES_MAX, PUSH_BYTES_MAX};
 use crate::record::Record;
 use crate::state::SubscriptionKey;
 
@@ -79,11 +80,11 @@ impl Engine {
             if room == 0 {
                 return Served::Stopped;
             }
-            let wanted = match taker {
-                Taker::Waiter(_, waiter) => waiter.count,
-                Taker::Consumer(_, _, wanted) => wanted.min(share),
+            let (wanted, bytes_max) = match taker {
+                Taker::Waiter(_, waiter) => (waiter.count, DELIVERY_BYTES_MAX),
+                Taker::Consumer(_, _, wanted) => (wanted.min(share), PUSH_BYTES_MAX),
             };
-            let mut pack = Pack::new(wanted.min(room).min(LEASE_MESSAGES_MAX));
+            let mut pack = Pack::new(wanted.min(room).min(LEASE_MESSAGES_MAX), bytes_max);
             self.fill(key, &mut pack);
             if pack.runs.is_empty() {
                 return Served::All;

@@ -87,8 +87,8 @@ pub enum Reply {
 
 /// Messages for a client; the shell slices their bytes out of the log.
 ///
-/// The messages never exceed `DELIVERY_BYTES_MAX` together unless there is only one, nor the runs
-/// `DELIVERY_RUNS_MAX`.
+/// The messages never exceed `DELIVERY_BYTES_MAX` together, nor `PUSH_BYTES_MAX` if they go to a consumer, unless
+/// there is only one; nor do the runs exceed `DELIVERY_RUNS_MAX`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Delivery {
     /// Who gets them.

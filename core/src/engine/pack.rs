@@ -1,6 +1,6 @@
 //! Fills one delivery: which runs of which batches go together without exceeding what a frame may hold.
 
-use corelane_wire::limits::{DELIVERY_BYTES_MAX, DELIVERY_RUNS_MAX};
+use corelane_wire::limits::DELIVERY_RUNS_MAX;
 use corelane_wire::{Lsn, Offset, OffsetRange};
 
 use super::Run;
@@ -18,13 +18,13 @@ pub(super) struct Pack {
 }
 
 impl Pack {
-    /// An empty pack for up to `count_max` messages.
-    pub(super) const fn new(count_max: u32) -> Self {
+    /// An empty pack for up to `count_max` messages of `bytes_max` bytes together, or one that is longer.
+    pub(super) const fn new(count_max: u32, bytes_max: usize) -> Self {
         Self {
             runs: Vec::new(),
             ranges: Vec::new(),
             count_left: count_max,
-            bytes_left: DELIVERY_BYTES_MAX as u64,
+            bytes_left: bytes_max as u64,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use corelane_wire::limits::{LIST_BYTES_MAX, LIST_MAX, PEEK_MESSAGES_MAX};
+use corelane_wire::limits::{DELIVERY_BYTES_MAX, LIST_BYTES_MAX, LIST_MAX, PEEK_MESSAGES_MAX};
 use corelane_wire::{ErrorCode, LeaseId, Peek, QueueInfo, QueueList, SubscriptionInfo, Timestamp};
 
 use super::gate::Answer;
@@ -109,7 +109,7 @@ impl Engine {
         let Some(queue) = self.state.queues.get(id?) else {
             return Ok(());
         };
-        let mut pack = Pack::new(peek.count.min(PEEK_MESSAGES_MAX));
+        let mut pack = Pack::new(peek.count.min(PEEK_MESSAGES_MAX), DELIVERY_BYTES_MAX);
         let first = peek.from.max(queue.start());
         let end = queue.visible_end(self.committed);
         if first < end {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::state::{Action, State};
 use super::tokens::Work;
 use crate::connection::{
-    Connection, OUT_BYTES_HIGH, OUT_BYTES_LOW, OUT_BYTES_MAX, Phase, UNANSWERED_MAX, Wish,
+    Connection, DELIVERED_BYTES_HIGH, DELIVERED_BYTES_LOW, OUT_BYTES_MAX, Phase, UNANSWERED_MAX,
+    Wish,
 };
 use crate::driver::{Data, Done, Errno, Listener, Op};
 use crate::mail::Mail;
@@ -308,17 +309,26 @@ impl State {
         }
         let was_writable = connection.writable;
         let writable = if was_writable {
-            out_bytes <= OUT_BYTES_HIGH
+            out_bytes <= DELIVERED_BYTES_HIGH
         } else {
-            out_bytes <= OUT_BYTES_LOW
+            out_bytes <= DELIVERED_BYTES_LOW
         };
         connection.writable = writable;
+        let askers = if writable {
+            std::mem::take(&mut connection.askers)
+        } else {
+            Vec::new()
+        };
         if writable != was_writable && connection.is_open() {
             self.mail_all(Mail::Writable {
                 connection: id,
                 writable,
             });
             self.on_writable(id, writable);
+        }
+        for shard in askers {
+            let batch = self.outlets.mail.to(shard);
+            batch.push(Mail::Room { connection: id });
         }
         self.fulfil(id);
         self.outlets.connections.note_deadline(id);

@@ -245,6 +245,7 @@ impl Partition {
                     (runs, &slices),
                     at,
                 );
+                at.outlets.delivered(gathering.connection(), bytes);
                 Next::Idle
             }
             Found::OnDisk(lsn, read) => {

@@ -4,13 +4,13 @@
 //! Invariant: (U1) an answer or delivery is encoded once, straight into the buffer that is sent
 //! or handed over; nobody decides here what is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corelane_core::{ConnectionId, Requester};
 use corelane_wire::{Correlation, Epoch, ErrorCode, Response, ShardId};
 
 use super::connections::{Connections, shard_of};
-use crate::connection::OUT_BYTES_HIGH;
+use crate::connection::{DELIVERED_AHEAD_MAX, DELIVERED_BYTES_HIGH};
 use crate::mail::{Mail, Mailboxes};
 
 /// Whether a delivery may go to a connection now.
@@ -24,6 +24,15 @@ pub(super) enum Room {
     Gone,
 }
 
+/// How far deliveries to a connection of another shard are ahead of what that shard knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ahead {
+    /// By so many bytes.
+    Bytes(usize),
+    /// So far that its shard was asked; nothing is delivered before the answer.
+    Asked,
+}
+
 /// The outlets of one shard.
 #[derive(Debug)]
 pub(super) struct Outlets {
@@ -32,6 +41,8 @@ pub(super) struct Outlets {
     pub(super) mail: Mailboxes,
     /// Connections of other shards whose out-buffer is full.
     unwritable: BTreeSet<ConnectionId>,
+    /// What was delivered to connections of other shards that did not say since that they have room.
+    ahead: BTreeMap<ConnectionId, Ahead>,
     /// Connections of this shard that must be closed because an answer will never come.
     pub(super) abandoned: Vec<ConnectionId>,
 }
@@ -44,6 +55,7 @@ impl Outlets {
             connections: Connections::new(shard),
             mail,
             unwritable: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             abandoned: Vec::new(),
         }
     }
@@ -57,11 +69,14 @@ impl Outlets {
     pub(super) fn room(&self, connection: ConnectionId) -> Room {
         let is_full = if self.is_local(connection) {
             match self.connections.get(connection) {
-                Some(found) if found.is_open() => found.out_bytes() > OUT_BYTES_HIGH,
+                Some(found) if found.is_open() => found.out_bytes() > DELIVERED_BYTES_HIGH,
                 Some(_) | None => return Room::Gone,
             }
         } else {
-            self.unwritable.contains(&connection) || self.mail.is_full(shard_of(connection))
+            let is_asked = self.ahead.get(&connection) == Some(&Ahead::Asked);
+            is_asked
+                || self.unwritable.contains(&connection)
+                || self.mail.is_full(shard_of(connection))
         };
         if is_full { Room::Full } else { Room::Free }
     }
@@ -73,6 +88,45 @@ impl Outlets {
         } else {
             self.unwritable.insert(connection);
         }
+    }
+
+    /// So many bytes were delivered to a connection.
+    ///
+    /// A shard sees the out-buffers of its own connections only. Without a bound here it would put its whole
+    /// backlog into the mailbox before it learned that the client does not read.
+    pub(super) fn delivered(&mut self, connection: ConnectionId, bytes: usize) {
+        if self.is_local(connection) {
+            return;
+        }
+        let ahead = self.ahead.entry(connection).or_insert(Ahead::Bytes(0));
+        if let Ahead::Bytes(before) = ahead {
+            *before += bytes;
+            if *before > DELIVERED_AHEAD_MAX {
+                *ahead = Ahead::Asked;
+                let shard = self.shard;
+                let batch = self.mail.to(shard_of(connection));
+                batch.push(Mail::AskRoom { connection, shard });
+            }
+        }
+    }
+
+    /// Another shard asks for a connection of this one; it is answered when the connection is settled.
+    pub(super) fn asked_for_room(&mut self, connection: ConnectionId, by: ShardId) {
+        if let Some(found) = self.connections.get_mut(connection) {
+            found.askers.push(by);
+            self.connections.changed(connection);
+        }
+    }
+
+    /// The shard of a connection answered.
+    pub(super) fn has_room(&mut self, connection: ConnectionId) {
+        self.ahead.remove(&connection);
+    }
+
+    /// A connection has gone.
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.unwritable.remove(&connection);
+        self.ahead.remove(&connection);
     }
 
     /// Writes the answer to a request of a partition, `code` being what it says.

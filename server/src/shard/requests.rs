@@ -225,6 +225,8 @@ impl State {
             Mail::Disconnected { connection } => self.on_disconnected(connection),
             Mail::SessionOpened { session } => self.on_session_opened(session),
             Mail::SessionClosed { session } => self.on_session_closed(session),
+            Mail::AskRoom { connection, shard } => self.outlets.asked_for_room(connection, shard),
+            Mail::Room { connection } => self.on_room(connection),
             Mail::Writable {
                 connection,
                 writable,

@@ -313,7 +313,21 @@ impl State {
         for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
             partition.pending.forget(connection);
         }
-        self.outlets.set_writable(connection, true);
+        self.outlets.forget(connection);
+    }
+
+    /// The shard of a connection has taken in what was delivered to it, and has room.
+    pub(super) fn on_room(&mut self, connection: ConnectionId) {
+        self.outlets.has_room(connection);
+        self.release(connection);
+    }
+
+    /// Deliveries that were held for a connection are tried again.
+    fn release(&mut self, connection: ConnectionId) {
+        for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
+            partition.pending.release(connection);
+        }
+        self.deliver_later = true;
     }
 
     /// A connection's out-buffer is full, or has room again; on this shard or another.
@@ -326,10 +340,7 @@ impl State {
             self.outlets.set_writable(connection, writable);
         }
         if writable {
-            for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
-                partition.pending.release(connection);
-            }
-            self.deliver_later = true;
+            self.release(connection);
         }
     }
 

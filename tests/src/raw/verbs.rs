@@ -4,9 +4,9 @@ use std::fmt;
 
 use anyhow::bail;
 use corelane_wire::{
-    BatchBuilder, Dequeue, Enqueue, ErrorCode, Extend, Lane, LeaseId, Nack, Offset, OffsetRange,
-    OutgoingMessage, ProducerId, Receipt, Request, Response, Sequence, Settle, SettleEntries,
-    SettleEntry, SettleOutcome, Subscribe,
+    BatchBuilder, Deliveries, Dequeue, Enqueue, ErrorCode, Extend, Lane, LeaseId, Nack, Offset,
+    OffsetRange, OutgoingMessage, ProducerId, Receipt, Request, Response, Sequence, Settle,
+    SettleEntries, SettleEntry, SettleOutcome, Subscribe,
 };
 
 use super::RawConnection;
@@ -137,7 +137,7 @@ impl RawConnection {
             let Response::Dequeued(deliveries) = response else {
                 bail!("a dequeue was answered with {response:?}");
             };
-            taken(deliveries)
+            Self::taken(deliveries)
         })
     }
 
@@ -171,7 +171,7 @@ impl RawConnection {
             let Response::Delivery { deliveries, .. } = &response else {
                 bail!("expected a delivery, got {response:?}");
             };
-            taken(deliveries)
+            Self::taken(deliveries)
         })
     }
 
@@ -219,6 +219,25 @@ impl RawConnection {
         self.settled(&Request::Extend(Extend { settle, lease_ms }))
     }
 
+    /// The messages of a delivery.
+    ///
+    /// # Errors
+    /// If one is not intact, or its body is no text.
+    pub fn taken(deliveries: &Deliveries<'_>) -> anyhow::Result<Vec<Taken>> {
+        deliveries
+            .iter()
+            .map(|delivered| {
+                let delivered = delivered?;
+                Ok(Taken {
+                    lease: deliveries.lease,
+                    offset: delivered.offset,
+                    attempt: delivered.attempt,
+                    body: String::from_utf8(delivered.message.body.to_vec())?,
+                })
+            })
+            .collect()
+    }
+
     fn settled(&mut self, request: &Request<'_>) -> anyhow::Result<SettleOutcome> {
         self.call(request, |response| {
             let Response::Settled(settled) = response else {
@@ -230,21 +249,6 @@ impl RawConnection {
             }
         })
     }
-}
-
-fn taken(deliveries: &corelane_wire::Deliveries<'_>) -> anyhow::Result<Vec<Taken>> {
-    deliveries
-        .iter()
-        .map(|delivered| {
-            let delivered = delivered?;
-            Ok(Taken {
-                lease: deliveries.lease,
-                offset: delivered.offset,
-                attempt: delivered.attempt,
-                body: String::from_utf8(delivered.message.body.to_vec())?,
-            })
-        })
-        .collect()
 }
 
 fn entry(message: &Taken) -> Vec<u8> {
