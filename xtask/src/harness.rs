@@ -1,4 +1,4 @@
-//! `sim`, `mutants` and `kill-rounds`: binaries of `tests/`, built with optimisations.
+//! `sim`, `mutants`, `kill-rounds` and `crowd`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.
@@ -11,8 +11,8 @@ use crate::shell;
 
 /// Runs one of the binaries with the given arguments; its last line is the result.
 pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
-    if binary == "kill-rounds" {
-        // It starts the real broker, which is a binary of another package.
+    if ["kill-rounds", "crowd"].contains(&binary) {
+        // They start the real broker, which is a binary of another package.
         let mut build = shell::cargo();
         build.args(["build", "--profile", PROFILE, "--package", "corelane"]);
         shell::run(&mut build)?;

@@ -32,6 +32,7 @@ usage: cargo xtask TASK [ARGUMENT]...
   mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
                             --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
+  crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
   fuzz [TARGET] [--smoke | --seconds N]
                             libFuzzer on the pinned stable toolchain
   loom                      every interleaving of the mailbox's models
@@ -59,7 +60,7 @@ fn run(task: &str, rest: &[String]) -> Result<()> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "mutants" | "kill-rounds" => harness::run(task, rest),
+        "sim" | "mutants" | "kill-rounds" | "crowd" => harness::run(task, rest),
         "fuzz" => fuzz::run(rest),
         "loom" => memory::loom(rest),
         "miri" => memory::miri(rest),
