@@ -35,7 +35,7 @@ usage: cargo xtask TASK [ARGUMENT]...
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
   fuzz [TARGET] [--smoke | --seconds N]
                             libFuzzer on the pinned stable toolchain
-  loom                      every interleaving of the mailbox's models
+  loom                      the interleavings of the mailbox's models
   miri [FILTER]...          unit tests of wire and core under Miri (nightly toolchain)
 ";
 

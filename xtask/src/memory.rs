@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::shell;
 
-/// The models of the mailbox: every interleaving of a few steps.
+/// The models of the mailbox: the interleavings of a few steps.
 pub(crate) fn loom(arguments: &[String]) -> Result<()> {
     if !arguments.is_empty() {
         bail!("loom takes no arguments");

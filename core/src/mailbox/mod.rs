@@ -12,7 +12,7 @@ mod ring;
 pub use parked::Parked;
 pub use ring::{Receiver, Sender, ring};
 
-/// What the two threads share, and, in the loom build, loom's own in its place, to try every interleaving.
+/// What the two threads share, and, in the loom build, loom's own in its place, to try the interleavings.
 mod shared;
 
 #[cfg(all(test, not(loom)))]

@@ -1,4 +1,5 @@
-//! The mailbox under loom: every interleaving of a few steps, and every value that a weak memory may show.
+//! The mailbox under loom: the interleavings of a few steps, and the values that a weak memory may show.
+//! The model of two senders looks at those of at most two preemptions; the others at all.
 //! Run by `cargo xtask loom`.
 
 use loom::sync::{Condvar, Mutex};
