@@ -28,14 +28,11 @@ use crate::driver::{Socket, Token};
 pub const UNANSWERED_MAX: usize = 1_024;
 /// At this number of unanswered requests it is read again.
 pub const UNANSWERED_LOW: usize = UNANSWERED_MAX / 2;
-/// Above this number of bytes to send a connection is not read.
-pub const OUT_BYTES_HIGH: usize = 1 << 20;
-/// At this number of bytes to send it is read again.
+/// Above this number of bytes to send a connection is not read and gets no deliveries: a dequeue that
+/// is read while deliveries are held would find nothing, although there is something.
+pub const OUT_BYTES_HIGH: usize = 288 << 10;
+/// At this number of bytes to send it is read and gets deliveries again.
 pub const OUT_BYTES_LOW: usize = OUT_BYTES_HIGH / 2;
-/// Above this number of bytes to send a connection gets no deliveries.
-pub const DELIVERED_BYTES_HIGH: usize = 288 << 10;
-/// At this number of bytes to send deliveries begin again.
-pub const DELIVERED_BYTES_LOW: usize = DELIVERED_BYTES_HIGH / 2;
 /// What another shard delivers to a connection before it asks whether there is still room.
 pub const DELIVERED_AHEAD_MAX: usize = 128 << 10;
 /// A peer that lets this much pile up in spite of (K3) is cut off.
@@ -55,10 +52,9 @@ const KEPT_BYTES_MAX: usize = 256 * 1_024;
 const _: () = assert!(FRAME_BYTES_MAX <= OUT_BYTES_MAX);
 /// Fields of the largest delivery.
 const DELIVERY_HEAD_BYTES_MAX: usize = 64 << 10;
-// A client that does not read costs no more, whichever shard delivers to it, with messages below `PUSH_BYTES_MAX`.
+// A client that does not read costs no more than 1 MiB, whichever shard delivers to it, with messages below `PUSH_BYTES_MAX`.
 const _: () = assert!(
-    DELIVERED_BYTES_HIGH + DELIVERED_AHEAD_MAX + PUSH_BYTES_MAX + DELIVERY_HEAD_BYTES_MAX
-        <= OUT_BYTES_HIGH
+    OUT_BYTES_HIGH + DELIVERED_AHEAD_MAX + PUSH_BYTES_MAX + DELIVERY_HEAD_BYTES_MAX <= 1 << 20
 );
 const _: () = assert!(DELIVERY_RUNS_MAX * 24 + 128 <= DELIVERY_HEAD_BYTES_MAX);
 

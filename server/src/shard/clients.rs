@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::state::{Action, State};
 use super::tokens::Work;
 use crate::connection::{
-    Connection, DELIVERED_BYTES_HIGH, DELIVERED_BYTES_LOW, OUT_BYTES_MAX, Phase, UNANSWERED_MAX,
-    Wish,
+    Connection, OUT_BYTES_HIGH, OUT_BYTES_LOW, OUT_BYTES_MAX, Phase, UNANSWERED_MAX, Wish,
 };
 use crate::driver::{Data, Done, Errno, Listener, Op};
 use crate::mail::Mail;
@@ -309,9 +308,9 @@ impl State {
         }
         let was_writable = connection.writable;
         let writable = if was_writable {
-            out_bytes <= DELIVERED_BYTES_HIGH
+            out_bytes <= OUT_BYTES_HIGH
         } else {
-            out_bytes <= DELIVERED_BYTES_LOW
+            out_bytes <= OUT_BYTES_LOW
         };
         connection.writable = writable;
         let askers = if writable {

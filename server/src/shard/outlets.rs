@@ -10,7 +10,7 @@ use corelane_core::{ConnectionId, Requester};
 use corelane_wire::{Correlation, Epoch, ErrorCode, Response, ShardId};
 
 use super::connections::{Connections, shard_of};
-use crate::connection::{DELIVERED_AHEAD_MAX, DELIVERED_BYTES_HIGH};
+use crate::connection::{DELIVERED_AHEAD_MAX, OUT_BYTES_HIGH};
 use crate::mail::{Mail, Mailboxes};
 
 /// Whether a delivery may go to a connection now.
@@ -69,7 +69,7 @@ impl Outlets {
     pub(super) fn room(&self, connection: ConnectionId) -> Room {
         let is_full = if self.is_local(connection) {
             match self.connections.get(connection) {
-                Some(found) if found.is_open() => found.out_bytes() > DELIVERED_BYTES_HIGH,
+                Some(found) if found.is_open() => found.out_bytes() > OUT_BYTES_HIGH,
                 Some(_) | None => return Room::Gone,
             }
         } else {

@@ -6,7 +6,7 @@ use super::*;
 
 mod hostile;
 mod script;
-use crate::connection::DELIVERED_BYTES_HIGH;
+use crate::connection::OUT_BYTES_HIGH;
 use script::World;
 
 /// A queue whose partition is this one.
@@ -348,7 +348,7 @@ fn slow_consumer(shards: u16, is_backlog: bool) {
     }
     let connections = &world.shards[0].state.outlets.connections;
     let out_bytes: usize = connections.iter().map(|(_, it)| it.out_bytes()).sum();
-    assert!(out_bytes > DELIVERED_BYTES_HIGH, "{out_bytes}");
+    assert!(out_bytes > OUT_BYTES_HIGH, "{out_bytes}");
     assert!(out_bytes <= 1 << 20, "{out_bytes}");
     for _ in 0..20 {
         world.release_sends(0);
