@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use corelane_wire::Lsn;
 
 use super::{Delivery, Output, Reply, Requester, Run};
+use crate::ids::ConnectionId;
 
 /// The waiting answers of a partition.
 #[derive(Debug, Default)]
@@ -55,6 +56,16 @@ impl Gate {
         for gated in self.waiting.drain(..) {
             outputs.push_back(Output::Abandon { to: gated.to });
         }
+    }
+
+    /// The connection has gone: nobody waits for messages that it wanted to peek at.
+    pub(super) fn disconnect(&mut self, connection: ConnectionId) {
+        let is_wanted = |gated: &Gated| match gated.answer {
+            Answer::Reply(_) => true,
+            Answer::Peeked(_) => gated.to.connection != connection,
+        };
+        self.waiting.retain(is_wanted);
+        self.bytes = self.waiting.iter().map(|it| it.answer.bytes()).sum();
     }
 
     /// What the first answer waits for.

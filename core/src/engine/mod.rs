@@ -206,7 +206,10 @@ impl Engine {
         match input {
             Input::Start { epoch } => self.on_start(now, epoch, outputs),
             Input::Request { from, request } => self.on_request(now, from, request, outputs),
-            Input::Disconnected { connection } => self.demand.disconnect(connection),
+            Input::Disconnected { connection } => {
+                self.demand.disconnect(connection);
+                self.gate.disconnect(connection);
+            }
             Input::SessionLost { session } => self.on_session_lost(now, session),
             Input::SessionResumed { session } => self.lost.remove(session),
             Input::Writable {

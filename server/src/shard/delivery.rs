@@ -4,7 +4,7 @@
 //! is read back first, and the deliveries behind it wait. Invariants:
 //! (D1) What goes to one connection goes in the order in which the engine put it out.
 //! (D2) Nothing is put into a full out-buffer: deliveries to it are held until it has room, and
-//!      what others get does not wait for that.
+//!      what others get does not wait for that. Room goes to the partition that waits longest.
 //! (D3) A delivery whose runs do not fit into the cache together still gets through: what was
 //!      sliced before a read is kept with it.
 
@@ -36,12 +36,20 @@ struct Gathering {
     gathered: Vec<u8>,
 }
 
+/// What waits for room in the out-buffer of one connection.
+#[derive(Debug)]
+struct Held {
+    /// Since when, against those of other partitions.
+    place: u64,
+    items: VecDeque<Item>,
+}
+
 /// Everything that waits to be encoded.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     queue: VecDeque<Item>,
     /// What connections without room will get (D2).
-    held: BTreeMap<ConnectionId, VecDeque<Item>>,
+    held: BTreeMap<ConnectionId, Held>,
     /// The record that is being read from disk for the delivery at the front.
     reading: Option<Lsn>,
     /// Memory for the runs of one frame.
@@ -126,18 +134,15 @@ impl Pending {
 
     /// The connection has room again (D1: before what came later).
     pub(super) fn release(&mut self, connection: ConnectionId) {
-        for item in self.held.remove(&connection).into_iter().flatten().rev() {
+        let held = self.held.remove(&connection).map(|held| held.items);
+        for item in held.into_iter().flatten().rev() {
             self.queue.push_front(item);
         }
     }
 
-    /// Looks again at the connections that were held only because a mailbox was full.
-    pub(super) fn release_free(&mut self, outlets: &Outlets) {
-        let free = |id: &ConnectionId| outlets.room(*id) != Room::Full;
-        let released: Vec<ConnectionId> = self.held.keys().copied().filter(free).collect();
-        for connection in released {
-            self.release(connection);
-        }
+    /// The connections that are waited for, each with the place in line.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (u64, ConnectionId)> {
+        self.held.iter().map(|(id, held)| (held.place, *id))
     }
 
     /// Whether connections wait for room.
@@ -151,9 +156,14 @@ impl Pending {
         self.queue.retain(|item| item.connection() != connection);
     }
 
-    fn hold(&mut self, connection: ConnectionId) {
+    /// The front waits for room.
+    fn hold(&mut self, connection: ConnectionId, outlets: &mut Outlets) {
         if let Some(item) = self.queue.pop_front() {
-            self.held.entry(connection).or_default().push_back(item);
+            let held = self.held.entry(connection).or_insert_with(|| Held {
+                place: outlets.place_in_line(),
+                items: VecDeque::new(),
+            });
+            held.items.push_back(item);
         }
     }
 
@@ -194,7 +204,7 @@ impl Partition {
                 }
                 Room::Free if !self.pending.held.contains_key(&connection) => {}
                 Room::Free | Room::Full => {
-                    self.pending.hold(connection);
+                    self.pending.hold(connection, at.outlets);
                     continue;
                 }
             }

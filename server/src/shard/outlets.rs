@@ -4,7 +4,7 @@
 //! Invariant: (U1) an answer or delivery is encoded once, straight into the buffer that is sent
 //! or handed over; nobody decides here what is in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use corelane_core::{ConnectionId, Requester};
 use corelane_wire::{Correlation, Epoch, ErrorCode, Response, ShardId};
@@ -39,10 +39,10 @@ pub(super) struct Outlets {
     pub(super) shard: ShardId,
     pub(super) connections: Connections,
     pub(super) mail: Mailboxes,
-    /// Connections of other shards whose out-buffer is full.
-    unwritable: BTreeSet<ConnectionId>,
     /// What was delivered to connections of other shards that did not say since that they have room.
     ahead: BTreeMap<ConnectionId, Ahead>,
+    /// How many places in line were given out.
+    places: u64,
     /// Connections of this shard that must be closed because an answer will never come.
     pub(super) abandoned: Vec<ConnectionId>,
 }
@@ -54,8 +54,8 @@ impl Outlets {
             shard,
             connections: Connections::new(shard),
             mail,
-            unwritable: BTreeSet::new(),
             ahead: BTreeMap::new(),
+            places: 0,
             abandoned: Vec::new(),
         }
     }
@@ -69,25 +69,22 @@ impl Outlets {
     pub(super) fn room(&self, connection: ConnectionId) -> Room {
         let is_full = if self.is_local(connection) {
             match self.connections.get(connection) {
-                Some(found) if found.is_open() => found.out_bytes() > OUT_BYTES_HIGH,
+                Some(found) if found.is_open() => {
+                    !found.writable || found.out_bytes() > OUT_BYTES_HIGH
+                }
                 Some(_) | None => return Room::Gone,
             }
         } else {
             let is_asked = self.ahead.get(&connection) == Some(&Ahead::Asked);
-            is_asked
-                || self.unwritable.contains(&connection)
-                || self.mail.is_full(shard_of(connection))
+            is_asked || self.mail.is_full(shard_of(connection))
         };
         if is_full { Room::Full } else { Room::Free }
     }
 
-    /// What another shard said about the out-buffer of a connection of its own.
-    pub(super) fn set_writable(&mut self, connection: ConnectionId, writable: bool) {
-        if writable {
-            self.unwritable.remove(&connection);
-        } else {
-            self.unwritable.insert(connection);
-        }
+    /// The last place in the line of those that wait for room.
+    pub(super) fn place_in_line(&mut self) -> u64 {
+        self.places += 1;
+        self.places
     }
 
     /// So many bytes were delivered to a connection.
@@ -125,7 +122,6 @@ impl Outlets {
 
     /// A connection has gone.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.unwritable.remove(&connection);
         self.ahead.remove(&connection);
     }
 

@@ -12,7 +12,7 @@ use corelane_core::{ConnectionId, Input};
 use corelane_wire::{Epoch, SessionId, Timestamp};
 
 use super::delivery::Next;
-use super::outlets::Outlets;
+use super::outlets::{Outlets, Room};
 use super::partition::{Hosted, Scratch, Step};
 use super::segments::Spares;
 use super::stopping::{Shutdown, Stopping};
@@ -273,24 +273,52 @@ impl State {
     /// Encodes deliveries, within the turn's budget.
     pub(super) fn deliver(&mut self) {
         let mut budget = DELIVERY_BYTES_PER_TURN;
-        let count = self.partitions.len();
         self.deliver_later = false;
-        for turn in 0..count {
-            let slot = (self.deliver_first + turn) % count;
-            let (partitions, mut at) = self.step_parts();
-            let Some(partition) = partitions[slot].serving_mut() else {
+        for (_, slot, connection) in self.line() {
+            if self.outlets.room(connection) == Room::Full {
                 continue;
-            };
-            if partition.pending.holds() {
-                partition.pending.release_free(at.outlets);
             }
-            match partition.deliver(&mut budget, &mut at) {
-                Next::Idle => {}
-                Next::Later => self.deliver_later = true,
-                next @ Next::Read { .. } => self.read(slot, next),
+            if budget == 0 {
+                self.deliver_later = true;
+                break;
             }
+            if let Some(partition) = self.partitions[slot].serving_mut() {
+                partition.pending.release(connection);
+            }
+            self.deliver_from(slot, &mut budget);
+        }
+        let count = self.partitions.len();
+        for turn in 0..count {
+            self.deliver_from((self.deliver_first + turn) % count, &mut budget);
         }
         self.deliver_first = (self.deliver_first + 1) % count.max(1);
+    }
+
+    /// Who waits for room where, those that wait longest first.
+    fn line(&self) -> Vec<(u64, usize, ConnectionId)> {
+        let mut line = Vec::new();
+        for (slot, hosted) in self.partitions.iter().enumerate() {
+            let waits = hosted
+                .serving()
+                .into_iter()
+                .flat_map(|it| it.pending.waits());
+            line.extend(waits.map(|(place, connection)| (place, slot, connection)));
+        }
+        line.sort_unstable();
+        line
+    }
+
+    /// Encodes deliveries of one partition, within what is left of the budget.
+    fn deliver_from(&mut self, slot: usize, budget: &mut usize) {
+        let (partitions, mut at) = self.step_parts();
+        let Some(partition) = partitions[slot].serving_mut() else {
+            return;
+        };
+        match partition.deliver(budget, &mut at) {
+            Next::Idle => {}
+            Next::Later => self.deliver_later = true,
+            next @ Next::Read { .. } => self.read(slot, next),
+        }
     }
 
     /// A connection of a session opened, on this shard or another.
@@ -319,14 +347,6 @@ impl State {
     /// The shard of a connection has taken in what was delivered to it, and has room.
     pub(super) fn on_room(&mut self, connection: ConnectionId) {
         self.outlets.has_room(connection);
-        self.release(connection);
-    }
-
-    /// Deliveries that were held for a connection are tried again.
-    fn release(&mut self, connection: ConnectionId) {
-        for partition in self.partitions.iter_mut().filter_map(Hosted::serving_mut) {
-            partition.pending.release(connection);
-        }
         self.deliver_later = true;
     }
 
@@ -336,12 +356,7 @@ impl State {
             connection,
             writable,
         });
-        if !self.outlets.is_local(connection) {
-            self.outlets.set_writable(connection, writable);
-        }
-        if writable {
-            self.release(connection);
-        }
+        self.deliver_later |= writable;
     }
 
     /// Tells all other shards.

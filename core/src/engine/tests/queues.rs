@@ -4,7 +4,7 @@ use corelane_wire::{
 
 use super::node::*;
 use crate::record::Record;
-use crate::{DeliverTo, Delivery, Output, Reply};
+use crate::{DeliverTo, Delivery, Input, Output, Reply};
 
 fn list(after: &str, limit: u32) -> Request<'_> {
     Request::QueueList(QueueList {
@@ -186,6 +186,17 @@ fn peek_shows_committed_messages_and_takes_nothing() {
         "what was not committed when it was asked for is not shown"
     );
     assert_eq!(node.engine.stats().leased, 0);
+}
+
+#[test]
+fn peek_of_a_connection_that_went_away_is_not_answered() {
+    let mut node = Node::new();
+    node.fill("q", 3);
+    node.enqueue("q", &batch(3, ProducerId::NONE, 0));
+    node.request(alice(2), peek("q", 1, 10));
+    let connection = alice(2).connection;
+    node.step(Input::Disconnected { connection });
+    assert_eq!(node.durable(), [reply(alice(1), receipt(3, 3, false))]);
 }
 
 #[test]

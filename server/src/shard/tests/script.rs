@@ -119,7 +119,7 @@ impl Driver for Script {
     fn recycle(&mut self, _: RecvBuffer) {}
 }
 
-/// The shards of a node with one partition each, and its clients.
+/// The shards of a node, and its clients.
 pub(super) struct World {
     pub(super) shards: Vec<Shard<Script>>,
     pub(super) shutdown: Arc<Shutdown>,
@@ -128,9 +128,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(shards: u16) -> Self {
+        Self::with_partitions(shards, u32::from(shards))
+    }
+
+    pub(super) fn with_partitions(shards: u16, partitions: u32) -> Self {
         let topology = Arc::new(Topology {
             node: NodeId(1),
-            partitions: u32::from(shards),
+            partitions,
             shards: vec![ShardPlace { port: 0 }; usize::from(shards)],
             shared_port: 0,
         });
@@ -269,8 +273,13 @@ impl World {
 
     /// The clients of a shard read again: what was held leaves, one send after the other.
     pub(super) fn release_sends(&mut self, shard: usize) {
+        self.driver(shard).holds_sends = false;
+        self.read_once(shard);
+    }
+
+    /// The clients of a shard read what is under way to them.
+    pub(super) fn read_once(&mut self, shard: usize) {
         let driver = self.driver(shard);
-        driver.holds_sends = false;
         for (token, socket, buffer) in std::mem::take(&mut driver.held) {
             driver.sent.entry(socket).or_default().extend(&buffer);
             driver.done.push(Done {
@@ -309,9 +318,10 @@ impl World {
 }
 
 fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>) -> Shard<Script> {
-    let partition = PartitionId(u32::from(mailboxes.shard().0));
+    let number = u32::from(mailboxes.shard().0);
     let step = u32::from(topology.shard_count());
-    let config = LogConfig::new(partition, 7);
+    let partitions = (number..topology.partitions).step_by(usize::from(topology.shard_count()));
+    let config = |partition| LogConfig::new(partition, 7);
     let driver = Script {
         now: Timestamp::from_millis(1_700_000_000_000),
         accept: None,
@@ -327,22 +337,27 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         is_full: false,
         files: 0,
     };
-    let small = config.first_segment_bytes;
-    let mut drawn = u128::from(partition.0) << 64;
+    let small = config(PartitionId(number)).first_segment_bytes;
+    let mut drawn = u128::from(number) << 64;
     let start = ShardStart {
         mailboxes,
-        partitions: vec![PartitionStart {
-            partition,
-            state: PartitionState::Ready {
-                engine: Box::new(Engine::new(partition, Limits::default())),
-                log: Box::new(Log::new(config)),
-            },
-        }],
+        partitions: partitions
+            .clone()
+            .map(PartitionId)
+            .map(|partition| PartitionStart {
+                partition,
+                state: PartitionState::Ready {
+                    engine: Box::new(Engine::new(partition, Limits::default())),
+                    log: Box::new(Log::new(config(partition))),
+                },
+            })
+            .collect(),
         listeners: vec![Listener(0)],
-        spares: vec![
-            (SpareId(partition.0), small),
-            (SpareId(partition.0 + step), small),
-        ],
+        spares: (number..)
+            .step_by(step as usize)
+            .map(|spare| (SpareId(spare), small))
+            .take(2 * partitions.count())
+            .collect(),
         stats: Arc::new(ShardStats::default()),
         shutdown,
         draw_session: Box::new(move || {
