@@ -16,13 +16,16 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::time::Duration;
 
-use corelane_core::limits::PUSH_BYTES_MAX;
-use corelane_wire::limits::{DELIVERY_RUNS_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO};
+use corelane_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO};
 use corelane_wire::{
-    ConsumerId, Correlation, Decoder, ErrorCode, PartitionId, SessionId, ShardId, Timestamp,
+    ConsumerId, Correlation, Decoder, ErrorCode, PartitionId, SessionId, Timestamp,
 };
 
 use crate::driver::{Socket, Token};
+
+mod room;
+
+pub use room::{ROOM_BYTES_MAX, RoomLine, delivery_bytes, share_of};
 
 /// Above this number of unanswered requests a connection is not read.
 pub const UNANSWERED_MAX: usize = 1_024;
@@ -33,8 +36,6 @@ pub const UNANSWERED_LOW: usize = UNANSWERED_MAX / 2;
 pub const OUT_BYTES_HIGH: usize = 288 << 10;
 /// At this number of bytes to send it is read and gets deliveries again.
 pub const OUT_BYTES_LOW: usize = OUT_BYTES_HIGH / 2;
-/// What another shard delivers to a connection before it asks whether there is still room.
-pub const DELIVERED_AHEAD_MAX: usize = 128 << 10;
 /// A peer that lets this much pile up in spite of (K3) is cut off.
 pub const OUT_BYTES_MAX: usize = 64 << 20;
 /// Consumers that one connection may have.
@@ -50,13 +51,6 @@ pub const END_WITHIN: Duration = Duration::from_secs(1);
 const KEPT_BYTES_MAX: usize = 256 * 1_024;
 
 const _: () = assert!(FRAME_BYTES_MAX <= OUT_BYTES_MAX);
-/// Fields of the largest delivery.
-const DELIVERY_HEAD_BYTES_MAX: usize = 64 << 10;
-// A client that does not read costs no more than 1 MiB, whichever shard delivers to it, with messages below `PUSH_BYTES_MAX`.
-const _: () = assert!(
-    OUT_BYTES_HIGH + DELIVERED_AHEAD_MAX + PUSH_BYTES_MAX + DELIVERY_HEAD_BYTES_MAX <= 1 << 20
-);
-const _: () = assert!(DELIVERY_RUNS_MAX * 24 + 128 <= DELIVERY_HEAD_BYTES_MAX);
 
 /// How far a connection's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -119,8 +113,8 @@ pub struct Connection {
     pub session: SessionId,
     /// Whether the engines believe that it takes deliveries.
     pub writable: bool,
-    /// Shards that deliver to it and wait to hear that it has room.
-    pub askers: Vec<ShardId>,
+    /// The shards that wait for room in its out-buffer.
+    pub room: RoomLine,
     /// Whether it stands in the shard's list of connections to settle this turn.
     pub listed: bool,
     /// When an unfinished greeting, frame or ending is cut off.
@@ -169,7 +163,7 @@ impl Connection {
             socket,
             session: SessionId(0),
             writable: true,
-            askers: Vec::new(),
+            room: RoomLine::default(),
             listed: false,
             deadline: Some(now.add(HELLO_WITHIN)),
             deadline_noted: None,

@@ -76,17 +76,24 @@ pub enum Mail {
         /// Which session.
         session: SessionId,
     },
-    /// To a connection's shard: much was delivered to it; is there still room?
+    /// To a connection's shard: there is more to deliver than goes without asking, or than there was room for.
     AskRoom {
         /// Which connection.
         connection: ConnectionId,
         /// Who asks.
         shard: ShardId,
     },
-    /// To a shard that asked: what it delivered has come, and there is room.
+    /// To a shard that asked: it has room until it asks again or says that it needs no more.
     Room {
         /// Which connection.
         connection: ConnectionId,
+    },
+    /// To a connection's shard: no more is needed of the room that was given.
+    RoomUsed {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Whose room it was.
+        shard: ShardId,
     },
     /// To all: a connection's out-buffer became full, or has room again.
     Writable {
@@ -107,6 +114,7 @@ impl Mail {
             Self::Abandon { .. }
             | Self::AskRoom { .. }
             | Self::Room { .. }
+            | Self::RoomUsed { .. }
             | Self::Disconnected { .. }
             | Self::SessionOpened { .. }
             | Self::SessionClosed { .. }
@@ -231,6 +239,11 @@ impl Mailboxes {
     pub fn to(&mut self, shard: ShardId) -> &mut Batch {
         let neighbour = self.neighbours[usize::from(shard.0)].as_mut();
         &mut neighbour.expect("a shard sends itself no mail").batch
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.neighbours.len()
     }
 
     /// Writes mail to every other shard.

@@ -313,10 +313,10 @@ impl State {
             out_bytes <= OUT_BYTES_LOW
         };
         connection.writable = writable;
-        let askers = if writable {
-            std::mem::take(&mut connection.askers)
+        let next = if writable {
+            connection.room.give()
         } else {
-            Vec::new()
+            None
         };
         if writable != was_writable && connection.is_open() {
             self.mail_all(Mail::Writable {
@@ -325,9 +325,13 @@ impl State {
             });
             self.on_writable(id, writable);
         }
-        for shard in askers {
-            let batch = self.outlets.mail.to(shard);
-            batch.push(Mail::Room { connection: id });
+        match next {
+            Some(shard) if shard == self.outlets.shard => self.on_room(id),
+            Some(shard) => {
+                let batch = self.outlets.mail.to(shard);
+                batch.push(Mail::Room { connection: id });
+            }
+            None => {}
         }
         self.fulfil(id);
         self.outlets.connections.note_deadline(id);

@@ -4,7 +4,7 @@
 //! is read back first, and the deliveries behind it wait. Invariants:
 //! (D1) What goes to one connection goes in the order in which the engine put it out.
 //! (D2) Nothing is put into a full out-buffer: deliveries to it are held until it has room, and
-//!      what others get does not wait for that. Room goes to the partition that waits longest.
+//!      what others get does not wait for that. Room that a shard has goes to the partition that waits longest.
 //! (D3) A delivery whose runs do not fit into the cache together still gets through: what was
 //!      sliced before a read is kept with it.
 
@@ -18,6 +18,7 @@ use corelane_wire::{
 
 use super::outlets::{Outlets, Room};
 use super::partition::{Partition, Step};
+use crate::connection::delivery_bytes;
 
 /// What waits to be encoded.
 #[derive(Debug)]
@@ -156,15 +157,13 @@ impl Pending {
         self.queue.retain(|item| item.connection() != connection);
     }
 
-    /// The front waits for room.
-    fn hold(&mut self, connection: ConnectionId, outlets: &mut Outlets) {
-        if let Some(item) = self.queue.pop_front() {
-            let held = self.held.entry(connection).or_insert_with(|| Held {
-                place: outlets.place_in_line(),
-                items: VecDeque::new(),
-            });
-            held.items.push_back(item);
-        }
+    /// What was at the front waits for room.
+    fn hold(&mut self, item: Item, outlets: &mut Outlets) {
+        let held = self.held.entry(item.connection()).or_insert_with(|| Held {
+            place: outlets.place_in_line(),
+            items: VecDeque::new(),
+        });
+        held.items.push_back(item);
     }
 
     /// The read for the front ended well, and the front is looked at again.
@@ -204,7 +203,9 @@ impl Partition {
                 }
                 Room::Free if !self.pending.held.contains_key(&connection) => {}
                 Room::Free | Room::Full => {
-                    self.pending.hold(connection, at.outlets);
+                    if let Some(item) = self.pending.queue.pop_front() {
+                        self.pending.hold(item, at.outlets);
+                    }
                     continue;
                 }
             }
@@ -237,15 +238,24 @@ impl Partition {
             None => return Next::Idle,
         };
         let mut slices = recycled(std::mem::take(&mut self.pending.slices));
+        let first_run = gathering.next_run;
         let found = gather(&self.log, &mut gathering, &mut slices);
         let next = match found {
             Found::All => {
+                let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
+                let bytes = bytes + gathering.gathered.len();
+                let frame_bytes = delivery_bytes(gathering.delivery.runs.len(), bytes);
+                if !at.outlets.take(gathering.connection(), frame_bytes) {
+                    self.pending.slices = recycled(slices);
+                    gathering.next_run = first_run;
+                    self.pending.hold(Item::Messages(gathering), at.outlets);
+                    return Next::Idle;
+                }
                 let runs = &mut self.pending.runs;
                 fill_runs(runs, &gathering.delivery.runs);
                 if !gathering.gathered.is_empty() {
                     slices.insert(0, &gathering.gathered);
                 }
-                let bytes = slices.iter().map(|slice| slice.len()).sum();
                 *budget = budget.saturating_sub(bytes);
                 at.counters.messages_delivered_total +=
                     runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
@@ -255,7 +265,6 @@ impl Partition {
                     (runs, &slices),
                     at,
                 );
-                at.outlets.delivered(gathering.connection(), bytes);
                 Next::Idle
             }
             Found::OnDisk(lsn, read) => {

@@ -1,8 +1,11 @@
 //! Everywhere a frame can leave to: the out-buffers of this shard's connections, and the
 //! mailboxes to the shards of others.
 //!
-//! Invariant: (U1) an answer or delivery is encoded once, straight into the buffer that is sent
-//! or handed over; nobody decides here what is in it.
+//! Invariants:
+//! (U1) An answer or delivery is encoded once, straight into the buffer that is sent or handed over;
+//!      nobody decides here what is in it.
+//! (U2) Room that was given is given back: in the turn in which nothing waits here for the connection,
+//!      or by asking again when the next delivery is too much for it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +13,7 @@ use corelane_core::{ConnectionId, Requester};
 use corelane_wire::{Correlation, Epoch, ErrorCode, Response, ShardId};
 
 use super::connections::{Connections, shard_of};
-use crate::connection::{DELIVERED_AHEAD_MAX, OUT_BYTES_HIGH};
+use crate::connection::{OUT_BYTES_HIGH, ROOM_BYTES_MAX, share_of};
 use crate::mail::{Mail, Mailboxes};
 
 /// Whether a delivery may go to a connection now.
@@ -18,19 +21,22 @@ use crate::mail::{Mail, Mailboxes};
 pub(super) enum Room {
     /// Yes.
     Free,
-    /// Its out-buffer, or the mailbox on the way there, is full.
+    /// No: room was asked for, or the mailbox on the way there is full.
     Full,
     /// The connection has gone.
     Gone,
 }
 
-/// How far deliveries to a connection of another shard are ahead of what that shard knows.
+/// What this shard may deliver to a connection. One of its own stands for nothing here while nobody waits for
+/// room there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ahead {
-    /// By so many bytes.
-    Bytes(usize),
-    /// So far that its shard was asked; nothing is delivered before the answer.
+pub(super) enum Claim {
+    /// So many bytes were delivered to a connection of another shard since there was room last.
+    Ahead(usize),
+    /// Room was asked for; nothing is delivered before the answer.
     Asked,
+    /// There is room, and so many bytes of it are used.
+    Room(usize),
 }
 
 /// The outlets of one shard.
@@ -39,8 +45,11 @@ pub(super) struct Outlets {
     pub(super) shard: ShardId,
     pub(super) connections: Connections,
     pub(super) mail: Mailboxes,
-    /// What was delivered to connections of other shards that did not say since that they have room.
-    ahead: BTreeMap<ConnectionId, Ahead>,
+    pub(super) claims: BTreeMap<ConnectionId, Claim>,
+    /// What goes to a connection of another shard without asking.
+    ahead_bytes_max: usize,
+    /// Connections that may have a [`Claim::Room`].
+    pub(super) given: Vec<ConnectionId>,
     /// How many places in line were given out.
     places: u64,
     /// Connections of this shard that must be closed because an answer will never come.
@@ -53,8 +62,10 @@ impl Outlets {
         Self {
             shard,
             connections: Connections::new(shard),
+            ahead_bytes_max: share_of(mail.shard_count()),
             mail,
-            ahead: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            given: Vec::new(),
             places: 0,
             abandoned: Vec::new(),
         }
@@ -65,20 +76,29 @@ impl Outlets {
         shard_of(connection) == self.shard
     }
 
-    /// Whether a delivery may go to `connection` now.
-    pub(super) fn room(&self, connection: ConnectionId) -> Room {
-        let is_full = if self.is_local(connection) {
-            match self.connections.get(connection) {
-                Some(found) if found.is_open() => {
-                    !found.writable || found.out_bytes() > OUT_BYTES_HIGH
-                }
-                Some(_) | None => return Room::Gone,
+    /// Whether something may go to `connection` now; if not, room is asked for.
+    pub(super) fn room(&mut self, connection: ConnectionId) -> Room {
+        let is_local = self.is_local(connection);
+        if is_local {
+            let found = self.connections.get(connection);
+            let Some(found) = found.filter(|found| found.is_open()) else {
+                return Room::Gone;
+            };
+            if found.room.is_idle() && found.writable && found.out_bytes() <= OUT_BYTES_HIGH {
+                return Room::Free;
             }
-        } else {
-            let is_asked = self.ahead.get(&connection) == Some(&Ahead::Asked);
-            is_asked || self.mail.is_full(shard_of(connection))
-        };
-        if is_full { Room::Full } else { Room::Free }
+        } else if self.mail.is_full(shard_of(connection)) {
+            return Room::Full;
+        }
+        match self.claims.get(&connection) {
+            Some(Claim::Room(_)) => return Room::Free,
+            Some(Claim::Asked) => return Room::Full,
+            None if !is_local => return Room::Free,
+            Some(Claim::Ahead(bytes)) if *bytes < self.ahead_bytes_max => return Room::Free,
+            None | Some(Claim::Ahead(_)) => {}
+        }
+        self.ask(connection);
+        Room::Full
     }
 
     /// The last place in the line of those that wait for room.
@@ -87,42 +107,102 @@ impl Outlets {
         self.places
     }
 
-    /// So many bytes were delivered to a connection.
+    /// Whether a delivery of so many bytes may go to a connection that is [`Room::Free`]; it is counted if so, and
+    /// room is asked for if not.
     ///
     /// A shard sees the out-buffers of its own connections only. Without a bound here it would put its whole
     /// backlog into the mailbox before it learned that the client does not read.
-    pub(super) fn delivered(&mut self, connection: ConnectionId, bytes: usize) {
-        if self.is_local(connection) {
-            return;
-        }
-        let ahead = self.ahead.entry(connection).or_insert(Ahead::Bytes(0));
-        if let Ahead::Bytes(before) = ahead {
-            *before += bytes;
-            if *before > DELIVERED_AHEAD_MAX {
-                *ahead = Ahead::Asked;
-                let shard = self.shard;
-                let batch = self.mail.to(shard_of(connection));
-                batch.push(Mail::AskRoom { connection, shard });
+    pub(super) fn take(&mut self, connection: ConnectionId, bytes: usize) -> bool {
+        let is_local = self.is_local(connection);
+        let is_taken = match self.claims.get_mut(&connection) {
+            None if is_local => true,
+            None => {
+                self.claims.insert(connection, Claim::Ahead(bytes));
+                bytes <= self.ahead_bytes_max
             }
+            Some(Claim::Ahead(before)) => add(before, bytes, self.ahead_bytes_max),
+            // One delivery of any size, or several within the bound.
+            Some(Claim::Room(used)) => add(used, bytes, ROOM_BYTES_MAX.max(bytes)),
+            Some(Claim::Asked) => return false,
+        };
+        if !is_taken {
+            self.ask(connection);
+        }
+        is_taken
+    }
+
+    /// Stands in the line for room in an out-buffer; room that there was counts as used.
+    fn ask(&mut self, connection: ConnectionId) {
+        self.claims.insert(connection, Claim::Asked);
+        let shard = self.shard;
+        if self.is_local(connection) {
+            self.asked_for_room(connection, shard);
+        } else {
+            let batch = self.mail.to(shard_of(connection));
+            batch.push(Mail::AskRoom { connection, shard });
         }
     }
 
-    /// Another shard asks for a connection of this one; it is answered when the connection is settled.
+    /// A shard asks for room; it is answered when the connection is settled.
     pub(super) fn asked_for_room(&mut self, connection: ConnectionId, by: ShardId) {
         if let Some(found) = self.connections.get_mut(connection) {
-            found.askers.push(by);
+            found.room.ask(by);
             self.connections.changed(connection);
         }
     }
 
-    /// The shard of a connection answered.
-    pub(super) fn has_room(&mut self, connection: ConnectionId) {
-        self.ahead.remove(&connection);
+    /// A shard needs no more of the room that it had; the next one gets it when the connection is settled.
+    pub(super) fn room_used(&mut self, connection: ConnectionId, by: ShardId) {
+        if let Some(found) = self.connections.get_mut(connection) {
+            found.room.used(by);
+            self.connections.changed(connection);
+        }
+    }
+
+    /// This shard has the room that it asked for.
+    pub(super) fn room_given(&mut self, connection: ConnectionId) {
+        if let Some(claim) = self.claims.get_mut(&connection)
+            && *claim == Claim::Asked
+        {
+            *claim = Claim::Room(0);
+            self.given.push(connection);
+        }
+    }
+
+    /// Gives back what is left of the room in connections for which nothing waits (U2).
+    pub(super) fn return_room(&mut self, is_waiting: impl Fn(ConnectionId) -> bool) {
+        let mut given = std::mem::take(&mut self.given);
+        given.retain(|connection| {
+            let Some(Claim::Room(used)) = self.claims.get(connection).copied() else {
+                return false;
+            };
+            let is_waiting = is_waiting(*connection);
+            if !is_waiting {
+                self.give_back(*connection, used);
+            }
+            is_waiting
+        });
+        self.given = given;
+    }
+
+    fn give_back(&mut self, connection: ConnectionId, used: usize) {
+        let (shard, is_local) = (self.shard, self.is_local(connection));
+        if is_local || used == 0 {
+            self.claims.remove(&connection);
+        } else {
+            self.claims.insert(connection, Claim::Ahead(used));
+        }
+        if is_local {
+            self.room_used(connection, shard);
+        } else {
+            let batch = self.mail.to(shard_of(connection));
+            batch.push(Mail::RoomUsed { connection, shard });
+        }
     }
 
     /// A connection has gone.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.ahead.remove(&connection);
+        self.claims.remove(&connection);
     }
 
     /// Writes the answer to a request of a partition, `code` being what it says.
@@ -197,4 +277,11 @@ impl Outlets {
             self.connections.changed(to);
         }
     }
+}
+
+/// Adds to a count that has a bound, or leaves it.
+fn add(count: &mut usize, bytes: usize, max: usize) -> bool {
+    let is_within = *count + bytes <= max;
+    *count += if is_within { bytes } else { 0 };
+    is_within
 }

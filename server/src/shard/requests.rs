@@ -227,6 +227,7 @@ impl State {
             Mail::SessionClosed { session } => self.on_session_closed(session),
             Mail::AskRoom { connection, shard } => self.outlets.asked_for_room(connection, shard),
             Mail::Room { connection } => self.on_room(connection),
+            Mail::RoomUsed { connection, shard } => self.outlets.room_used(connection, shard),
             Mail::Writable {
                 connection,
                 writable,

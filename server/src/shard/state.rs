@@ -292,6 +292,15 @@ impl State {
             self.deliver_from((self.deliver_first + turn) % count, &mut budget);
         }
         self.deliver_first = (self.deliver_first + 1) % count.max(1);
+        let Self {
+            outlets,
+            partitions,
+            ..
+        } = self;
+        outlets.return_room(|connection| {
+            let mut serving = partitions.iter().filter_map(Hosted::serving);
+            serving.any(|partition| partition.pending.has_for(connection))
+        });
     }
 
     /// Who waits for room where, those that wait longest first.
@@ -344,9 +353,9 @@ impl State {
         self.outlets.forget(connection);
     }
 
-    /// The shard of a connection has taken in what was delivered to it, and has room.
+    /// This shard has asked for room in the out-buffer of a connection, and has it now.
     pub(super) fn on_room(&mut self, connection: ConnectionId) {
-        self.outlets.has_room(connection);
+        self.outlets.room_given(connection);
         self.deliver_later = true;
     }
 

@@ -5,6 +5,7 @@ use corelane_wire::{
 use super::*;
 
 mod hostile;
+mod room;
 mod script;
 use crate::connection::OUT_BYTES_HIGH;
 use script::World;
@@ -378,61 +379,4 @@ fn a_client_that_does_not_read_gets_no_more_than_its_buffer_and_the_rest_later()
 fn a_client_that_does_not_read_slows_the_partition_of_another_shard_for_itself() {
     slow_consumer(2, false);
     slow_consumer(2, true);
-}
-
-/// Deliveries of 40 KB wait in these partitions for one connection of shard 0: room goes round.
-fn room_goes_round(shards: u16, partitions: &[u32]) {
-    const MESSAGES: u64 = 40;
-    let mut world = World::with_partitions(shards, 3 * u32::from(shards));
-    let owner = |partition: &u32| (*partition % u32::from(shards)) as usize;
-    let reader = world.greeted(0);
-    let mut sources = Vec::new();
-    for (consumer, partition) in (1..).zip(partitions) {
-        let (queue, owner) = (queue_of(&world, *partition), owner(partition));
-        let subscribe = Request::Subscribe(Subscribe {
-            queue: &queue,
-            lane: Lane(0),
-            subscription: "",
-            consumer: ConsumerId(consumer),
-            credit: 1_000,
-            lease_ms: 30_000,
-        });
-        world.request(0, reader, u64::from(consumer), &subscribe);
-        world.finish_writes(owner, true);
-        let producer = world.greeted(owner);
-        sources.push((queue, owner, producer));
-    }
-    world.driver(0).holds_sends = true;
-    let body = vec![7; 40_000];
-    for number in 0..MESSAGES {
-        for (queue, owner, producer) in &sources {
-            world.enqueue_body(*owner, *producer, number, (queue, &body));
-            world.finish_writes(*owner, true);
-        }
-    }
-    let mut delivered = vec![0; partitions.len()];
-    for _ in 0..100 {
-        world.read_once(0);
-        for (_, response) in world.answers(0, reader) {
-            if let Response::Delivery {
-                consumer,
-                deliveries,
-                ..
-            } = response
-            {
-                delivered[consumer.0 as usize - 1] += deliveries.count();
-            }
-        }
-        let (least, most) = (delivered.iter().min(), delivered.iter().max());
-        let behind = most.unwrap() - least.unwrap();
-        // One room is 288 KiB, and a push may go over it.
-        assert!(behind <= 20, "{delivered:?}");
-    }
-    assert_eq!(delivered, vec![MESSAGES; partitions.len()]);
-}
-
-#[test]
-fn room_in_a_buffer_goes_to_the_partition_that_waits_longest() {
-    room_goes_round(1, &[0, 1, 2]);
-    room_goes_round(2, &[1, 3, 5]);
 }

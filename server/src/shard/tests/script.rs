@@ -123,6 +123,8 @@ impl Driver for Script {
 pub(super) struct World {
     pub(super) shards: Vec<Shard<Script>>,
     pub(super) shutdown: Arc<Shutdown>,
+    /// The most that ever waited to be sent to one client, looked at after every turn.
+    pub(super) out_bytes_max: usize,
     sockets: u32,
 }
 
@@ -146,6 +148,7 @@ impl World {
         let mut world = Self {
             shards,
             shutdown,
+            out_bytes_max: 0,
             sockets: 0,
         };
         world.settle();
@@ -159,10 +162,19 @@ impl World {
     /// Some turns of every shard.
     pub(super) fn settle(&mut self) {
         for _ in 0..6 {
-            for shard in &mut self.shards {
-                shard.turn().unwrap();
+            for shard in 0..self.shards.len() {
+                self.turn(shard);
             }
         }
+    }
+
+    /// One turn of one shard.
+    pub(super) fn turn(&mut self, shard: usize) {
+        let shard = &mut self.shards[shard];
+        shard.turn().unwrap();
+        let connections = shard.state.outlets.connections.iter();
+        let out_bytes = connections.map(|(_, connection)| connection.out_bytes());
+        self.out_bytes_max = self.out_bytes_max.max(out_bytes.max().unwrap_or(0));
     }
 
     pub(super) fn pass(&mut self, duration: Duration) {
@@ -279,6 +291,12 @@ impl World {
 
     /// The clients of a shard read what is under way to them.
     pub(super) fn read_once(&mut self, shard: usize) {
+        self.finish_sends(shard);
+        self.settle();
+    }
+
+    /// The same before any shard has a turn.
+    pub(super) fn finish_sends(&mut self, shard: usize) {
         let driver = self.driver(shard);
         for (token, socket, buffer) in std::mem::take(&mut driver.held) {
             driver.sent.entry(socket).or_default().extend(&buffer);
@@ -289,7 +307,6 @@ impl World {
                 data: Data::Sent(buffer),
             });
         }
-        self.settle();
     }
 
     /// Ends the writes in flight on a shard.
