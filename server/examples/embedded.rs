@@ -60,7 +60,7 @@ pub(crate) fn run(directory: &Path) -> Result<Told, Box<dyn Error>> {
         }
         consumer.close().await?;
 
-        let ever = client.queue_show("orders").await?.end.0;
+        let ever = client.admin().queue_show("orders").await?.end.0;
         client.close().await;
         broker.stop().await?;
         Ok(Told { orders, ever })

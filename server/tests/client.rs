@@ -102,7 +102,7 @@ fn session_and_messages_in_hand_survive_a_broken_connection() {
         assert_eq!((text(&next), next.attempt()), ("b", 1), "and nothing twice");
         assert_eq!(next.ack().await.unwrap(), Acked::Done);
         orders.close().await.unwrap();
-        let shown = client.queue_show("orders").await.unwrap();
+        let shown = client.admin().queue_show("orders").await.unwrap();
         assert_eq!(shown.subscriptions[0].done, 2);
         client.close().await;
         broker.stop().await.unwrap();
@@ -127,7 +127,7 @@ fn close_of_a_producer_waits_for_what_it_took_over_a_broken_connection() {
         }
         let tally = producer.close().await;
         assert_eq!(tally.confirmed, MESSAGES, "{tally:?}");
-        let end = client.queue_show("orders").await.unwrap().end.0;
+        let end = client.admin().queue_show("orders").await.unwrap().end.0;
         assert_eq!(end, MESSAGES, "each is there, once");
         client.close().await;
         broker.stop().await.unwrap();

@@ -109,8 +109,11 @@ fn other_programs_come_in_where_that_was_asked_for() {
         let address = open.address().unwrap().to_string();
         let outside = Client::connect(&address).await.unwrap();
         let inside = open.client().await.unwrap();
-        outside.queue_create("shared").await.unwrap();
-        assert_eq!(inside.queue_show("shared").await.unwrap().name, "shared");
+        outside.admin().queue_create("shared").await.unwrap();
+        assert_eq!(
+            inside.admin().queue_show("shared").await.unwrap().name,
+            "shared"
+        );
         outside.close().await;
         inside.close().await;
     });
@@ -124,7 +127,7 @@ fn stopped_broker_is_told_to_its_clients_and_can_be_started_again() {
     block_on(async {
         let first = Embedded::builder(&directory).start().unwrap();
         let patient = first.client().await.unwrap();
-        patient.queue_create("kept").await.unwrap();
+        patient.admin().queue_create("kept").await.unwrap();
         let builder = Client::builder().call_timeout(Duration::from_secs(1));
         let builder = builder.pauses(Duration::from_millis(1), Duration::from_millis(2));
         let client = first.client_with(builder).await.unwrap();
@@ -134,7 +137,10 @@ fn stopped_broker_is_told_to_its_clients_and_can_be_started_again() {
 
         let second = Embedded::builder(&directory).start().unwrap();
         let client = second.client().await.unwrap();
-        assert_eq!(client.queue_show("kept").await.unwrap().name, "kept");
+        assert_eq!(
+            client.admin().queue_show("kept").await.unwrap().name,
+            "kept"
+        );
         // Without a word: dropping both ends them.
     });
     drop(Embedded::builder(&directory).start().unwrap());
@@ -173,12 +179,12 @@ fn deleting_a_queue_ends_the_streams_of_its_consumers() {
         let builder = builder.signs_of_life(Duration::from_millis(50), Duration::from_secs(5));
         let client = broker.client_with(builder).await.unwrap();
         let mut consumer = client.consumer("orders").subscribe().await.unwrap();
-        client.queue_delete("orders").await.unwrap();
+        client.admin().queue_delete("orders").await.unwrap();
         let error = consumer.next().await.unwrap().unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::QueueNotFound), "{error}");
         assert!(error.to_string().contains("orders was deleted"), "{error}");
         assert!(consumer.next().await.is_none());
-        let error = client.queue_show("orders").await.unwrap_err();
+        let error = client.admin().queue_show("orders").await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::QueueNotFound), "not again");
     });
 }

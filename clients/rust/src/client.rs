@@ -12,6 +12,7 @@ use corelane_wire::{ConsumerId, Lane, PartitionId, Request, SessionId, Timestamp
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::admin::Admin;
 use crate::answer::{Answer, Caller};
 use crate::attachment::{Attachment, lock};
 use crate::builder::ClientConfig;
@@ -149,6 +150,23 @@ impl Client {
         ConsumerBuilder::new(self.clone(), queue)
     }
 
+    /// The calls of an administrator: queues, peek, places of partitions.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// Waits for a sign of life, and says how long it took.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] if there was none.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let before = self.now();
+        let Answer::Pong = self.ask(Route::Any, &Request::Ping).await? else {
+            return Err(Error::unexpected());
+        };
+        Ok(self.now().since(before))
+    }
+
     /// The session that all connections of this client share; its leases live five seconds longer than its last
     /// connection.
     pub fn session(&self) -> SessionId {
@@ -211,6 +229,15 @@ impl Client {
                 });
             }
         }
+    }
+
+    /// A call within the usual time.
+    pub(crate) async fn ask(
+        &self,
+        route: Route<'_>,
+        request: &Request<'_>,
+    ) -> Result<Answer, Error> {
+        self.call(route, request, self.call_timeout(), None).await
     }
 
     /// The holder of dequeued messages of a subscription.
@@ -411,6 +438,19 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     corelane_wire::check_name(name).map_err(|error| Error::Name {
         name: name.to_owned(),
         error,
+    })
+}
+
+/// Refuses a bad count before anything is sent.
+pub(crate) fn check_count(what: &'static str, value: u32, max: u32) -> Result<(), Error> {
+    if (1..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::OutOfRange {
+        what,
+        value: u64::from(value),
+        min: 1,
+        max: u64::from(max),
     })
 }
 

@@ -137,6 +137,16 @@ impl Error {
         self.code().is_some_and(|code| !code.is_retry())
     }
 
+    /// Of an answer of another kind than was asked for. The connection checks kinds, so that this stands only for a
+    /// mistake of ours.
+    pub(crate) const fn unexpected() -> Self {
+        Self::Protocol(ProtocolError::Contradiction {
+            what: "an answer of another call, kind",
+            expected: 0,
+            found: 0,
+        })
+    }
+
     /// Of a settle; `after` is how long it was allowed to take.
     pub(crate) fn of_settle(error: SettleError, after: Duration) -> Self {
         match error {

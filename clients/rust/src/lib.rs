@@ -1,4 +1,5 @@
-//! Rust client of Corelane: producers with receipts, consumers as streams, and the calls of an administrator.
+//! Rust client of Corelane: producers with receipts, consumers as streams, and the calls of an administrator
+//! ([`Admin`]).
 //!
 //! Owns: everything between a program and a broker's socket. [`protocol`] is the part without sockets, tasks and
 //! clocks; around it stands a tokio face with one task per connection.
@@ -44,6 +45,7 @@ mod client;
 mod clock;
 mod consumer;
 mod delivery;
+mod dequeue;
 mod error;
 mod holder;
 mod link;
@@ -55,7 +57,7 @@ mod topology;
 #[cfg(test)]
 mod tests;
 
-pub use admin::{DequeueOptions, Peeked};
+pub use admin::{Admin, Peeked};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerBuilder};
@@ -64,6 +66,7 @@ pub use corelane_wire::{
     SubscriptionInfo, Timestamp,
 };
 pub use delivery::{Acked, Delivery, Settling};
+pub use dequeue::DequeueOptions;
 pub use error::Error;
 pub use message::Message;
 pub use outcome::{Class, EnqueueError, Outcome, Receipt};

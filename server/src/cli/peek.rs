@@ -66,7 +66,10 @@ impl Peek {
             let left = self.count - shown.len() as u64;
             let count =
                 u32::try_from(left).map_or(PEEK_MESSAGES_MAX, |left| left.min(PEEK_MESSAGES_MAX));
-            let messages = client.peek(&self.queue, Offset(from), count).await?;
+            let messages = client
+                .admin()
+                .peek(&self.queue, Offset(from), count)
+                .await?;
             if messages.is_empty() {
                 break;
             }

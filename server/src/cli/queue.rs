@@ -84,7 +84,7 @@ impl Queue {
 
 async fn ls(common: &Common) -> Result<(), Failure> {
     let client = common.connect().await?;
-    let queues = client.queue_list().await?;
+    let queues = client.admin().queue_list().await?;
     client.close().await;
     let rows: Vec<_> = queues.into_iter().map(QueueRow::from).collect();
     output::list(common.output, &rows)
@@ -92,7 +92,7 @@ async fn ls(common: &Common) -> Result<(), Failure> {
 
 async fn show(common: &Common, queue: &str) -> Result<(), Failure> {
     let client = common.connect().await?;
-    let row = QueueRow::from(client.queue_show(queue).await?);
+    let row = QueueRow::from(client.admin().queue_show(queue).await?);
     client.close().await;
     output::one(common.output, &row)?;
     if common.output == Format::Table {
@@ -104,7 +104,7 @@ async fn show(common: &Common, queue: &str) -> Result<(), Failure> {
 
 async fn create(common: &Common, queue: &str) -> Result<(), Failure> {
     let client = common.connect().await?;
-    let created = client.queue_create(queue).await?;
+    let created = client.admin().queue_create(queue).await?;
     client.close().await;
     let change = if created { "created" } else { "exists" };
     tell(common, &Changed { queue, change })
@@ -118,8 +118,8 @@ impl Rm {
         let client = common.connect().await?;
         // The command says whether the queue was there; the client's own retry could not, once the
         // connection broke between the deletion and its answer.
-        client.queue_show(&self.queue).await?;
-        match client.queue_delete(&self.queue).await {
+        client.admin().queue_show(&self.queue).await?;
+        match client.admin().queue_delete(&self.queue).await {
             Ok(()) => {}
             Err(error) => {
                 let failure = Failure::from(error);

@@ -41,7 +41,7 @@ pub(crate) async fn run(mut broker: Broker, lines: Vec<String>) -> Result<(Broke
     let half = lines.len() as u64 / 2;
     let account = Arc::new(Mutex::new(Account::new(lines.len())));
     let client = connect(broker.address).await?;
-    client.queue_create(QUEUE).await?;
+    client.admin().queue_create(QUEUE).await?;
     let consumer = client.consumer(QUEUE).credit(CREDIT).subscribe().await?;
     let consuming = tokio::spawn(consume(consumer, lines.clone(), Arc::clone(&account)));
     let producer = client.producer(QUEUE).in_flight_messages_max(IN_FLIGHT_MAX);
@@ -167,7 +167,7 @@ async fn wait_until(
 async fn wait_until_done(client: &Client) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
-        let queue = client.queue_show(QUEUE).await?;
+        let queue = client.admin().queue_show(QUEUE).await?;
         let open: u64 = queue
             .subscriptions
             .iter()
@@ -178,7 +178,7 @@ async fn wait_until_done(client: &Client) -> Result<()> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    let queue = client.queue_show(QUEUE).await?;
+    let queue = client.admin().queue_show(QUEUE).await?;
     bail!("waited {PATIENCE:?} until every ack took effect: {queue:?}")
 }
 

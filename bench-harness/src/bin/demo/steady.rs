@@ -55,7 +55,7 @@ type Intended = Arc<Mutex<Vec<Instant>>>;
 pub(crate) async fn run(address: SocketAddr, load: Load) -> Result<Steady> {
     let count = WARM_UP + (load.per_second * load.seconds) as usize;
     let client = crash::connect(address).await?;
-    client.queue_create(QUEUE).await?;
+    client.admin().queue_create(QUEUE).await?;
     let consumer = client.consumer(QUEUE).subscribe().await?;
     let producer = client.producer(QUEUE).build()?;
     let intended = Intended::default();

@@ -79,7 +79,7 @@ async fn call_without_an_answer_ends_at_its_deadline() {
         .connect(&broker.address)
         .await
         .unwrap();
-    let error = soon(client.queue_show("orders")).await.unwrap_err();
+    let error = soon(client.admin().queue_show("orders")).await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error}");
 }
 
@@ -93,7 +93,7 @@ async fn call_without_a_broker_ends_at_its_deadline_and_says_what_was_in_the_way
         .unwrap();
     broker.break_connections();
     drop(broker);
-    let error = soon(client.queue_show("orders")).await.unwrap_err();
+    let error = soon(client.admin().queue_show("orders")).await.unwrap_err();
     let Error::Deadline { last, .. } = error else {
         panic!("{error}");
     };
@@ -103,7 +103,7 @@ async fn call_without_a_broker_ends_at_its_deadline_and_says_what_was_in_the_way
 #[tokio::test]
 async fn busy_and_broken_calls_are_repeated() {
     let mut broker = Broker::start().await;
-    let client = connect(&broker).await;
+    let admin = connect(&broker).await.admin();
     let answering = async {
         broker.next().await.refuse(ErrorCode::Busy).await;
         drop(broker.next().await);
@@ -114,28 +114,26 @@ async fn busy_and_broken_calls_are_repeated() {
             .answer(&Response::QueueCreated { created: true })
             .await;
     };
-    let (created, ()) =
-        soon(async { tokio::join!(client.queue_create("orders"), answering) }).await;
+    let (created, ()) = soon(async { tokio::join!(admin.queue_create("orders"), answering) }).await;
     assert_eq!(created, Ok(true));
 }
 
 #[tokio::test]
 async fn garbage_breaks_the_connection_and_not_the_client() {
     let mut broker = Broker::start().await;
-    let client = connect(&broker).await;
+    let admin = connect(&broker).await.admin();
     let answering = async {
         broker.next().await.send(vec![0xde; 100]).await;
         broker.next().await.answer(&Response::QueueDeleted).await;
     };
-    let (deleted, ()) =
-        soon(async { tokio::join!(client.queue_delete("orders"), answering) }).await;
+    let (deleted, ()) = soon(async { tokio::join!(admin.queue_delete("orders"), answering) }).await;
     assert_eq!(deleted, Ok(()));
 }
 
 #[tokio::test]
 async fn list_asks_every_partition_and_every_page() {
     let mut broker = Broker::start().await;
-    let client = connect(&broker).await;
+    let admin = connect(&broker).await.admin();
     let answering = async {
         let pages = [
             ("", vec![queue("b"), queue("c")], true),
@@ -153,7 +151,7 @@ async fn list_asks_every_partition_and_every_page() {
             asked.answer(&Response::QueueList { queues, more }).await;
         }
     };
-    let (queues, ()) = soon(async { tokio::join!(client.queue_list(), answering) }).await;
+    let (queues, ()) = soon(async { tokio::join!(admin.queue_list(), answering) }).await;
     let names: Vec<_> = queues
         .unwrap()
         .into_iter()
@@ -205,8 +203,8 @@ async fn unreachable_shard_port_falls_back_to_the_address_that_was_given() {
     let mut broker = Broker::start().await;
     let (_reserved, closed) = closed_port();
     broker.settings().places.store(closed, Ordering::Relaxed);
-    let client = connect(&broker).await;
-    let showing = client.queue_show("orders");
+    let admin = connect(&broker).await.admin();
+    let showing = admin.queue_show("orders");
     let answering = async {
         let info = Response::Queue(queue("orders"));
         broker.next().await.answer(&info).await;
