@@ -27,7 +27,8 @@ pub(crate) enum Answer {
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) reply: oneshot::Sender<Result<Answer, CallFailure>>,
+    /// `None` once the call has ended without the answer that is still to come.
+    pub(crate) reply: Option<oneshot::Sender<Result<Answer, CallFailure>>>,
     /// Takes the leases of a dequeue; deliveries that nobody waits for any more are given back through it.
     pub(crate) holder: Option<(Client, Arc<Holder>)>,
 }
@@ -35,7 +36,18 @@ pub(crate) struct Caller {
 impl Caller {
     /// Ends the call. An answer that comes too late is dropped, and with it its deliveries, which gives them back.
     pub(crate) fn end(self, result: Result<Answer, CallFailure>) {
-        drop(self.reply.send(result));
+        if let Some(reply) = self.reply {
+            drop(reply.send(result));
+        }
+    }
+
+    /// Ends the call before its answer; returns who takes the answer, if it may bring messages.
+    pub(crate) fn expire(mut self, failure: CallFailure) -> Option<Self> {
+        if let Some(reply) = self.reply.take() {
+            // Nobody may wait any more.
+            drop(reply.send(Err(failure)));
+        }
+        self.holder.is_some().then_some(self)
     }
 
     /// Hands the answer over.

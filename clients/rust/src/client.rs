@@ -185,11 +185,11 @@ impl Client {
 
     /// Sends a request until it is answered or `timeout` has passed.
     ///
-    /// Only for requests that can be repeated: after a broken connection it is sent again.
-    pub(crate) async fn call(
+    /// Only for requests that can be repeated: after a broken connection it is made anew and sent again.
+    pub(crate) async fn call<'r>(
         &self,
         route: Route<'_>,
-        request: &Request<'_>,
+        request: impl Fn() -> Request<'r>,
         timeout: Duration,
         holder: Option<&Arc<Holder>>,
     ) -> Result<Answer, Error> {
@@ -200,10 +200,10 @@ impl Client {
         loop {
             let link = self.inner.link(self.inner.port(route))?;
             let caller = |reply| Caller {
-                reply,
+                reply: Some(reply),
                 holder: holder.map(|holder| (self.clone(), Arc::clone(holder))),
             };
-            match link.call(request, deadline, clock, caller).await {
+            match link.call(&request, deadline, clock, caller).await {
                 Ok(answer) => return Ok(answer),
                 Err(CallFailure::Refused { code, text }) if code.is_retry() => {
                     last = Some(format!("{}: {text}", code.name()));
@@ -221,8 +221,9 @@ impl Client {
                 Err(CallFailure::Lost(error)) => last = Some(error.to_string()),
                 Err(CallFailure::Closed) => {}
             }
-            tokio::time::sleep(backoff.pause()).await;
-            if clock.now() >= deadline {
+            let next = clock.now().add(backoff.pause()).min(deadline);
+            tokio::time::sleep_until(clock.instant(next)).await;
+            if next >= deadline {
                 return Err(Error::Deadline {
                     after: timeout,
                     last,
@@ -237,7 +238,8 @@ impl Client {
         route: Route<'_>,
         request: &Request<'_>,
     ) -> Result<Answer, Error> {
-        self.call(route, request, self.call_timeout(), None).await
+        self.call(route, || *request, self.call_timeout(), None)
+            .await
     }
 
     /// The holder of dequeued messages of a subscription.

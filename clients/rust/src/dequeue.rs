@@ -37,12 +37,27 @@ impl Default for DequeueOptions<'_> {
 }
 
 impl Client {
-    /// Takes up to `count` messages of the default subscription, waiting up to `wait` for the first.
+    /// Takes up to `count` messages (1 to 10,000) of the default subscription, leased for `lease` (1 s to 1 day),
+    /// waiting up to `wait` for the first.
     ///
-    /// Returns nothing if none came. Dropping the future gives back what arrives later.
+    /// Returns nothing if none came. What arrives after the future was dropped, or after its deadline, is given back.
     ///
     /// # Errors
-    /// What the broker refused with, [`Error::Deadline`], or a bad argument.
+    /// What the broker refused with, [`Error::Deadline`] if it has not answered within `wait` and the client's
+    /// `call_timeout` together, or a bad argument.
+    ///
+    /// ```no_run
+    /// # async fn example(client: corelane_client::Client) -> Result<(), corelane_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let (lease, wait) = (Duration::from_secs(30), Duration::from_secs(5));
+    /// for delivery in client.dequeue("orders", 10, lease, wait).await? {
+    ///     println!("{}", String::from_utf8_lossy(delivery.body()));
+    ///     delivery.ack().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn dequeue(
         &self,
         queue: &str,
@@ -80,21 +95,25 @@ impl Client {
             subscription: options.subscription.to_owned(),
         })?;
         let until = self.now().add(options.wait);
-        loop {
+        // A request that is sent again waits for what is left only, or the call could pass its deadline waiting.
+        let wait_ms = || {
             let left = until.since(self.now());
-            let wait_ms =
-                u32::try_from(left.as_millis()).map_or(WAIT_MS_MAX, |ms| ms.min(WAIT_MS_MAX));
-            let request = Request::Dequeue(Dequeue {
+            u32::try_from(left.as_millis()).map_or(WAIT_MS_MAX, |ms| ms.min(WAIT_MS_MAX))
+        };
+        let request = || {
+            Request::Dequeue(Dequeue {
                 queue,
                 lane: Lane(0),
                 subscription: options.subscription,
                 count: options.count,
                 lease_ms,
-                wait_ms,
-            });
-            let timeout = self.call_timeout() + Duration::from_millis(u64::from(wait_ms));
+                wait_ms: wait_ms(),
+            })
+        };
+        loop {
+            let timeout = self.call_timeout() + Duration::from_millis(u64::from(wait_ms()));
             let route = Route::Queue(queue, Lane(0));
-            let answer = self.call(route, &request, timeout, Some(&holder)).await?;
+            let answer = self.call(route, request, timeout, Some(&holder)).await?;
             let Answer::Dequeued(taken) = answer else {
                 return Err(Error::unexpected());
             };

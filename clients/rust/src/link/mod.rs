@@ -77,12 +77,12 @@ impl Link {
         true
     }
 
-    /// Sends one request once the link is up and has room, and waits for the answer.
+    /// Sends one request, made at that moment, once the link is up and has room, and waits for the answer.
     ///
     /// Cancel-safe: a call that is dropped is answered to nobody.
-    pub(crate) async fn call(
+    pub(crate) async fn call<'r>(
         &self,
-        request: &Request<'_>,
+        request: &impl Fn() -> Request<'r>,
         deadline: Timestamp,
         clock: Clock,
         mut caller: impl FnMut(oneshot::Sender<CallEnd>) -> Caller,
@@ -105,9 +105,9 @@ impl Link {
     }
 
     /// `None` while the link is down or full.
-    fn send(
+    fn send<'r>(
         &self,
-        request: &Request<'_>,
+        request: &impl Fn() -> Request<'r>,
         deadline: Timestamp,
         caller: &mut impl FnMut(oneshot::Sender<CallEnd>) -> Caller,
     ) -> Result<Option<oneshot::Receiver<CallEnd>>, CallFailure> {
@@ -121,7 +121,7 @@ impl Link {
         let Some(Ok(correlation)) = state
             .protocol
             .as_mut()
-            .map(|protocol| protocol.request(request, Some(deadline)))
+            .map(|protocol| protocol.request(&request(), Some(deadline)))
         else {
             return Ok(None);
         };

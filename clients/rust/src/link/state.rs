@@ -96,9 +96,7 @@ impl LinkState {
             let mut expired = Vec::new();
             protocol.on_deadline(now, &mut expired)?;
             for correlation in expired {
-                if let Some(caller) = self.calls.remove(&correlation) {
-                    caller.end(Err(CallFailure::Deadline { last: None }));
-                }
+                self.expire(correlation);
             }
         }
         let mut reroute = false;
@@ -132,6 +130,16 @@ impl LinkState {
         let connection = self.protocol.as_ref().and_then(Protocol::next_deadline);
         let attached = self.slots.values().filter_map(|slot| slot.deadline);
         Ok(attached.chain(connection).min())
+    }
+
+    /// Ends a call without an answer. Who dequeues stays, to give back what the answer brings when it comes.
+    fn expire(&mut self, correlation: Correlation) {
+        let failure = CallFailure::Deadline { last: None };
+        if let Some(caller) = self.calls.remove(&correlation)
+            && let Some(late) = caller.expire(failure)
+        {
+            self.calls.insert(correlation, late);
+        }
     }
 
     /// Handles what arrived; returns the places of the partitions if they were among it.

@@ -241,7 +241,8 @@ impl Protocol {
         })
     }
 
-    /// Lets time pass: calls whose deadline has come are added to `expired`; their answers will be ignored.
+    /// Lets time pass: calls whose deadline has come are added to `expired`; their answers will be ignored, but for
+    /// those of dequeues, which are still told: the messages in them are leased, and should be given back.
     ///
     /// # Errors
     /// The connection must be closed: the greeting took too long, or the peer gives no sign of life.
@@ -264,7 +265,9 @@ impl Protocol {
             self.deadlines.pop_first();
             if let Some(call) = self.calls.get_mut(&correlation) {
                 call.deadline = None;
-                call.waiter = Waiter::Nobody;
+                if call.kind != kind::DEQUEUE {
+                    call.waiter = Waiter::Nobody;
+                }
                 expired.push(correlation);
             }
         }

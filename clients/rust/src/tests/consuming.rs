@@ -272,3 +272,50 @@ async fn farewells_are_sent_when_all_handles_are_dropped() {
     assert_eq!(request.settle.entries.messages_count(), 2);
     assert_eq!(broker.next().await.kind(), kind::UNSUBSCRIBE);
 }
+
+#[tokio::test]
+async fn messages_for_a_dequeue_past_its_deadline_are_given_back() {
+    let mut broker = Broker::start().await;
+    let client = Client::builder()
+        .call_timeout(Duration::from_millis(50))
+        .connect(&broker.address)
+        .await
+        .unwrap();
+    let lease = Duration::from_secs(30);
+    let error = client.dequeue("orders", 1, lease, Duration::ZERO).await;
+    assert!(matches!(error, Err(Error::Deadline { .. })), "{error:?}");
+    let asked = broker.next().await;
+    let bytes = delivery(DeliveryKind::Dequeued, asked.call(), 5, 10, &["a"]);
+    asked.send(bytes).await;
+    let nack = broker.next().await;
+    assert_eq!((nack.kind(), settled_offset(&nack)), (kind::NACK, 10));
+}
+
+#[tokio::test]
+async fn dequeue_that_is_sent_again_waits_for_the_rest_only() {
+    let mut broker = Broker::start().await;
+    let pause = Duration::from_millis(50);
+    let builder = Client::builder().pauses(pause, pause);
+    let client = builder.connect(&broker.address).await.unwrap();
+    let (lease, wait) = (Duration::from_secs(30), Duration::from_secs(20));
+    let answering = async {
+        let first = wait_ms(&broker.next().await);
+        broker.break_connections();
+        let asked = broker.next().await;
+        let again = wait_ms(&asked);
+        // A pause lasts at least half of its step.
+        assert!(again + 25 <= first, "{first} ms and then {again} ms");
+        let bytes = delivery(DeliveryKind::Dequeued, asked.call(), 5, 10, &["a"]);
+        asked.send(bytes).await;
+    };
+    let dequeuing = client.dequeue("orders", 1, lease, wait);
+    let (taken, ()) = soon(async { tokio::join!(dequeuing, answering) }).await;
+    assert_eq!(taken.unwrap().len(), 1);
+}
+
+fn wait_ms(asked: &Asked) -> u32 {
+    let Request::Dequeue(request) = asked.request() else {
+        panic!("not a dequeue");
+    };
+    request.wait_ms
+}

@@ -1,6 +1,6 @@
 //! Scripted bytes against one connection.
 
-use corelane_wire::{Correlation, DeliveryKind, ErrorCode, Request, Response};
+use corelane_wire::{Correlation, DeliveryKind, Dequeue, ErrorCode, Lane, Request, Response};
 
 use super::super::scripted::{
     SECOND, START, answer, delivery, feed, hello_answer, open, refusal, sent,
@@ -87,6 +87,27 @@ fn call_past_its_deadline_expires_once_and_its_late_answer_is_ignored() {
 
     let events = feed(&mut protocol, deadline, &answer(call, &Response::Pong)).unwrap();
     assert_eq!(events, ["settled"]);
+}
+
+#[test]
+fn late_answer_of_a_dequeue_is_told_since_its_messages_are_leased() {
+    let mut protocol = open(START);
+    let request = Request::Dequeue(Dequeue {
+        queue: "orders",
+        lane: Lane(0),
+        subscription: "",
+        count: 1,
+        lease_ms: 30_000,
+        wait_ms: 0,
+    });
+    let deadline = START.add(SECOND);
+    let call = protocol.request(&request, Some(deadline)).unwrap();
+    let mut expired = Vec::new();
+    protocol.on_deadline(deadline, &mut expired).unwrap();
+    assert_eq!(expired, [call]);
+    let bytes = delivery(DeliveryKind::Dequeued, call, 1, 10, &["a"]);
+    let events = feed(&mut protocol, deadline, &bytes).unwrap();
+    assert_eq!(events, [format!("answer {call} kind 0x91")]);
 }
 
 #[test]
