@@ -113,12 +113,18 @@ impl ClientBuilder {
     /// Connects to the broker at `address` ("host:port").
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no broker answers in time, [`Error::Protocol`] if it refuses the greeting, and
-    /// [`Error::Name`] or [`Error::OutOfRange`] for a bad tenant or token.
+    /// [`Error::Unreachable`] if no broker answers in time. At once: [`Error::Protocol`] if it refuses the greeting,
+    /// or if what answers there does not speak the protocol; [`Error::Address`], [`Error::Name`] or
+    /// [`Error::OutOfRange`] for a bad address, tenant or token.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self, address: &str) -> Result<Client, Error> {
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse());
+        if !matches!(port, Some(Ok(1_u16..))) {
+            let address = address.to_owned();
+            return Err(Error::Address { address });
+        }
         self.connect_to(Target::Address(address.to_owned())).await
     }
 

@@ -75,7 +75,7 @@ impl Client {
     /// Connects to the broker at `address` ("host:port") with the usual settings.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no broker answers within five seconds, [`Error::Protocol`] if it refuses.
+    /// As [`ClientBuilder::connect`](crate::ClientBuilder::connect); it tries for five seconds.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -290,13 +290,14 @@ impl Client {
         ConsumerId(self.inner.consumer_next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The error for something that took longer than `after`.
-    pub(crate) fn deadline(&self, after: Duration) -> Error {
-        let link = self.inner.link(None).ok();
-        let last = link.and_then(|link| link.last_error());
+    /// The error for something that took longer than `after`; `refusal` is what the broker said last, if it did.
+    pub(crate) fn deadline(&self, after: Duration, refusal: Option<String>) -> Error {
+        let open = &lock(&self.inner.links).open;
+        let links: Vec<_> = open.values().map(|open| Arc::clone(&open.link)).collect();
+        let last = links.iter().find_map(|link| link.last_error());
         Error::Deadline {
             after,
-            last: last.map(|error| error.to_string()),
+            last: last.map(|error| error.to_string()).or(refusal),
         }
     }
 }

@@ -99,7 +99,12 @@ impl ConsumerBuilder {
         match tokio::time::timeout(timeout, subscribed).await {
             Ok(Ok(())) => Ok(consumer),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(consumer.client.deadline(timeout)),
+            Err(_) => {
+                let refusal = consumer
+                    .holder
+                    .change(|core| core.last_refusal().map(str::to_owned));
+                Err(consumer.client.deadline(timeout, refusal.flatten()))
+            }
         }
     }
 }
@@ -132,7 +137,7 @@ impl Consumer {
         let finished = std::future::poll_fn(|context| self.holder.poll_finished(context));
         tokio::time::timeout(timeout, finished)
             .await
-            .map_err(|_| self.client.deadline(timeout))
+            .map_err(|_| self.client.deadline(timeout, None))
     }
 
     fn poll_delivery(&self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery, Error>>> {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::client::Client;
 use crate::error::Error;
 use crate::holder::{Holder, SettleEnd};
-use crate::protocol::{Received, SettleAction};
+use crate::protocol::{Received, SettleAction, SettleError};
 
 /// A message under lease: nobody else gets it until it is given back or the lease ends.
 ///
@@ -147,6 +147,7 @@ impl Delivery {
         let settling = Settling {
             offset: self.offset,
             timeout,
+            client: self.client.clone(),
             end: self.holder.settle(action, message, now.add(timeout)),
         };
         settling.await?;
@@ -165,6 +166,7 @@ impl Delivery {
         Settling {
             offset: self.offset,
             timeout,
+            client: self.client.clone(),
             end,
         }
     }
@@ -187,6 +189,7 @@ impl Drop for Delivery {
 pub struct Settling {
     offset: Offset,
     timeout: Duration,
+    client: Client,
     end: oneshot::Receiver<SettleEnd>,
 }
 
@@ -201,7 +204,10 @@ impl Future for Settling {
             Ok(Ok(SettleOutcome::Stale)) => Err(Error::StaleLease {
                 offset: this.offset,
             }),
-            Ok(Err(error)) => Err(Error::of_settle(error, this.timeout)),
+            Ok(Err(SettleError::Refused { code, text })) => Err(Error::Refused { code, text }),
+            Ok(Err(SettleError::Deadline { last })) => {
+                Err(this.client.deadline(this.timeout, last))
+            }
             Err(_) => Err(Error::Closed),
         })
     }

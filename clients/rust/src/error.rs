@@ -5,9 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use corelane_wire::{BatchError, ErrorCode, MessageError, NameError, Offset};
+use corelane_wire::{BatchError, ErrorCode, FrameError, MessageError, NameError, Offset};
 
-use crate::protocol::{ProtocolError, SettleError};
+use crate::protocol::ProtocolError;
 
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +33,11 @@ pub enum Error {
         address: String,
         /// What the last attempt met.
         reason: String,
+    },
+    /// The address is not "host:port"; nothing was tried.
+    Address {
+        /// The address.
+        address: String,
     },
     /// The broker broke the protocol, or refused the greeting.
     Protocol(ProtocolError),
@@ -81,15 +86,13 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Refused { code, .. } => code.hint(),
-            Self::Protocol(_) => self.code().map_or(
-                "Check that address and port are those of a Corelane broker of this version.",
-                ErrorCode::hint,
-            ),
+            Self::Address { .. } => "Write host and port, for instance 127.0.0.1:7400.",
+            Self::Protocol(error) => hint_of(error),
             Self::Deadline { .. } => {
                 "Look whether the broker runs and is reachable; then try again or allow more time."
             }
             Self::Unreachable { .. } => {
-                "Start the broker, or check address, port and what lies between."
+                "Start the broker, or check address, port, what lies between, and its `connections_max`."
             }
             Self::Message(error) => error.code().hint(),
             Self::Name { .. } => ErrorCode::InvalidName.hint(),
@@ -121,8 +124,9 @@ impl Error {
     pub fn is_retry(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.is_retry(),
+            Self::Protocol(error) => is_retry(error),
             Self::Deadline { .. } | Self::Unreachable { .. } | Self::Full | Self::NotSent => true,
-            Self::Protocol(_)
+            Self::Address { .. }
             | Self::Message(_)
             | Self::Name { .. }
             | Self::OutOfRange { .. }
@@ -132,9 +136,14 @@ impl Error {
         }
     }
 
-    /// Whether connecting again cannot help: the broker answered, and refused who we are or what we speak.
+    /// Whether connecting again cannot help: the broker answered, and refused who we are or what we speak; or what
+    /// answers there is no broker.
     pub(crate) fn is_final(&self) -> bool {
-        self.code().is_some_and(|code| !code.is_retry())
+        let is_stranger = matches!(
+            self,
+            Self::Protocol(ProtocolError::Frame(FrameError::BadMagic { .. }))
+        );
+        is_stranger || self.code().is_some_and(|code| !code.is_retry())
     }
 
     /// Of an answer of another kind than was asked for. The connection checks kinds, so that this stands only for a
@@ -145,14 +154,6 @@ impl Error {
             expected: 0,
             found: 0,
         })
-    }
-
-    /// Of a settle; `after` is how long it was allowed to take.
-    pub(crate) fn of_settle(error: SettleError, after: Duration) -> Self {
-        match error {
-            SettleError::Refused { code, text } => Self::Refused { code, text },
-            SettleError::Deadline => Self::Deadline { after, last: None },
-        }
     }
 }
 
@@ -175,6 +176,9 @@ impl fmt::Display for Error {
             } => write!(formatter, "not done within {after:?}; last: {last}"),
             Self::Unreachable { address, reason } => {
                 write!(formatter, "no broker answers at {address}: {reason}")
+            }
+            Self::Address { address } => {
+                write!(formatter, "address \"{address}\" is not host:port")
             }
             Self::Protocol(error) => write!(formatter, "{error}"),
             Self::Message(error) => write!(formatter, "{error}"),
@@ -222,11 +226,46 @@ impl std::error::Error for Error {
             | Self::Refused { .. }
             | Self::Deadline { .. }
             | Self::Unreachable { .. }
+            | Self::Address { .. }
             | Self::OutOfRange { .. }
             | Self::Full
             | Self::NotSent
             | Self::StaleLease { .. }
             | Self::Closed => None,
         }
+    }
+}
+
+/// What to do about a connection that cannot go on.
+fn hint_of(error: &ProtocolError) -> &'static str {
+    match error {
+        ProtocolError::Refused { code, .. } | ProtocolError::Fault { code, .. } => code.hint(),
+        ProtocolError::GreetingTimeout
+        | ProtocolError::Silent { .. }
+        | ProtocolError::Closed { .. } => {
+            "Look whether the broker runs and is reachable, and at its log."
+        }
+        ProtocolError::Frame(_)
+        | ProtocolError::Response(_)
+        | ProtocolError::UnexpectedAnswer { .. }
+        | ProtocolError::WrongAnswer { .. }
+        | ProtocolError::Contradiction { .. } => {
+            "Check that address and port are those of a Corelane broker of this version."
+        }
+    }
+}
+
+/// Whether another connection may do better.
+fn is_retry(error: &ProtocolError) -> bool {
+    match error {
+        ProtocolError::Refused { code, .. } | ProtocolError::Fault { code, .. } => code.is_retry(),
+        ProtocolError::GreetingTimeout
+        | ProtocolError::Silent { .. }
+        | ProtocolError::Closed { .. } => true,
+        ProtocolError::Frame(_)
+        | ProtocolError::Response(_)
+        | ProtocolError::UnexpectedAnswer { .. }
+        | ProtocolError::WrongAnswer { .. }
+        | ProtocolError::Contradiction { .. } => false,
     }
 }

@@ -96,7 +96,10 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let is_unreachable = matches!(error, Error::Unreachable { .. } | Error::Deadline { .. });
-        let is_usage = matches!(error, Error::Name { .. } | Error::OutOfRange { .. });
+        let is_usage = matches!(
+            error,
+            Error::Address { .. } | Error::Name { .. } | Error::OutOfRange { .. }
+        );
         let code = if is_unreachable {
             UNREACHABLE
         } else if is_usage {

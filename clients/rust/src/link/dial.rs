@@ -24,6 +24,8 @@ pub(crate) enum Target {
 
 /// An open stream.
 pub(super) struct Dialed {
+    /// What errors call its other end.
+    pub(super) target: Target,
     pub(super) stream: Box<dyn Transport>,
     /// Who is at its other end, where that is a host.
     pub(super) host: Option<IpAddr>,
@@ -49,35 +51,46 @@ pub(super) async fn dial(
     timeout: Duration,
 ) -> Result<Dialed, Error> {
     let opened = match target {
-        Target::Through(connect) => connect
-            .connect(port)
-            .map(|stream| Dialed { stream, host: None }),
+        Target::Through(connect) => connect.connect(port).map(|stream| (stream, None)),
         Target::Address(address) => {
             let host = topology.and_then(|topology| topology.host);
-            if let (Some(port), Some(host)) = (port, host) {
-                match open((host, port), timeout).await {
-                    Ok(dialed) => return Ok(dialed),
-                    Err(error) => tracing::debug!(port, %error, "shard port cannot be reached"),
-                }
+            let of_shard = match (host, port) {
+                (Some(host), Some(port)) => open((host, port), timeout)
+                    .await
+                    .inspect_err(
+                        |error| tracing::debug!(port, %error, "shard port cannot be reached"),
+                    )
+                    .ok(),
+                (None, _) | (_, None) => None,
+            };
+            match of_shard {
+                Some(opened) => Ok(opened),
+                None => open(address, timeout).await,
             }
-            open(address, timeout).await
         }
     };
-    opened.map_err(|error| Error::Unreachable {
-        address: target.to_string(),
-        reason: error.to_string(),
-    })
+    match opened {
+        Ok((stream, host)) => Ok(Dialed {
+            target: target.clone(),
+            stream,
+            host,
+        }),
+        Err(error) => Err(Error::Unreachable {
+            address: target.to_string(),
+            reason: error.to_string(),
+        }),
+    }
 }
 
-async fn open(address: impl ToSocketAddrs, timeout: Duration) -> io::Result<Dialed> {
+async fn open(
+    address: impl ToSocketAddrs,
+    timeout: Duration,
+) -> io::Result<(Box<dyn Transport>, Option<IpAddr>)> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connect"))??;
     // What is written is whole already; waiting for more would only add latency.
     stream.set_nodelay(true)?;
     let host = Some(stream.peer_addr()?.ip());
-    Ok(Dialed {
-        stream: Box::new(stream),
-        host,
-    })
+    Ok((Box::new(stream), host))
 }

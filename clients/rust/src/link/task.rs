@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::dial::{Dialed, dial};
+use super::dial::{Dialed, Target, dial};
 use super::state::Phase;
 use super::{CallFailure, Link};
 use crate::attachment::lock;
@@ -122,7 +122,7 @@ impl Link {
             let deadline = match (turned, written.await) {
                 (Ok(deadline), Ok(())) => deadline,
                 (Err(error), _) => return Some(error.into()),
-                (_, Err(error)) => return Some(self.broken(&error)),
+                (_, Err(error)) => return Some(self.broken(&dialed.target, &error)),
             };
             tokio::select! {
                 moved = poll_fn(|context| self.move_bytes(context, client, dialed, &mut chunk)) => {
@@ -172,19 +172,21 @@ impl Link {
         chunk: &mut [u8],
     ) -> Poll<Result<(), Error>> {
         self.write(context, &mut dialed.stream)
-            .map_err(|error| self.broken(&error))?;
+            .map_err(|error| self.broken(&dialed.target, &error))?;
         let mut has_read = false;
         for _ in 0..READS_PER_TURN {
             let mut buffer = ReadBuf::new(chunk);
             match Pin::new(&mut dialed.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                    return Poll::Ready(Err(self.closed_by_peer()));
+                    return Poll::Ready(Err(self.closed_by_peer(&dialed.target)));
                 }
                 Poll::Ready(Ok(())) => {
                     self.on_bytes(client, dialed.host, buffer.filled())?;
                     has_read = true;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(self.broken(&dialed.target, &error)));
+                }
                 Poll::Pending => break,
             }
         }
@@ -304,21 +306,31 @@ impl Link {
         self.changed.notify_waiters();
     }
 
-    fn closed_by_peer(&self) -> Error {
+    fn closed_by_peer(&self, target: &Target) -> Error {
         let mut state = lock(&self.state);
+        let is_greeted = state.phase != Phase::Greeting;
         let error = state.protocol.as_mut().map(Protocol::on_closed);
-        error
-            .unwrap_or(ProtocolError::Closed { bytes_cut: 0 })
-            .into()
+        drop(state);
+        let error = error.unwrap_or(ProtocolError::Closed { bytes_cut: 0 });
+        if !is_greeted && matches!(error, ProtocolError::Closed { bytes_cut: 0 }) {
+            let reason = "it closes connections before the greeting".to_owned();
+            let address = self.place(target);
+            return Error::Unreachable { address, reason };
+        }
+        error.into()
     }
 
-    fn broken(&self, error: &io::Error) -> Error {
-        let place = self.port.map_or_else(
-            || "the broker's address".to_owned(),
-            |port| format!("port {port}"),
-        );
+    /// What errors call the other end of the connection.
+    fn place(&self, target: &Target) -> String {
+        match self.port {
+            Some(port) => format!("{target} (shard port {port})"),
+            None => target.to_string(),
+        }
+    }
+
+    fn broken(&self, target: &Target, error: &io::Error) -> Error {
         Error::Unreachable {
-            address: place,
+            address: self.place(target),
             reason: error.to_string(),
         }
     }

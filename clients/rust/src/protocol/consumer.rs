@@ -88,6 +88,8 @@ pub struct ConsumerCore {
     known_at: Timestamp,
     pause_until: Option<Timestamp>,
     backoff: Backoff,
+    /// What the broker refused to subscribe it with, if it is to be asked again.
+    last_refusal: Option<String>,
     unreadable: VecDeque<Unreadable>,
 }
 
@@ -135,6 +137,7 @@ impl ConsumerCore {
             credit_out: None,
             known_at: Timestamp(0),
             pause_until: None,
+            last_refusal: None,
             unreadable: VecDeque::new(),
         }
     }
@@ -320,6 +323,11 @@ impl ConsumerCore {
         }
     }
 
+    /// What the broker refused to subscribe it with, while it asks again.
+    pub fn last_refusal(&self) -> Option<&str> {
+        self.last_refusal.as_deref()
+    }
+
     /// Whether the broker has it subscribed.
     pub const fn is_subscribed(&self) -> bool {
         matches!(self.phase, Phase::Subscribed)
@@ -422,6 +430,7 @@ impl ConsumerCore {
     fn on_subscribe_answer(&mut self, now: Timestamp, response: &Response<'_>) {
         let Response::Error { code, text } = response else {
             self.backoff.reset();
+            self.last_refusal = None;
             self.known_at = now;
             self.phase = Phase::Subscribed;
             return;
@@ -429,6 +438,7 @@ impl ConsumerCore {
         if code.is_retry() {
             self.phase = Phase::Idle;
             self.pause_until = Some(now.add(self.backoff.pause()));
+            self.last_refusal = Some(format!("{}: {text}", code.name()));
             return;
         }
         self.refused(now, *code, text.clone());

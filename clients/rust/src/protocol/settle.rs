@@ -74,15 +74,21 @@ pub enum SettleError {
         /// Why, in words.
         text: String,
     },
-    /// No answer came in time; the settle may have had its effect.
-    Deadline,
+    /// It was not done in time; it may have had its effect.
+    Deadline {
+        /// What the broker refused the last try with, if it did.
+        last: Option<String>,
+    },
 }
 
 impl fmt::Display for SettleError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { code, text } => write!(formatter, "{}: {text}", code.name()),
-            Self::Deadline => write!(formatter, "no answer came in time"),
+            Self::Deadline { last: None } => write!(formatter, "no answer came in time"),
+            Self::Deadline { last: Some(last) } => {
+                write!(formatter, "not done in time; last: {last}")
+            }
         }
     }
 }
@@ -100,6 +106,8 @@ pub struct SettleCore {
     /// No settle has to be given up before this; a lower bound, so that it need not be kept exact.
     give_up_next: Option<Timestamp>,
     backoff: Backoff,
+    /// What the broker refused the last try with.
+    last_refusal: Option<String>,
     reroute: bool,
     ticket_next: u64,
     resolved: VecDeque<SettleResolved>,
@@ -132,6 +140,7 @@ impl SettleCore {
             pause_until: None,
             give_up_next: None,
             backoff: Backoff::new(REFUSED_PAUSE_MIN, REFUSED_PAUSE_MAX, Random::new(seed)),
+            last_refusal: None,
             reroute: false,
             ticket_next: 0,
             resolved: VecDeque::new(),
@@ -202,7 +211,7 @@ impl SettleCore {
         if self.give_up_next.is_none_or(|deadline| deadline > now) {
             return;
         }
-        let resolved = &mut self.resolved;
+        let (resolved, last) = (&mut self.resolved, &self.last_refusal);
         let frames = self.out.values_mut().map(|frame| &mut frame.entries);
         for entries in self.waiting.values_mut().chain(frames) {
             for entry in entries.iter_mut() {
@@ -210,7 +219,7 @@ impl SettleCore {
                     entry.is_given_up = true;
                     resolved.push_back(SettleResolved {
                         ticket: entry.ticket,
-                        result: Err(SettleError::Deadline),
+                        result: Err(SettleError::Deadline { last: last.clone() }),
                     });
                 }
             }
@@ -248,6 +257,7 @@ impl SettleCore {
         };
         if let Response::Settled(settled) = response {
             self.backoff.reset();
+            self.last_refusal = None;
             self.on_settled(&frame, settled)?;
             return Ok(true);
         }
@@ -256,6 +266,7 @@ impl SettleCore {
             return Err(contradiction("outcomes", frame.entries.len(), 0));
         };
         if code.is_retry() {
+            self.last_refusal = Some(format!("{}: {text}", code.name()));
             let waiting = self.waiting.entry(frame.action).or_default();
             waiting.extend(frame.entries);
             self.drop_given_up();

@@ -319,3 +319,33 @@ fn wait_ms(asked: &Asked) -> u32 {
     };
     request.wait_ms
 }
+
+#[tokio::test]
+async fn what_is_refused_until_the_deadline_says_with_what() {
+    let mut broker = Broker::start().await;
+    let client = Client::builder()
+        .call_timeout(Duration::from_millis(200))
+        .connect(&broker.address)
+        .await
+        .unwrap();
+    let (mut consumer, asked) = subscribe(&mut broker, &client).await;
+    asked.send(push(&asked, 5, 10, &["a"])).await;
+    let delivery = soon(consumer.next()).await.unwrap().unwrap();
+    let refusing = async {
+        loop {
+            broker.next().await.refuse(ErrorCode::DiskFull).await;
+        }
+    };
+    let asking = async {
+        let refused = client.consumer("payments").subscribe().await;
+        (refused.unwrap_err(), delivery.ack().await.unwrap_err())
+    };
+    let errors = tokio::select! {
+        errors = soon(asking) => errors,
+        () = refusing => panic!("it is refused for ever"),
+    };
+    for error in [errors.0, errors.1] {
+        assert!(matches!(error, Error::Deadline { .. }), "{error}");
+        assert!(error.to_string().contains("disk_full"), "{error}");
+    }
+}

@@ -192,8 +192,8 @@ fn settle_past_its_deadline_is_given_up_once_whether_out_or_waiting() {
     assert_eq!(
         resolved,
         [
-            (out, Err(SettleError::Deadline)),
-            (waiting, Err(SettleError::Deadline)),
+            (out, Err(SettleError::Deadline { last: None })),
+            (waiting, Err(SettleError::Deadline { last: None })),
         ]
     );
     let answer = settled(&[(10, 1, SettleOutcome::Done)]);
