@@ -35,8 +35,13 @@ pub(crate) trait Attachment: Send + Sync + fmt::Debug {
     /// Whether the broker said since the last question that the partition lives elsewhere.
     fn take_reroute(&self) -> bool;
     /// Whether the link may forget it; `handles` counts the references besides the link's own. After a yes it
-    /// takes nothing more.
-    fn try_finish(&self, handles: usize) -> bool;
+    /// takes nothing more. They are counted under its own lock, so that nobody who has just found it uses it after
+    /// a yes without seeing that.
+    fn try_finish(&self, handles: &dyn Fn() -> usize) -> bool;
+    /// The client closes, and the connection stands: gives back what nobody will take.
+    fn on_closing(&self, now: Timestamp);
+    /// Whether the broker has answered all that is worth waiting for before the connection is closed.
+    fn is_settled(&self) -> bool;
     /// The client is closed: everything that waits ends now.
     fn on_closed(&self);
 }

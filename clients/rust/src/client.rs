@@ -173,9 +173,12 @@ impl Client {
         *lock(&self.inner.session)
     }
 
-    /// Closes every connection, after sending what was asked for before; what is in flight ends as unknown.
+    /// Ends everything that was made from this client, and closes its connections.
     ///
-    /// Close producers and consumers first, to know how they ended.
+    /// Acks, nacks and extends that were asked for before are sent, and consumers give back what nobody took; for the
+    /// broker's answers to these it waits up to a second. Streams end, calls end with [`Error::Closed`], and messages
+    /// that a producer has in flight end as [`Outcome::Unknown`](crate::Outcome::Unknown): close producers first, to
+    /// know how they ended. Messages in the user's hands come to somebody else five seconds later.
     pub async fn close(self) {
         for task in self.inner.close() {
             // A task that panicked has nothing left to close.

@@ -293,14 +293,28 @@ impl Attachment for Holder {
         }
     }
 
-    fn try_finish(&self, handles: usize) -> bool {
+    fn try_finish(&self, handles: &dyn Fn() -> usize) -> bool {
         let mut state = lock(&self.state);
         let has_ended = match &state.core {
             Core::Consumer(core) => core.is_finished(),
             Core::Dequeued(core) => core.is_idle(),
         };
-        state.is_detached |= has_ended && handles == 0;
+        state.is_detached |= has_ended && handles() == 0;
         state.is_detached
+    }
+
+    fn on_closing(&self, now: Timestamp) {
+        if let Core::Consumer(core) = &mut lock(&self.state).core {
+            core.close(now);
+        }
+        self.wake.set_dirty();
+    }
+
+    fn is_settled(&self) -> bool {
+        match &lock(&self.state).core {
+            Core::Consumer(core) => core.is_finished(),
+            Core::Dequeued(core) => core.is_idle(),
+        }
     }
 
     fn on_closed(&self) {

@@ -330,7 +330,7 @@ impl Attachment for ProducerShared {
         lock(&self.state).core.take_reroute()
     }
 
-    fn try_finish(&self, _handles: usize) -> bool {
+    fn try_finish(&self, _handles: &dyn Fn() -> usize) -> bool {
         let mut state = lock(&self.state);
         state.is_detached |= state.is_closed && state.core.messages() == 0;
         let is_detached = state.is_detached;
@@ -339,6 +339,13 @@ impl Attachment for ProducerShared {
             self.room.notify_waiters();
         }
         is_detached
+    }
+
+    fn on_closing(&self, _: Timestamp) {}
+
+    /// Who wants the outcomes closes the producer first.
+    fn is_settled(&self) -> bool {
+        true
     }
 
     fn on_closed(&self) {

@@ -29,6 +29,8 @@ pub(super) struct Dialed {
     pub(super) stream: Box<dyn Transport>,
     /// Who is at its other end, where that is a host.
     pub(super) host: Option<IpAddr>,
+    /// What is read goes in here first.
+    pub(super) chunk: Vec<u8>,
 }
 
 impl fmt::Display for Target {
@@ -74,6 +76,7 @@ pub(super) async fn dial(
             target: target.clone(),
             stream,
             host,
+            chunk: vec![0; CHUNK_BYTES],
         }),
         Err(error) => Err(Error::Unreachable {
             address: target.to_string(),
@@ -94,3 +97,6 @@ async fn open(
     let host = Some(stream.peer_addr()?.ip());
     Ok((Box::new(stream), host))
 }
+
+/// Read at once; a delivery of many small messages fits.
+const CHUNK_BYTES: usize = 256 << 10;

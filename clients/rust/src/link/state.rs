@@ -145,10 +145,10 @@ impl LinkState {
     /// Handles what arrived; returns the places of the partitions if they were among it.
     pub(super) fn on_bytes(
         &mut self,
-        client: &ClientInner,
+        now: Timestamp,
+        client: Option<&ClientInner>,
         mut bytes: &[u8],
     ) -> Result<Option<Metadata>, Error> {
-        let now = client.clock().now();
         let mut located = None;
         let mut is_greeted = false;
         let Some(protocol) = self.protocol.as_mut() else {
@@ -157,7 +157,9 @@ impl LinkState {
         while let Some(event) = protocol.next_event(now, &mut bytes)? {
             match event {
                 Event::Open(answer) => {
-                    client.on_session(answer.session, answer.resumed);
+                    if let Some(client) = client {
+                        client.on_session(answer.session, answer.resumed);
+                    }
                     is_greeted = true;
                 }
                 Event::Answer {
@@ -198,6 +200,23 @@ impl LinkState {
         Ok(located)
     }
 
+    /// Lets everything attached give back what nobody will take.
+    pub(super) fn close_attached(&self, now: Timestamp) {
+        if self.is_up() {
+            for slot in self.slots.values() {
+                slot.attachment.on_closing(now);
+            }
+        }
+    }
+
+    /// Whether all is written and answered that is worth waiting for at the end.
+    pub(super) fn is_drained(&self) -> bool {
+        let is_written = |protocol: &Protocol| protocol.outgoing().is_empty();
+        let mut slots = self.slots.values();
+        self.protocol.as_ref().is_none_or(is_written)
+            && (!self.is_up() || slots.all(|slot| slot.attachment.is_settled()))
+    }
+
     /// Asks again where the partitions are, unless that is under way.
     fn relocate(&mut self) {
         if self.phase == Phase::Up
@@ -221,8 +240,8 @@ impl LinkState {
             if !is_sweep && touched.binary_search(id).is_err() {
                 return true;
             }
-            let handles = Arc::strong_count(&slot.attachment) - 1;
-            let is_finished = slot.attachment.try_finish(handles);
+            let handles = || Arc::strong_count(&slot.attachment) - 1;
+            let is_finished = slot.attachment.try_finish(&handles);
             if is_finished && let Some(consumer) = slot.attachment.consumer() {
                 consumers.remove(&consumer);
             }

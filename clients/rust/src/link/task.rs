@@ -18,6 +18,7 @@ use super::state::Phase;
 use super::{CallFailure, Link};
 use crate::attachment::lock;
 use crate::client::ClientInner;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::protocol::{Backoff, Protocol, ProtocolError};
 use crate::topology::Topology;
@@ -67,10 +68,10 @@ impl Link {
         };
         let error = self.stay(client, &mut dialed, backoff).await;
         if error.is_none() {
-            let now = clock.now();
-            // An error ends the connection, which is ending anyhow.
-            drop(lock(&self.state).turn(now));
-            self.drain(&mut dialed.stream).await;
+            let draining = self.drain(client, clock, &mut dialed);
+            if tokio::time::timeout(DRAIN_TIME, draining).await.is_err() {
+                tracing::warn!(port = self.port, "client closed before all was answered");
+            }
         }
         error
     }
@@ -103,7 +104,6 @@ impl Link {
         dialed: &mut Dialed,
         backoff: &mut Backoff,
     ) -> Option<Error> {
-        let mut chunk = vec![0; CHUNK_BYTES];
         let (clock, hello) = client.upgrade().map(|client| {
             let clock = client.clock();
             (clock, client.hello(clock.now()))
@@ -125,7 +125,7 @@ impl Link {
                 (_, Err(error)) => return Some(self.broken(&dialed.target, &error)),
             };
             tokio::select! {
-                moved = poll_fn(|context| self.move_bytes(context, client, dialed, &mut chunk)) => {
+                moved = poll_fn(|context| self.move_bytes(context, client, clock, dialed)) => {
                     if let Err(error) = moved {
                         return Some(error);
                     }
@@ -168,20 +168,20 @@ impl Link {
         self: &Arc<Self>,
         context: &mut Context<'_>,
         client: &Weak<ClientInner>,
+        clock: Clock,
         dialed: &mut Dialed,
-        chunk: &mut [u8],
     ) -> Poll<Result<(), Error>> {
         self.write(context, &mut dialed.stream)
             .map_err(|error| self.broken(&dialed.target, &error))?;
         let mut has_read = false;
         for _ in 0..READS_PER_TURN {
-            let mut buffer = ReadBuf::new(chunk);
+            let mut buffer = ReadBuf::new(&mut dialed.chunk);
             match Pin::new(&mut dialed.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     return Poll::Ready(Err(self.closed_by_peer(&dialed.target)));
                 }
                 Poll::Ready(Ok(())) => {
-                    self.on_bytes(client, dialed.host, buffer.filled())?;
+                    self.on_bytes(client, clock, dialed.host, buffer.filled())?;
                     has_read = true;
                 }
                 Poll::Ready(Err(error)) => {
@@ -200,14 +200,13 @@ impl Link {
     fn on_bytes(
         self: &Arc<Self>,
         client: &Weak<ClientInner>,
+        clock: Clock,
         host: Option<IpAddr>,
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let Some(client) = client.upgrade() else {
-            return Ok(());
-        };
-        let metadata = lock(&self.state).on_bytes(&client, bytes)?;
-        if let Some(metadata) = metadata {
+        let client = client.upgrade();
+        let metadata = lock(&self.state).on_bytes(clock.now(), client.as_deref(), bytes)?;
+        if let (Some(metadata), Some(client)) = (metadata, client) {
             client.set_topology(Topology { host, metadata });
             self.on_located(&client);
         }
@@ -272,20 +271,33 @@ impl Link {
         state.is_closing
     }
 
-    /// Sends what is left, for a short time: acks, nacks and farewells that were asked for before the end.
-    async fn drain(&self, stream: &mut Box<dyn Transport>) {
-        let writing = poll_fn(|context| {
-            let failed = self.write(context, stream).is_err();
-            let mut state = lock(&self.state);
-            let rest = state.protocol.as_mut().map(|it| it.outgoing().len());
-            if failed || rest.unwrap_or(0) == 0 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+    /// Sends what was asked for before the end, acks, nacks and farewells, and waits until it is answered. Closing
+    /// while the broker still delivers would reset the connection, and what the broker had not read would be lost.
+    async fn drain(
+        self: &Arc<Self>,
+        client: &Weak<ClientInner>,
+        clock: Clock,
+        dialed: &mut Dialed,
+    ) {
+        lock(&self.state).close_attached(clock.now());
+        loop {
+            let turned = lock(&self.state).turn(clock.now());
+            // An error ends the connection, which is ending anyhow.
+            let Ok(deadline) = turned else { return };
+            let moving = poll_fn(|context| {
+                let moved = self.move_bytes(context, client, clock, dialed);
+                if moved.is_pending() && lock(&self.state).is_drained() {
+                    return Poll::Ready(Ok(()));
+                }
+                moved
+            });
+            let moved = tokio::select! {
+                moved = moving => moved,
+                () = sleep_until(deadline.map(|deadline| clock.instant(deadline))) => Ok(()),
+            };
+            if moved.is_err() || lock(&self.state).is_drained() {
+                return;
             }
-        });
-        if tokio::time::timeout(DRAIN_TIME, writing).await.is_err() {
-            tracing::warn!(port = self.port, "client closed before all was written");
         }
     }
 
@@ -343,9 +355,7 @@ async fn sleep_until(instant: Option<tokio::time::Instant>) {
     }
 }
 
-/// Read at once; a delivery of many small messages fits.
-const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks read before writing has its turn.
 const READS_PER_TURN: usize = 8;
-/// How long a closed client tries to send what was asked for before.
+/// How long a closed client waits for answers to what was asked for before.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
