@@ -28,6 +28,8 @@ pub struct BrokerOptions {
     pub driver: String,
     /// The number of shards.
     pub cores: u16,
+    /// What else stands on the command line.
+    pub arguments: Vec<String>,
 }
 
 impl BrokerOptions {
@@ -50,6 +52,7 @@ impl BrokerOptions {
             data: data.to_owned(),
             driver: std::env::var(DRIVER_VARIABLE).unwrap_or_else(|_| "auto".to_owned()),
             cores: 2,
+            arguments: Vec::new(),
         })
     }
 }
@@ -87,6 +90,7 @@ impl Broker {
             .arg(&options.data)
             .arg("--port-file")
             .arg(&ports)
+            .args(&options.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
