@@ -12,7 +12,7 @@ use self::session::Session;
 use crate::Fixture;
 
 /// What a fenced block may be called; only `console` is run.
-const KINDS: [&str; 5] = ["console", "text", "json", "toml", "rust,no_run"];
+const KINDS: [&str; 6] = ["console", "text", "json", "toml", "rust", "rust,no_run"];
 
 /// What a page may tell to type in a block that is not run: what builds the broker.
 const NOT_RUN: [&str; 2] = ["$ cargo ", "$ export PATH="];

@@ -4,11 +4,12 @@ pub mod crowd;
 pub mod ledger;
 pub mod lossy;
 pub mod mutants;
+pub mod page;
 pub mod process;
 pub mod raw;
 pub mod sim;
 
-/// The examples of the manual, which compile as written.
+/// The examples of the manual, which run as written.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/client-rust.md")]
 struct ClientRustPage;

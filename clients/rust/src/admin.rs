@@ -84,7 +84,8 @@ impl Admin {
     /// Creates a queue; false if it was there already.
     ///
     /// # Errors
-    /// What the broker refused with, [`Error::Deadline`], or a bad name.
+    /// What the broker refused with, [`Error::Deadline`], or a bad name. If the connection broke after the broker
+    /// had created it, the repeated request says that it was there.
     pub async fn queue_create(&self, queue: &str) -> Result<bool, Error> {
         check_name(queue)?;
         let request = Request::QueueCreate { queue, lanes: 1 };

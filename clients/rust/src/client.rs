@@ -140,12 +140,12 @@ impl Client {
         }
     }
 
-    /// A producer for `queue`, which is made on first use.
+    /// A producer for `queue`, which is made on first use. Nothing is sent and no name checked before `build`.
     pub fn producer(&self, queue: &str) -> ProducerBuilder {
         ProducerBuilder::new(self.clone(), queue)
     }
 
-    /// A consumer of `queue`.
+    /// A consumer of `queue`, which is made on first use. Nothing is sent and no name checked before `subscribe`.
     pub fn consumer(&self, queue: &str) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), queue)
     }
@@ -158,7 +158,7 @@ impl Client {
     /// Waits for a sign of life, and says how long it took.
     ///
     /// # Errors
-    /// [`Error::Deadline`] if there was none.
+    /// [`Error::Deadline`] if there was none within `call_timeout`, [`Error::Closed`] after [`Client::close`].
     pub async fn ping(&self) -> Result<Duration, Error> {
         let before = self.now();
         let Answer::Pong = self.ask(Route::Any, &Request::Ping).await? else {

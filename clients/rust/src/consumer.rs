@@ -78,7 +78,8 @@ impl ConsumerBuilder {
     /// Subscribes, and waits until the broker has agreed.
     ///
     /// # Errors
-    /// What the broker refused with, [`Error::Deadline`] if it did not answer in time, or a bad argument.
+    /// What the broker refused with, [`Error::Deadline`] if it did not agree within the client's `call_timeout`, or a
+    /// bad argument. Cancel-safe: a subscribe that is dropped is taken back.
     pub async fn subscribe(mut self) -> Result<Consumer, Error> {
         crate::client::check_name(&self.config.target.queue)?;
         if !self.config.target.subscription.is_empty() {
@@ -110,7 +111,12 @@ impl ConsumerBuilder {
 }
 
 impl Consumer {
-    /// The next message; `None` at the end of the stream. Cancel-safe.
+    /// The next message; `None` at the end of the stream. It waits as long as it takes, over reconnects too.
+    /// Cancel-safe: a wait that is dropped has taken nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] names a message that cannot be read, and the stream goes on. [`Error::Refused`] is the
+    /// last item: the broker does not let it subscribe (again), or the queue was deleted.
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         std::future::poll_fn(|context| self.poll_delivery(context)).await
     }

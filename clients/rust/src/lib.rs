@@ -72,7 +72,3 @@ pub use message::Message;
 pub use outcome::{Class, EnqueueError, Outcome, Receipt};
 pub use producer::{Pending, Producer, ProducerBuilder, Tally};
 pub use protocol::UnknownReason;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/client-rust.md")]
-struct ClientPage;
