@@ -140,6 +140,7 @@ fn full_ring_makes_its_writer_wait_for_the_reader() {
         }
         tell.send(written).unwrap();
         block_on(client.write_all(&all[written..])).unwrap();
+        client
     });
     let found = side.wait();
     assert!(found[0].token == SEND && found[0].result == Ok(BYTES));
@@ -154,7 +155,7 @@ fn full_ring_makes_its_writer_wait_for_the_reader() {
             .sum::<usize>();
     }
     assert_eq!(count, BYTES);
-    reader.join().unwrap();
+    drop(reader.join().unwrap());
 }
 
 #[test]
