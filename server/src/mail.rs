@@ -95,13 +95,6 @@ pub enum Mail {
         /// Whose room it was.
         shard: ShardId,
     },
-    /// To all: a connection's out-buffer became full, or has room again.
-    Writable {
-        /// Which connection.
-        connection: ConnectionId,
-        /// Whether it takes deliveries.
-        writable: bool,
-    },
 }
 
 impl Mail {
@@ -117,8 +110,7 @@ impl Mail {
             | Self::RoomUsed { .. }
             | Self::Disconnected { .. }
             | Self::SessionOpened { .. }
-            | Self::SessionClosed { .. }
-            | Self::Writable { .. } => 0,
+            | Self::SessionClosed { .. } => 0,
         }
     }
 }

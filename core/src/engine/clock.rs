@@ -80,10 +80,15 @@ impl Engine {
         }
     }
 
-    /// Answers the dequeues whose wait is over.
+    /// Answers the dequeues whose wait is over, but not those for which messages are only withheld.
     pub(super) fn end_waits(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
-        while let Some(to) = self.demand.end_wait(now) {
-            self.reply(to, Reply::Empty, outputs);
+        let mut last = None;
+        while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
+            last = Some((waiter.deadline, serial));
+            if !self.withholds || self.ready_now(waiter.key) == 0 {
+                self.demand.end_wait(serial);
+                self.reply(waiter.from, Reply::Empty, outputs);
+            }
         }
     }
 
@@ -95,7 +100,9 @@ impl Engine {
         if self.more {
             return Some(Timestamp(0));
         }
-        let wait = self.demand.next_deadline();
+        let wait = (!self.withholds)
+            .then(|| self.demand.next_deadline())
+            .flatten();
         let rider = self
             .flush
             .unflushed_since

@@ -31,6 +31,9 @@ impl Engine {
     /// Gives out what is ready and wanted, up to the bounds of a turn.
     pub(super) fn give_out(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
         self.more = false;
+        if self.withholds {
+            return;
+        }
         let mut budget = self.limits.turn_deliveries_max;
         for _ in 0..self.demand.active.len() {
             let Some(key) = self.next_active() else {
@@ -119,7 +122,7 @@ impl Engine {
             lsn,
         };
         match taker {
-            Taker::Waiter(serial, _) => self.demand.serve_waiter(serial),
+            Taker::Waiter(serial, _) => self.demand.end_wait(serial),
             Taker::Consumer(serial, _, _) => self.demand.serve_consumer(serial, lease, count),
         }
         outputs.push_back(Output::Deliver(Delivery {
@@ -150,7 +153,7 @@ impl Engine {
     }
 
     /// How many messages can be given out now.
-    fn ready_now(&self, key: SubscriptionKey) -> u64 {
+    pub(super) fn ready_now(&self, key: SubscriptionKey) -> u64 {
         let Some(queue) = self.state.queues.get(key.0) else {
             return 0;
         };

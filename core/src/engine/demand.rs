@@ -1,11 +1,12 @@
 //! Who wants messages: waiting dequeues and subscribed consumers. Nothing of it is replicated.
 //!
 //! Invariants: (D1) a taker stands in its subscription's audience exactly while it may be given messages: a waiter
-//! while its connection is writable, a consumer while in addition its credit exceeds what it holds.
+//! always, a consumer while its connection is writable and its credit exceeds what it holds.
 //! (D2) a consumer holds what the leases given to it hold. (D3) `active` contains every subscription that has a taker
 //! and may have messages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use corelane_wire::{ConsumerId, LeaseId, SessionId, Timestamp};
 
@@ -118,19 +119,21 @@ impl Demand {
         self.waiters.insert(serial, waiter);
         self.wait_ends.insert((waiter.deadline, serial));
         self.waiters_of.insert((waiter.from.connection, serial));
-        if !self.blocked.contains(&waiter.from.connection) {
-            self.audience(waiter.key).waiters.insert(serial);
-            self.active.insert(waiter.key);
-        }
+        self.audience(waiter.key).waiters.insert(serial);
+        self.active.insert(waiter.key);
     }
 
-    /// Ends the first wait whose deadline has come.
-    pub(super) fn end_wait(&mut self, now: Timestamp) -> Option<Requester> {
-        let &(deadline, serial) = self.wait_ends.first()?;
-        if deadline > now {
-            return None;
-        }
-        self.remove_waiter(serial).map(|waiter| waiter.from)
+    /// The first dequeue behind `last` whose deadline has come.
+    pub(super) fn due_wait(
+        &self,
+        now: Timestamp,
+        last: Option<(Timestamp, Serial)>,
+    ) -> Option<(Serial, Waiter)> {
+        let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.wait_ends.range((begin, Bound::Unbounded));
+        let &(deadline, serial) = behind.take(1).next()?;
+        let is_due = deadline <= now;
+        is_due.then(|| self.waiters.get(&serial).map(|waiter| (serial, *waiter)))?
     }
 
     /// When the first wait ends.
@@ -189,7 +192,7 @@ impl Demand {
         }
     }
 
-    /// Lets deliveries to a connection go, or withholds them.
+    /// Lets pushes to a connection go, or withholds them.
     pub(super) fn set_writable(&mut self, connection: ConnectionId, writable: bool) {
         let changed = if writable {
             self.blocked.remove(&connection)
@@ -198,18 +201,6 @@ impl Demand {
         };
         if !changed {
             return;
-        }
-        for serial in self.waiters_on(connection) {
-            let Some(key) = self.waiters.get(&serial).map(|waiter| waiter.key) else {
-                continue;
-            };
-            if writable {
-                self.audience(key).waiters.insert(serial);
-                self.active.insert(key);
-            } else {
-                self.audience(key).waiters.remove(&serial);
-                self.drop_if_empty(key);
-            }
         }
         for serial in self.consumers_on(connection) {
             self.refresh(serial);
@@ -320,7 +311,7 @@ impl Demand {
     }
 
     /// A waiter got its messages.
-    pub(super) fn serve_waiter(&mut self, serial: Serial) {
+    pub(super) fn end_wait(&mut self, serial: Serial) {
         self.remove_waiter(serial);
     }
 

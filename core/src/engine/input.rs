@@ -45,12 +45,20 @@ pub enum Input<'a> {
         /// Which one.
         session: SessionId,
     },
-    /// The out-buffer of a connection became full (false: deliver nothing to it) or took air again (true).
+    /// A delivery to a connection waits for room in its out-buffer (false: push nothing more to it, so that no
+    /// lease runs while its messages wait here), or none does any more (true). Dequeues are answered all the same:
+    /// their client asked for each of them.
     Writable {
         /// Which one.
         connection: ConnectionId,
-        /// Whether it takes deliveries.
+        /// Whether consumers on it are given messages.
         writable: bool,
+    },
+    /// What was given out before still has to be read from the disk (false: give nothing out, so that no lease
+    /// runs meanwhile, and let the dequeues wait that would get something), or all of it has left (true).
+    GiveOut {
+        /// Whether messages are given out.
+        allowed: bool,
     },
     /// Storage made every record below `end` durable.
     Durable {

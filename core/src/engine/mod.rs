@@ -73,6 +73,8 @@ pub struct Engine {
     lost: LostSessions,
     /// The turn ended with more to give out than one turn may.
     more: bool,
+    /// Nothing is given out now.
+    withholds: bool,
 }
 
 /// What the partition does.
@@ -174,6 +176,7 @@ impl Engine {
             uncommitted_leases_count: 0,
             lost: LostSessions::default(),
             more: false,
+            withholds: false,
         }
     }
 
@@ -216,6 +219,7 @@ impl Engine {
                 connection,
                 writable,
             } => self.demand.set_writable(connection, writable),
+            Input::GiveOut { allowed } => self.withholds = !allowed,
             Input::Durable { end } => self.on_durable(end, outputs),
             Input::Poisoned => self.on_poisoned(outputs),
             Input::Deadline => self.on_deadline(now, outputs),

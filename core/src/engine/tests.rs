@@ -10,3 +10,4 @@ mod random;
 mod sessions;
 mod settle;
 mod time;
+mod withhold;

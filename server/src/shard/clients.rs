@@ -306,8 +306,7 @@ impl State {
             self.cut(id);
             return;
         }
-        let was_writable = connection.writable;
-        let writable = if was_writable {
+        let writable = if connection.writable {
             out_bytes <= OUT_BYTES_HIGH
         } else {
             out_bytes <= OUT_BYTES_LOW
@@ -318,13 +317,6 @@ impl State {
         } else {
             None
         };
-        if writable != was_writable && connection.is_open() {
-            self.mail_all(Mail::Writable {
-                connection: id,
-                writable,
-            });
-            self.on_writable(id, writable);
-        }
         match next {
             Some(shard) if shard == self.outlets.shard => self.on_room(id),
             Some(shard) => {

@@ -7,10 +7,12 @@
 //!      what others get does not wait for that. Room that a shard has goes to the partition that waits longest.
 //! (D3) A delivery whose runs do not fit into the cache together still gets through: what was
 //!      sliced before a read is kept with it.
+//! (D4) While a delivery to a connection is held, its partition leases no more messages to consumers on it, and
+//!      while one waits for a read or for the next turn, it leases none at all: leases do not run in a queue.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use corelane_core::{ConnectionId, DeliverTo, Delivery, Requester, Run};
+use corelane_core::{ConnectionId, DeliverTo, Delivery, Input, Requester, Run};
 use corelane_storage::{Log, Lookup, SegmentNumber};
 use corelane_wire::{
     Batch, Correlation, DeliveryHead, DeliveryKind, DeliveryRun, Epoch, ErrorCode, Lsn, Response,
@@ -49,6 +51,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     queue: VecDeque<Item>,
+    /// The engine gives nothing out until the queue is empty (D4).
+    withholds: bool,
     /// What connections without room will get (D2).
     held: BTreeMap<ConnectionId, Held>,
     /// The record that is being read from disk for the delivery at the front.
@@ -133,17 +137,31 @@ impl Pending {
         self.reading.is_none() && !self.queue.is_empty()
     }
 
-    /// The connection has room again (D1: before what came later).
-    pub(super) fn release(&mut self, connection: ConnectionId) {
-        let held = self.held.remove(&connection).map(|held| held.items);
-        for item in held.into_iter().flatten().rev() {
+    /// What was held for a connection goes before what came later (D1). Says how many deliveries these are, and
+    /// for which place in line.
+    fn release(&mut self, connection: ConnectionId) -> Option<(usize, u64)> {
+        let Held { place, items } = self.held.remove(&connection)?;
+        let count = items.len();
+        for item in items.into_iter().rev() {
             self.queue.push_front(item);
+        }
+        Some((count, place))
+    }
+
+    /// Those that are held again after a release in which the connection got nothing keep their place.
+    fn keep_place(&mut self, connection: ConnectionId, (count, place): (usize, u64)) {
+        if let Some(held) = self.held.get_mut(&connection)
+            && held.items.len() == count
+        {
+            held.place = place;
         }
     }
 
-    /// The connections that are waited for, each with the place in line.
+    /// The connections that are waited for, each with the place in line; none while a read has to end first.
     pub(super) fn waits(&self) -> impl Iterator<Item = (u64, ConnectionId)> {
-        self.held.iter().map(|(id, held)| (held.place, *id))
+        let held = self.reading.is_none().then_some(&self.held);
+        let held = held.into_iter().flatten();
+        held.map(|(id, held)| (held.place, *id))
     }
 
     /// Whether connections wait for room.
@@ -157,13 +175,14 @@ impl Pending {
         self.queue.retain(|item| item.connection() != connection);
     }
 
-    /// What was at the front waits for room.
-    fn hold(&mut self, item: Item, outlets: &mut Outlets) {
+    /// What was at the front waits for room; whether nothing did before for its connection.
+    fn hold(&mut self, item: Item, outlets: &mut Outlets) -> bool {
         let held = self.held.entry(item.connection()).or_insert_with(|| Held {
             place: outlets.place_in_line(),
             items: VecDeque::new(),
         });
         held.items.push_back(item);
+        held.items.len() == 1
     }
 
     /// The read for the front ended well, and the front is looked at again.
@@ -187,8 +206,52 @@ impl Pending {
 }
 
 impl Partition {
+    /// The connection has room again: what was held for it is encoded, and the engine gives out more for it.
+    pub(super) fn deliver_held(
+        &mut self,
+        connection: ConnectionId,
+        budget: &mut usize,
+        at: &mut Step<'_>,
+    ) -> Next {
+        let released = self.pending.release(connection);
+        let writable = true;
+        let input = Input::Writable {
+            connection,
+            writable,
+        };
+        self.step(input, at);
+        let next = self.deliver(budget, at);
+        if let Some(released) = released {
+            self.pending.keep_place(connection, released);
+        }
+        next
+    }
+
+    /// There is no room: until there is, the engine pushes nothing more to the connection (D4).
+    fn hold(&mut self, item: Item, at: &mut Step<'_>) {
+        let connection = item.connection();
+        if self.pending.hold(item, at.outlets) {
+            let writable = false;
+            let input = Input::Writable {
+                connection,
+                writable,
+            };
+            self.step(input, at);
+        }
+    }
+
     /// Encodes deliveries until none can be, a read is needed or `budget` bytes were encoded.
     pub(super) fn deliver(&mut self, budget: &mut usize, at: &mut Step<'_>) -> Next {
+        let next = self.deliver_queue(budget, at);
+        let allowed = self.pending.queue.is_empty();
+        if self.pending.withholds == allowed {
+            self.pending.withholds = !allowed;
+            self.step(Input::GiveOut { allowed }, at);
+        }
+        next
+    }
+
+    fn deliver_queue(&mut self, budget: &mut usize, at: &mut Step<'_>) -> Next {
         while self.pending.is_runnable() {
             if *budget == 0 {
                 return Next::Later;
@@ -204,7 +267,7 @@ impl Partition {
                 Room::Free if !self.pending.held.contains_key(&connection) => {}
                 Room::Free | Room::Full => {
                     if let Some(item) = self.pending.queue.pop_front() {
-                        self.pending.hold(item, at.outlets);
+                        self.hold(item, at);
                     }
                     continue;
                 }
@@ -248,7 +311,7 @@ impl Partition {
                 if !at.outlets.take(gathering.connection(), frame_bytes) {
                     self.pending.slices = recycled(slices);
                     gathering.next_run = first_run;
-                    self.pending.hold(Item::Messages(gathering), at.outlets);
+                    self.hold(Item::Messages(gathering), at);
                     return Next::Idle;
                 }
                 let runs = &mut self.pending.runs;

@@ -228,10 +228,6 @@ impl State {
             Mail::AskRoom { connection, shard } => self.outlets.asked_for_room(connection, shard),
             Mail::Room { connection } => self.on_room(connection),
             Mail::RoomUsed { connection, shard } => self.outlets.room_used(connection, shard),
-            Mail::Writable {
-                connection,
-                writable,
-            } => self.on_writable(connection, writable),
         }
     }
 

@@ -13,7 +13,7 @@ use corelane_wire::{Epoch, SessionId, Timestamp};
 
 use super::delivery::Next;
 use super::outlets::{Outlets, Room};
-use super::partition::{Hosted, Scratch, Step};
+use super::partition::{Hosted, Partition, Scratch, Step};
 use super::segments::Spares;
 use super::stopping::{Shutdown, Stopping};
 use super::tokens::{Tokens, Work};
@@ -282,14 +282,14 @@ impl State {
                 self.deliver_later = true;
                 break;
             }
-            if let Some(partition) = self.partitions[slot].serving_mut() {
-                partition.pending.release(connection);
-            }
-            self.deliver_from(slot, &mut budget);
+            self.deliver_from(slot, |partition, at| {
+                partition.deliver_held(connection, &mut budget, at)
+            });
         }
         let count = self.partitions.len();
         for turn in 0..count {
-            self.deliver_from((self.deliver_first + turn) % count, &mut budget);
+            let slot = (self.deliver_first + turn) % count;
+            self.deliver_from(slot, |partition, at| partition.deliver(&mut budget, at));
         }
         self.deliver_first = (self.deliver_first + 1) % count.max(1);
         let Self {
@@ -317,13 +317,17 @@ impl State {
         line
     }
 
-    /// Encodes deliveries of one partition, within what is left of the budget.
-    fn deliver_from(&mut self, slot: usize, budget: &mut usize) {
+    /// Encodes deliveries of one partition.
+    fn deliver_from(
+        &mut self,
+        slot: usize,
+        deliver: impl FnOnce(&mut Partition, &mut Step<'_>) -> Next,
+    ) {
         let (partitions, mut at) = self.step_parts();
         let Some(partition) = partitions[slot].serving_mut() else {
             return;
         };
-        match partition.deliver(budget, &mut at) {
+        match deliver(partition, &mut at) {
             Next::Idle => {}
             Next::Later => self.deliver_later = true,
             next @ Next::Read { .. } => self.read(slot, next),
@@ -357,15 +361,6 @@ impl State {
     pub(super) fn on_room(&mut self, connection: ConnectionId) {
         self.outlets.room_given(connection);
         self.deliver_later = true;
-    }
-
-    /// A connection's out-buffer is full, or has room again; on this shard or another.
-    pub(super) fn on_writable(&mut self, connection: ConnectionId, writable: bool) {
-        self.step_all(Input::Writable {
-            connection,
-            writable,
-        });
-        self.deliver_later |= writable;
     }
 
     /// Tells all other shards.

@@ -7,32 +7,7 @@ use super::node::*;
 use crate::ids::{ConnectionId, SubscriptionId};
 use crate::limits::Limits;
 use crate::record::Record;
-use crate::{DeliverTo, Input, Output, Reply};
-
-const ALICE_7: DeliverTo = DeliverTo::Consumer {
-    connection: ConnectionId(1),
-    consumer: ConsumerId(7),
-};
-
-/// A queue with `count` committed messages in one batch and the default subscription; the end of the log is 4.
-fn filled(count: u32) -> Node {
-    let mut node = Node::new();
-    node.fill("q", count);
-    node.request(alice(99), dequeue("q", 1, 1_000));
-    node.step(Input::Disconnected {
-        connection: ConnectionId(1),
-    });
-    node.durable();
-    node
-}
-
-/// How many messages each delivery of a turn has, and to whom.
-fn served(outputs: &[Output]) -> Vec<(DeliverTo, u32)> {
-    let list = deliveries(outputs);
-    list.iter()
-        .map(|each| (each.to, each.runs.iter().map(|run| run.count).sum()))
-        .collect()
-}
+use crate::{DeliverTo, Input, Reply};
 
 #[test]
 fn dequeue_takes_committed_messages_at_the_end_of_the_turn() {
@@ -329,27 +304,6 @@ fn waiters_and_consumers_of_a_lost_connection_vanish() {
     assert_eq!(node.turn_end(), []);
     let stats = node.engine.stats();
     assert_eq!((stats.waiters, stats.consumers), (0, 0));
-}
-
-#[test]
-fn full_out_buffer_withholds_deliveries() {
-    let mut node = filled(5);
-    let connection = ConnectionId(1);
-    node.request(alice(1), subscribe("q", 7, 2));
-    node.request(alice(2), dequeue("q", 1, 1_000));
-    node.step(Input::Writable {
-        connection,
-        writable: false,
-    });
-    assert_eq!(node.turn_end(), []);
-    node.step(Input::Writable {
-        connection,
-        writable: true,
-    });
-    assert_eq!(
-        served(&node.turn_end()),
-        [(DeliverTo::Dequeue(alice(2)), 1), (ALICE_7, 2)]
-    );
 }
 
 #[test]

@@ -354,3 +354,28 @@ pub(super) fn refusals(outputs: &[Output]) -> Vec<(Requester, ErrorCode)> {
     });
     refused.collect()
 }
+
+pub(super) const ALICE_7: DeliverTo = DeliverTo::Consumer {
+    connection: ConnectionId(1),
+    consumer: ConsumerId(7),
+};
+
+/// A queue with `count` committed messages in one batch and the default subscription; the end of the log is 4.
+pub(super) fn filled(count: u32) -> Node {
+    let mut node = Node::new();
+    node.fill("q", count);
+    node.request(alice(99), dequeue("q", 1, 1_000));
+    node.step(Input::Disconnected {
+        connection: ConnectionId(1),
+    });
+    node.durable();
+    node
+}
+
+/// How many messages each delivery of a turn has, and to whom.
+pub(super) fn served(outputs: &[Output]) -> Vec<(DeliverTo, u32)> {
+    let list = deliveries(outputs);
+    list.iter()
+        .map(|each| (each.to, each.runs.iter().map(|run| run.count).sum()))
+        .collect()
+}

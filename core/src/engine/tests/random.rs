@@ -326,6 +326,7 @@ impl Run {
 
     /// C1: after healing, everything confirmed can be taken or is done.
     fn drain(&mut self) {
+        self.step(Input::GiveOut { allowed: true });
         for connection in 1..=3 {
             self.step(Input::Disconnected {
                 connection: ConnectionId(connection),

@@ -366,3 +366,25 @@ fn a_stop_ends_the_connection_of_a_client_that_does_not_read() {
         assert_eq!(shard.turn().unwrap(), Turn::Stopped);
     }
 }
+
+#[test]
+fn what_one_connection_has_no_room_for_goes_to_another() {
+    const MESSAGES: u64 = 120;
+    let mut backlog = Backlog::new(2, &[1], (MESSAGES, &[SMALL]));
+    let world = &mut backlog.world;
+    let queue = queue_of(world, 1);
+    let other = world.greeted(1);
+    world.request(1, other, 1, &subscribe(&queue, 1_000));
+    let mut delivered = 0;
+    for _ in 0..MESSAGES {
+        world.finish_writes(1, true);
+        for (_, response) in world.answers(1, other) {
+            if let Response::Delivery { deliveries, .. } = response {
+                delivered += deliveries.count();
+            }
+        }
+    }
+    // The first has what goes into its buffer, and one push that waits; a push has 13 at most.
+    let first = MESSAGES - delivered;
+    assert!((13..=26).contains(&first), "{first}");
+}

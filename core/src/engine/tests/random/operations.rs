@@ -149,7 +149,8 @@ impl Run {
         let connection = ConnectionId(number);
         let session = corelane_wire::SessionId(number.into());
         let writable = self.random.below(2) == 0;
-        match self.random.below(4) {
+        match self.random.below(6) {
+            4 | 5 => self.step(Input::GiveOut { allowed: writable }),
             0 => {
                 self.step(Input::Disconnected { connection });
                 self.step(Input::SessionLost { session });
