@@ -132,7 +132,36 @@ impl<D: Driver> Shard<D> {
     /// # Errors
     /// If the driver is broken; the process must end then.
     pub fn turn(&mut self) -> io::Result<Turn> {
-        self.wait()?;
+        let timeout = self.park();
+        self.resume(timeout)
+    }
+
+    /// The first half of a turn: how long the shard may block. If it may, neighbours wake it from now on (L3).
+    pub fn park(&mut self) -> Duration {
+        let timeout = if self.early.is_empty() {
+            self.state.timeout()
+        } else {
+            Duration::ZERO
+        };
+        if !timeout.is_zero() && self.state.outlets.mail.park() {
+            timeout
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// The second half: blocks for as long as [`Shard::park`] said, unless something happens, and does what there
+    /// is to do. A driver that stands still between both halves is the simulation's.
+    ///
+    /// # Errors
+    /// If the driver is broken; the process must end then.
+    pub fn resume(&mut self, timeout: Duration) -> io::Result<Turn> {
+        self.driver.wait(Some(timeout), &mut self.done)?;
+        if !timeout.is_zero() {
+            self.state.outlets.mail.unpark();
+        }
+        // Node time never goes back for an engine, whatever the driver says.
+        self.state.now = self.state.now.max(self.driver.now());
         self.state.begin();
         self.state.on_deadlines();
         self.route();
@@ -171,27 +200,6 @@ impl<D: Driver> Shard<D> {
     pub fn engines(&self) -> impl Iterator<Item = &corelane_core::Engine> {
         let hosted = self.state.partitions.iter();
         hosted.filter_map(|hosted| hosted.serving().map(|partition| &partition.engine))
-    }
-
-    /// Waits until something arrives or falls due (L3).
-    fn wait(&mut self) -> io::Result<()> {
-        let mut timeout = if self.early.is_empty() {
-            self.state.timeout()
-        } else {
-            Duration::ZERO
-        };
-        let mail = &mut self.state.outlets.mail;
-        let is_parked = !timeout.is_zero() && mail.park();
-        if !is_parked {
-            timeout = Duration::ZERO;
-        }
-        self.driver.wait(Some(timeout), &mut self.done)?;
-        if is_parked {
-            self.state.outlets.mail.unpark();
-        }
-        // Node time never goes back for an engine, whatever the driver says.
-        self.state.now = self.state.now.max(self.driver.now());
-        Ok(())
     }
 
     /// Handles all completions that have arrived, those that came at once before the others.

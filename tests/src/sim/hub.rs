@@ -3,6 +3,7 @@
 //! Drivers and the world share it within one thread. It knows nothing of queues or logs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use corelane::driver::{Data, Done, Errno, RecvBuffer, Socket, Token};
 use corelane_wire::Timestamp;
@@ -78,10 +79,6 @@ pub struct SocketState {
 pub struct ShardIo {
     /// Completions for the next `wait`.
     pub ready: VecDeque<Done>,
-    /// How many completions the last `wait` handed over.
-    pub handled: usize,
-    /// When the last `wait` wanted to end at the latest.
-    pub wake_at: Option<Moment>,
     /// Another shard has asked for a turn.
     pub is_woken: bool,
     /// The planned turn.
@@ -195,17 +192,16 @@ impl Hub {
         is_planned
     }
 
-    /// Plans what follows a turn.
-    pub fn after_turn(&mut self, shard: u16) {
-        let now = self.now();
+    /// The shard blocks, for so long at most.
+    pub fn blocks(&mut self, shard: u16, timeout: Duration) {
         let Some(io) = self.shards.get_mut(usize::from(shard)) else {
             return;
         };
-        let is_due = !io.ready.is_empty() || std::mem::take(&mut io.is_woken) || io.handled > 0;
-        match io.wake_at {
-            Some(at) if !is_due => self.plan_turn(shard, at.max(now + MICROSECOND)),
-            None if !is_due => {}
-            _ => self.nudge(shard),
+        if !io.ready.is_empty() || std::mem::take(&mut io.is_woken) || timeout.is_zero() {
+            self.nudge(shard);
+        } else {
+            let at = self.now() + timeout.as_nanos() as u64;
+            self.plan_turn(shard, at);
         }
     }
 

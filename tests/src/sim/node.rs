@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelane::driver::Listener;
 use corelane::mail::mailboxes;
@@ -31,6 +32,8 @@ pub enum StartError {
 /// A running node.
 pub struct Node {
     shards: Vec<Shard<SimDriver>>,
+    /// How long each shard may block.
+    timeouts: Vec<Duration>,
     has_stopped: Vec<bool>,
     shutdown: Arc<Shutdown>,
     epoch: Epoch,
@@ -127,6 +130,7 @@ impl Node {
         }
         Self {
             has_stopped: vec![false; shards.len()],
+            timeouts: vec![Duration::ZERO; shards.len()],
             shards,
             shutdown,
             epoch,
@@ -143,14 +147,14 @@ impl Node {
         self.shutdown.stop();
     }
 
-    /// One turn of a shard; true when all have stopped.
+    /// A shard's wait is over: it works until the next one, and parks. True when all have stopped.
     ///
     /// # Errors
     /// If the loop fails, or stops without having been asked to.
     pub fn turn(&mut self, shard: u16) -> Result<bool, String> {
         let index = usize::from(shard);
         if !self.has_stopped[index] {
-            let turn = self.shards[index].turn();
+            let turn = self.shards[index].resume(self.timeouts[index]);
             self.has_stopped[index] = match turn {
                 Ok(Turn::Continue) => false,
                 Ok(Turn::Stopped) if self.shutdown.is_stopping() => true,
@@ -158,7 +162,13 @@ impl Node {
                 Err(error) => return Err(format!("a shard's loop failed: {error}")),
             };
         }
+        self.timeouts[index] = self.shards[index].park();
         Ok(self.has_stopped.iter().all(|stopped| *stopped))
+    }
+
+    /// How long a shard may block now.
+    pub fn timeout(&self, shard: u16) -> Duration {
+        self.timeouts[usize::from(shard)]
     }
 
     /// Engines of a shard's partitions.

@@ -86,7 +86,9 @@ impl Client {
         response: Response<'_>,
     ) {
         match (asked, response) {
-            (asked, Response::Error { code, .. }) => self.on_refused(scope, asked, code),
+            (asked, Response::Error { code, .. }) => {
+                self.on_refused(scope, asked, correlation, code);
+            }
             (Asked::Hello, Response::Hello(hello)) => {
                 if hello.resumed {
                     scope.met.session_resumed += 1;
@@ -108,7 +110,7 @@ impl Client {
                 }
             }
             (Asked::Subscribe { consumer, credit }, Response::Subscribed) => {
-                self.on_subscribed(scope, consumer, credit);
+                self.on_subscribed(scope, correlation, consumer, credit);
             }
             (Asked::Credit { consumer, credit }, Response::CreditSet) => {
                 let by = self.receiver(Some(consumer), 0);
@@ -149,13 +151,14 @@ impl Client {
         }
     }
 
-    fn on_subscribed(&mut self, scope: &mut Scope<'_>, id: u32, credit: u32) {
+    fn on_subscribed(&mut self, scope: &mut Scope<'_>, correlation: u64, id: u32, credit: u32) {
         let by = self.receiver(Some(id), 0);
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
         };
         consumer.asked -= 1;
         let was_confirmed = std::mem::replace(&mut consumer.is_confirmed, true);
+        consumer.made_by = correlation;
         consumer.credit = credit;
         let is_fleeting = scope.plan.fleeting == Some(consumer.of.queue);
         scope.events.push(Event::CreditConfirmed { by, credit });
@@ -174,11 +177,15 @@ impl Client {
         }
     }
 
-    /// Only the end of its queue ends a consumer without a word.
-    fn on_unknown_consumer(&mut self, scope: &mut Scope<'_>, id: u32) {
-        let is_forgotten = self.consumers.get(&id).is_some_and(|consumer| {
-            consumer.is_confirmed && scope.plan.fleeting != Some(consumer.of.queue)
-        });
+    /// Only the end of its queue ends a consumer without a word. A request from before the consumer was made may be
+    /// answered after the one that made it.
+    fn on_unknown_consumer(&mut self, scope: &mut Scope<'_>, correlation: u64, id: u32) {
+        let known = self.consumers.get(&id).filter(|it| it.is_confirmed);
+        if known.is_some_and(|consumer| correlation < consumer.made_by) {
+            return;
+        }
+        let is_forgotten =
+            known.is_some_and(|consumer| scope.plan.fleeting != Some(consumer.of.queue));
         if is_forgotten {
             self.protocol_error(scope, &format!("consumer {id} is confirmed and forgotten"));
         }
@@ -195,7 +202,13 @@ impl Client {
         }
     }
 
-    fn on_refused(&mut self, scope: &mut Scope<'_>, asked: Asked, code: ErrorCode) {
+    fn on_refused(
+        &mut self,
+        scope: &mut Scope<'_>,
+        asked: Asked,
+        correlation: u64,
+        code: ErrorCode,
+    ) {
         scope.met.on_refusal(code);
         match asked {
             Asked::Enqueue(key) => self.on_not_enqueued(scope, key, Some(code)),
@@ -203,7 +216,7 @@ impl Client {
             Asked::Unsubscribe(id) | Asked::Credit { consumer: id, .. }
                 if code == ErrorCode::UnknownConsumer =>
             {
-                self.on_unknown_consumer(scope, id);
+                self.on_unknown_consumer(scope, correlation, id);
             }
             Asked::Show { queue, round } if code == ErrorCode::QueueNotFound => {
                 self.on_shown(scope, (queue, round), None);

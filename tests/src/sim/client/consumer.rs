@@ -18,6 +18,8 @@ pub(crate) struct Consumer {
     pub(super) of: SubscriptionKey,
     pub(super) credit: u32,
     pub(super) is_confirmed: bool,
+    /// Correlation of the subscribe that made it.
+    pub(super) made_by: u64,
     /// Subscribes in flight: any of them may make it.
     pub(super) asked: u32,
     /// What it holds for sure until these moments, as long as it does not settle it.
@@ -30,6 +32,7 @@ impl Consumer {
             of,
             credit,
             is_confirmed: false,
+            made_by: 0,
             asked: 0,
             held: Vec::new(),
         }

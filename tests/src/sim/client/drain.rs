@@ -61,16 +61,18 @@ impl Client {
         if !scope.is_draining || round != self.round {
             return;
         }
-        let wanted = scope
-            .attempted
-            .iter()
-            .filter(|of| of.queue == queue)
-            .count();
-        let is_whole = info.is_none_or(|info| info.subscriptions.len() >= wanted);
-        if !is_whole {
-            // The queue was deleted under its consumers: subscribe anew.
-            let forgotten = self.consumers.values_mut();
-            for consumer in forgotten.filter(|it| it.of.queue == queue && it.is_confirmed) {
+        // A queue that was deleted under its consumers, and made again, has none of them: subscribe anew.
+        let is_forgotten = |of: &SubscriptionKey| {
+            let name = scope.plan.subscription(of.subscription);
+            info.is_some_and(|info| {
+                let found = info.subscriptions.iter().find(|it| it.name == name);
+                found.is_none_or(|found| found.consumers == 0)
+            })
+        };
+        let mut wanted = scope.attempted.iter().filter(|of| of.queue == queue);
+        let is_whole = !wanted.any(is_forgotten);
+        for consumer in self.consumers.values_mut() {
+            if consumer.of.queue == queue && consumer.is_confirmed && is_forgotten(&consumer.of) {
                 consumer.credit = 0;
             }
         }

@@ -65,7 +65,7 @@ impl World {
         };
         let has_stopped = node.turn(shard)?;
         let mut hub = self.hub.borrow_mut();
-        hub.after_turn(shard);
+        hub.blocks(shard, node.timeout(shard));
         for engine in node.engines(shard) {
             let partition = engine.partition().0 as usize;
             let positions = engine.positions();
