@@ -5,7 +5,7 @@ use super::run::{required_and_missing, run_seed};
 use super::world::{Outcome, World};
 
 /// Three with faults, and the quiet seed 8.
-const SEEDS: [u64; 4] = [3, 8, 27, 92];
+const SEEDS: [u64; 4] = [8, 10, 27, 92];
 
 fn outcome(seed: u64) -> Outcome {
     World::new(seed, false).run()
