@@ -1,50 +1,42 @@
-//! `corelane-bench`: for now the floors of this machine, the yardstick for everything else.
+//! `corelane-bench`: load on a broker, and the floors of the machine below it.
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
 
-use std::path::PathBuf;
+mod commands;
 
-use clap::Parser;
-use corelane_bench::probe::{CommitProbe, EchoProbe};
-use corelane_bench::record::Latencies;
-use corelane_bench::{machine, pace};
+use std::process::ExitCode;
 
-/// Measures the floors: a raw commit and a raw TCP echo.
+use clap::{Parser, Subcommand};
+
+use self::commands::{floors, responder, run};
+
+/// Measures a broker, and what the machine does without one.
 #[derive(Debug, Parser)]
+#[command(version)]
 struct Arguments {
-    /// Folder on the disk to measure.
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
-    /// Samples of each floor.
-    #[arg(long, default_value_t = 5000)]
-    count: u32,
-    /// Samples per second.
-    #[arg(long, default_value_t = 1000)]
-    rate: u32,
-    /// Bytes of an echoed frame.
-    #[arg(long, default_value_t = 256)]
-    frame_bytes: usize,
+    #[command(subcommand)]
+    command: Command,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    if let Err(error) = pace::sharpen_sleep() {
-        eprintln!("note: the schedule is coarse: {error}");
-    }
-    println!("{}", machine::describe(&arguments.dir));
-    let commit = CommitProbe::new(&arguments.dir)?.run(arguments.count, arguments.rate)?;
-    if !commit.is_direct {
-        println!("note: no O_DIRECT here, the commits went through the page cache");
-    }
-    print("4 KiB commit", &commit.latencies);
-    let echo = EchoProbe::new(arguments.frame_bytes)?.run(arguments.count, arguments.rate)?;
-    print("TCP echo", &echo);
-    Ok(())
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Loads a broker, measures it, and verifies every message.
+    Run(Box<run::Arguments>),
+    /// Answers like a broker and does nothing: the measure of the generator itself.
+    Responder(responder::Arguments),
+    /// Measures what the machine does without any broker.
+    Probe(floors::Arguments),
+    /// Prints the JSON Schema of what `run --output json` prints.
+    Schema,
 }
 
-fn print(name: &str, latencies: &Latencies) {
-    println!(
-        "{name:<14} p50 {:>9.1} us  p99 {:>9.1} us",
-        latencies.at(0.5).as_secs_f64() * 1e6,
-        latencies.at(0.99).as_secs_f64() * 1e6
-    );
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Responder(arguments) => responder::execute(&arguments),
+        Command::Probe(arguments) => floors::execute(&arguments),
+        Command::Schema => {
+            print!("{}", corelane_bench::load::SCHEMA);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }

@@ -28,6 +28,17 @@ impl Latencies {
         self.histogram.saturating_record(nanoseconds.max(1));
     }
 
+    /// Records `count` equal durations, in nanoseconds.
+    pub fn record_ns(&mut self, nanoseconds: u64, count: u64) {
+        self.histogram
+            .saturating_record_n(nanoseconds.max(1), count);
+    }
+
+    /// The greatest value; zero if empty.
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.histogram.max())
+    }
+
     /// Takes over another histogram's values.
     pub fn add(&mut self, other: &Self) {
         self.histogram

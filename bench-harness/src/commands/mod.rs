@@ -1,0 +1,5 @@
+//! The subcommands: flags in, text or JSON out.
+
+pub(crate) mod floors;
+pub(crate) mod responder;
+pub(crate) mod run;

@@ -1,0 +1,95 @@
+//! The load generator against the real broker: every message is accounted for.
+
+use std::time::Duration;
+
+use corelane_bench::load::{Account, Loop, Pacing, Plan, Report, Verdict, exit_code, run};
+
+use crate::Fixture;
+
+/// What a busy machine may add to any run; it says nothing about the messages.
+const OF_THE_MACHINE: [Verdict; 4] = [
+    Verdict::Noisy,
+    Verdict::Overloaded,
+    Verdict::GeneratorLimited,
+    Verdict::TooFewSamples,
+];
+
+fn plan(fixture: &Fixture) -> Plan {
+    Plan {
+        pacing: Pacing::Sleep,
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(1),
+        objective: Duration::from_secs(1),
+        ..Plan::new(fixture.broker.address, 0x1234_5678)
+    }
+}
+
+fn assert_intact(report: &Report) {
+    let account = report.account;
+    let expected = Account {
+        sent: account.sent,
+        confirmed: account.sent,
+        delivered: account.sent,
+        ..Account::default()
+    };
+    assert_eq!(account, expected, "{report}");
+    assert!(account.sent > 0, "{report}");
+    assert_eq!(report.stale_acks, 0, "{report}");
+    assert_eq!(exit_code(&report.verdicts, &OF_THE_MACHINE), 0, "{report}");
+}
+
+#[test]
+fn an_open_loop_over_several_queues_is_intact() {
+    let fixture = Fixture::start();
+    let plan = Plan {
+        mode: Loop::Open { per_second: 2_000 },
+        producers: 6,
+        consumers: 4,
+        queues: 3,
+        connections: 3,
+        batch: 4,
+        threads: 2,
+        ..plan(&fixture)
+    };
+    let report = run(&plan).unwrap();
+    assert_intact(&report);
+    assert_eq!(report.account.sent, 2_000);
+    assert!(report.server.starts_with("corelane"), "{report}");
+}
+
+#[test]
+fn a_closed_loop_is_intact_and_leaves_no_queue() {
+    let fixture = Fixture::start();
+    let plan = Plan {
+        mode: Loop::Closed,
+        body_bytes: 1_024,
+        window: 64,
+        ..plan(&fixture)
+    };
+    assert_intact(&run(&plan).unwrap());
+    // Its queue is gone, so that the same run can be made again, from offset 0.
+    assert_intact(&run(&plan).unwrap());
+}
+
+#[test]
+fn messages_without_producer_ids_are_intact_too() {
+    let fixture = Fixture::start();
+    let plan = Plan {
+        is_idempotent: false,
+        ..plan(&fixture)
+    };
+    assert_intact(&run(&plan).unwrap());
+}
+
+#[test]
+fn a_class_that_the_broker_does_not_have_is_refused_with_its_reason() {
+    let fixture = Fixture::start();
+    let plan = Plan {
+        class: corelane_wire::CLASS_MEMORY,
+        ..plan(&fixture)
+    };
+    let report = run(&plan).unwrap();
+    assert_eq!(report.account.refused, report.account.sent);
+    assert_eq!(exit_code(&report.verdicts, &OF_THE_MACHINE), 26);
+    assert!(report.refusal.unwrap().starts_with("class_not_available"));
+}
