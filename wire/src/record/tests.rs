@@ -24,8 +24,9 @@ fn truncated_record_is_an_error_at_every_byte() {
 
 #[test]
 fn flipped_bits_are_detected_up_to_the_batch() {
+    const STEP: usize = if cfg!(miri) { 23 } else { 1 };
     let record = sample();
-    for bit in 0..36 * 8 {
+    for bit in (0..36 * 8).step_by(STEP) {
         let mut damaged = record.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert!(RecordHeader::read(&damaged).is_err(), "bit {bit}");

@@ -356,8 +356,9 @@ fn settle_entries_hold_at_the_limits_and_one_beyond() {
 
 #[test]
 fn largest_settle_fits_a_frame_and_a_lying_count_allocates_nothing() {
+    const ENTRIES: usize = SETTLE_ENTRIES_MAX / if cfg!(miri) { 500 } else { 1 };
     let mut bytes = Vec::new();
-    for _ in 0..SETTLE_ENTRIES_MAX {
+    for _ in 0..ENTRIES {
         entry(0, 1).put(&mut bytes);
     }
     let name = "x".repeat(128);
@@ -367,7 +368,7 @@ fn largest_settle_fits_a_frame_and_a_lying_count_allocates_nothing() {
         subscription: &name,
         entries: SettleEntries::read(&bytes).unwrap(),
     };
-    assert_eq!(settle.entries.messages_count(), 10_000);
+    assert_eq!(settle.entries.messages_count() as usize, ENTRIES);
     assert_eq!(code_of(&Request::Ack(settle)), ErrorCode::Ok);
     let mut fields = Vec::new();
     put_str16(&mut fields, "q");

@@ -307,6 +307,7 @@ fn waiters_and_consumers_of_a_lost_connection_vanish() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "checksums of megabytes take Miri minutes")]
 fn delivery_is_bounded_in_bytes() {
     let mut node = Node::new();
     for _ in 0..3 {
@@ -320,6 +321,7 @@ fn delivery_is_bounded_in_bytes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "checksums of megabytes take Miri minutes")]
 fn single_message_is_delivered_whatever_the_longest_of_its_batch() {
     let mut node = Node::new();
     let body = DELIVERY_BYTES_MAX - 12;
@@ -331,6 +333,7 @@ fn single_message_is_delivered_whatever_the_longest_of_its_batch() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of batches take Miri minutes")]
 fn delivery_is_bounded_in_runs() {
     let mut node = Node::new();
     let runs = u32::try_from(DELIVERY_RUNS_MAX).unwrap();

@@ -17,6 +17,7 @@ use crate::{ConnectionId, DeliverTo, Delivery, Input, Output, Reply, Requester};
 
 const QUEUES: [&str; 2] = ["a", "b"];
 const SUBSCRIPTIONS: [&str; 2] = ["default", "other"];
+const STEPS: u32 = if cfg!(miri) { 100 } else { 300 };
 
 /// splitmix64, by Steele, Lea and Flood (2014).
 struct Random(u64);
@@ -393,7 +394,7 @@ fn run(seed: u64, with_deletes: bool) {
     // The seed is the only thing a failure needs to be repeated.
     println!("seed {seed}, with deletes: {with_deletes}");
     let mut run = Run::new(seed, with_deletes);
-    for _ in 0..300 {
+    for _ in 0..STEPS {
         run.random_step();
     }
     if !with_deletes {
@@ -419,6 +420,7 @@ fn random_operations_with_deletes_replay_to_the_same_state() {
 
 /// More by hand: `CORELANE_CORE_SEEDS=100000 cargo test -p corelane-core random`.
 fn seeds() -> u64 {
+    const SEEDS: u64 = if cfg!(miri) { 1 } else { 150 };
     let more = std::env::var("CORELANE_CORE_SEEDS").ok();
-    more.and_then(|count| count.parse().ok()).unwrap_or(150)
+    more.and_then(|count| count.parse().ok()).unwrap_or(SEEDS)
 }

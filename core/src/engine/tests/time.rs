@@ -214,6 +214,7 @@ fn lost_lease_record_means_another_delivery_with_the_attempt_repeated() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of leases take Miri minutes")]
 fn long_tick_goes_on_with_the_next_record() {
     let mut node = Node::new();
     let leases = u32::try_from(crate::limits::SWEEP_MAX).unwrap() + 1;
