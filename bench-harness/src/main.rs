@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::commands::{floors, responder, run};
+use self::commands::{probe, responder, run};
 
 /// Measures a broker, and what the machine does without one.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ enum Command {
     /// Answers like a broker and does nothing: the measure of the generator itself.
     Responder(responder::Arguments),
     /// Measures what the machine does without any broker.
-    Probe(floors::Arguments),
+    Probe(probe::Arguments),
     /// Prints the JSON Schema of what `run --output json` prints.
     Schema,
 }
@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Run(arguments) => run::execute(&arguments),
         Command::Responder(arguments) => responder::execute(&arguments),
-        Command::Probe(arguments) => floors::execute(&arguments),
+        Command::Probe(arguments) => probe::execute(&arguments),
         Command::Schema => {
             print!("{}", corelane_bench::load::SCHEMA);
             Ok(ExitCode::SUCCESS)

@@ -115,3 +115,37 @@ fn the_schema_is_printed() {
         "corelane-bench/run/1"
     );
 }
+
+#[test]
+fn probes_print_a_row_for_each_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let disk = [
+        "probe",
+        "disk",
+        "--dir",
+        dir,
+        "--seconds",
+        "0.02",
+        "--bytes",
+        "4096,8192",
+    ];
+    let output = bench(&[&disk[..], &["--depth", "1,2", "-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let blocking = rows
+        .iter()
+        .filter(|row| row["probe"].as_str().unwrap().contains("blocking"));
+    assert_eq!(blocking.count(), 4, "{text}");
+    // Two ways through io_uring, two places, two sizes, two depths; unless io_uring is not there.
+    assert!([4, 20].contains(&rows.len()), "{text}");
+    let output = bench(&["probe", "net", "--seconds", "0.05"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("tcp echo").count(), 4, "{text}");
+    let wrong = ["probe", "disk", "--dir", dir, "--bytes", "1000"];
+    assert_eq!(bench(&wrong).status.code(), Some(1));
+}

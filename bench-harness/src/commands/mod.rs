@@ -1,5 +1,5 @@
 //! The subcommands: flags in, text or JSON out.
 
-pub(crate) mod floors;
+pub(crate) mod probe;
 pub(crate) mod responder;
 pub(crate) mod run;

@@ -43,12 +43,29 @@ impl EchoProbe {
         let mut latencies = Latencies::default();
         for _ in 0..count {
             pace.wait();
-            let begin = Instant::now();
-            self.stream.write_all(&self.frame)?;
-            self.stream.read_exact(&mut self.frame)?;
-            latencies.record(begin.elapsed());
+            latencies.record(self.round_trip()?);
         }
         Ok(latencies)
+    }
+
+    /// Sends one frame after the other for as long as `duration` and records the time of each round trip.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub fn run_for(&mut self, duration: Duration) -> io::Result<Latencies> {
+        let start = Instant::now();
+        let mut latencies = Latencies::default();
+        while start.elapsed() < duration {
+            latencies.record(self.round_trip()?);
+        }
+        Ok(latencies)
+    }
+
+    fn round_trip(&mut self) -> io::Result<Duration> {
+        let begin = Instant::now();
+        self.stream.write_all(&self.frame)?;
+        self.stream.read_exact(&mut self.frame)?;
+        Ok(begin.elapsed())
     }
 }
 
