@@ -129,7 +129,7 @@ fn idle(options: &Options, sources: &Sources, report: &mut Report) -> anyhow::Re
         Wanted::AtMost(8.0),
     );
     // Greeting them all leaves something to do for a moment.
-    std::thread::sleep(WARM_UP);
+    thread::sleep(WARM_UP);
     let cpu = meter.cpu_percent(during)?;
     report.point("CPU, all of them idle", (cpu, "%"), Wanted::AtMost(1.0));
     Ok(())
