@@ -111,7 +111,7 @@ pub struct Connection {
     pub socket: Socket,
     /// The client's session, once greeted.
     pub session: SessionId,
-    /// Whether the engines believe that it takes deliveries.
+    /// Whether room in the out-buffer is given out: not from the upper bound down to the lower one.
     pub writable: bool,
     /// The shards that wait for room in its out-buffer.
     pub room: RoomLine,

@@ -130,10 +130,10 @@ impl Demand {
         last: Option<(Timestamp, Serial)>,
     ) -> Option<(Serial, Waiter)> {
         let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = self.wait_ends.range((begin, Bound::Unbounded));
-        let &(deadline, serial) = behind.take(1).next()?;
-        let is_due = deadline <= now;
-        is_due.then(|| self.waiters.get(&serial).map(|waiter| (serial, *waiter)))?
+        let mut behind = self.wait_ends.range((begin, Bound::Unbounded));
+        let &(_, serial) = behind.next().filter(|(deadline, _)| *deadline <= now)?;
+        let waiter = self.waiters.get(&serial)?;
+        Some((serial, *waiter))
     }
 
     /// When the first wait ends.
@@ -310,7 +310,7 @@ impl Demand {
         self.next
     }
 
-    /// A waiter got its messages.
+    /// A waiter got its messages, or its time is over.
     pub(super) fn end_wait(&mut self, serial: Serial) {
         self.remove_waiter(serial);
     }
