@@ -1,9 +1,9 @@
 //! File work on threads: the operations that may block.
 //!
-//! Three kinds of threads, so that none waits behind slower work: those for commits, those for
-//! reads, and one for housekeeping (making and installing segments, opening them), which is the
-//! only one that a driver needs whose kernel interface writes and reads by itself. A finished job
-//! goes into one list and wakes the shard. Invariants:
+//! Four kinds of threads, so that none waits behind slower work: those for commits, those for
+//! reads, one for files (installing segments and opening them), and one that makes spares, which
+//! takes its time. The last two are all that a driver needs whose kernel interface writes and reads
+//! by itself. A finished job goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
 //! (J2) a durable write calls `fdatasync` after its own `pwrite` returned, in the same thread, or
 //! is one write with `RWF_DSYNC`.
@@ -69,7 +69,8 @@ pub(super) struct Jobs {
 struct Shared {
     commits: Queue,
     reads: Queue,
-    housekeeping: Queue,
+    files: Queue,
+    spares: Queue,
     finished: Mutex<Vec<Finished>>,
     commit_mode: CommitMode,
     waker: Waker,
@@ -77,7 +78,7 @@ struct Shared {
 }
 
 /// Jobs waiting for a thread. Bounded by the callers: one commit and one SEAL per partition,
-/// [`READS_MAX`] reads, and two housekeeping jobs per partition.
+/// [`READS_MAX`] reads, two files per partition, and one spare.
 #[derive(Default)]
 struct Queue {
     state: Mutex<QueueState>,
@@ -102,7 +103,8 @@ impl Jobs {
         let shared = Arc::new(Shared {
             commits: Queue::default(),
             reads: Queue::default(),
-            housekeeping: Queue::default(),
+            files: Queue::default(),
+            spares: Queue::default(),
             finished: Mutex::new(Vec::new()),
             commit_mode: threads.commit_mode,
             waker,
@@ -123,9 +125,8 @@ impl Jobs {
                 &shared.reads
             })?;
         }
-        jobs.spawn(format!("{name}-files"), directory, |shared| {
-            &shared.housekeeping
-        })?;
+        jobs.spawn(format!("{name}-files"), directory, |shared| &shared.files)?;
+        jobs.spawn(format!("{name}-spares"), directory, |shared| &shared.spares)?;
         Ok(jobs)
     }
 
@@ -153,8 +154,11 @@ impl Jobs {
         match &job {
             Job::Write { .. } => self.shared.commits.put(token, job, usize::MAX),
             Job::Read { .. } => self.shared.reads.put(token, job, READS_MAX),
-            Job::Open { .. } | Job::Housekeeping(_) => {
-                self.shared.housekeeping.put(token, job, usize::MAX)
+            Job::Open { .. } | Job::Housekeeping(Task::Install { .. }) => {
+                self.shared.files.put(token, job, usize::MAX)
+            }
+            Job::Housekeeping(Task::MakeSpare { .. }) => {
+                self.shared.spares.put(token, job, usize::MAX)
             }
         }
     }
@@ -170,7 +174,12 @@ impl Drop for Jobs {
     /// gone, and nobody was promised anything about them).
     fn drop(&mut self) {
         let shared = &self.shared;
-        for queue in [&shared.commits, &shared.reads, &shared.housekeeping] {
+        for queue in [
+            &shared.commits,
+            &shared.reads,
+            &shared.files,
+            &shared.spares,
+        ] {
             let mut state = lock(&queue.state);
             state.stopped = true;
             state.jobs.clear();

@@ -16,7 +16,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use corelane_wire::PartitionId;
 use rustix::fs::FallocateFlags;
@@ -262,7 +263,8 @@ impl Volume for Directory {
     fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
         let path = self.spare_path(spare);
         let temporary = path.with_extension("spare.tmp");
-        let made = write_zeros(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        let made = write_zeros(&temporary, bytes, self.is_direct())
+            .and_then(|()| fs::rename(&temporary, &path));
         if let Err(error) = made {
             // Half a spare is room that acks on a full disk may need.
             if let Err(left) = fs::remove_file(&temporary) {
@@ -301,20 +303,30 @@ impl Volume for Directory {
 }
 
 /// Zeros are written out, not only allocated: the first commit into an unwritten extent costs a journal commit.
-fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+///
+/// They go past the page cache in steps, with a pause after each as long as the step took: a commit then waits for
+/// one step at most and has half of the disk, and a log that fills its segments as fast as they are made has too.
+fn write_zeros(path: &Path, bytes: u64, is_direct: bool) -> io::Result<()> {
     let file = create(path)?;
     // A disk without the room says so before anything is written to it.
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(errno) => return Err(errno.into()),
     }
+    let file = if is_direct {
+        open_regular(path, libc::O_DIRECT)?
+    } else {
+        file
+    };
     let zeros = Buffer::zeroed(ZEROS_BYTES);
     let mut position = 0;
     while position < bytes {
+        let begun = Instant::now();
         let left = usize::try_from(bytes - position).unwrap_or(ZEROS_BYTES);
         let part = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
         file.write_all_at(part, position)?;
         position += part.len() as u64;
+        thread::sleep(begun.elapsed());
     }
     file.sync_data()
 }
@@ -413,7 +425,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const FREE_BYTES_MIN: u64 = 64 << 20;
 const SMALL_FILE_BYTES_MAX: usize = 1 << 20;
-const ZEROS_BYTES: usize = 1 << 20;
+/// One step: long enough to be cheap, short enough for a commit to wait for.
+const ZEROS_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

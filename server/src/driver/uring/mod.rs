@@ -1,8 +1,8 @@
 //! The `io_uring` driver: one system call per turn, which submits what the turn collected and waits
 //! for what comes next.
 //!
-//! It owns a shard's ring, sockets, receive buffers and open files, plus one thread for the file
-//! work that the ring cannot do (making, installing and opening segments). All but that thread
+//! It owns a shard's ring, sockets, receive buffers and open files, plus threads for the file
+//! work that the ring cannot do (making, installing and opening segments). All but those threads
 //! lives on the shard's own thread. Accepts and receives are multishot entries; the kernel picks
 //! receive buffers by itself. Sockets are blocking, because the ring does not wait for those that
 //! are not. Invariants:
@@ -53,7 +53,7 @@ pub use self::self_test::{Refusal, check};
 /// How large one driver may grow, and how it commits.
 #[derive(Clone, Debug)]
 pub struct UringOptions {
-    /// Begins the name of its thread.
+    /// Begins the names of its threads.
     pub name: String,
     /// Receive buffers; rounded up to a power of two.
     pub recv_buffers: u32,
