@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("simulation", || {
         harness::run("sim", &["--seeds".to_owned(), SIMULATION_SEEDS.to_owned()])
     })?;
+    steps.run("instructions", || harness::run("instructions", &[]))?;
     steps.run("canary", canary)?;
     steps.run("fuzz smoke", || fuzz::run(&["--smoke".to_owned()]))?;
     steps.print();

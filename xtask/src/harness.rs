@@ -1,4 +1,4 @@
-//! `sim`, `mutants`, `kill-rounds` and `crowd`: binaries of `tests/`, built with optimisations.
+//! `sim`, `mutants`, `kill-rounds`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.
@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell;
+use crate::tools;
 
 /// Runs one of the binaries with the given arguments; its last line is the result.
 pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
@@ -16,6 +17,9 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
         let mut build = shell::cargo();
         build.args(["build", "--profile", PROFILE, "--package", "corelane"]);
         shell::run(&mut build)?;
+    }
+    if binary == "instructions" {
+        tools::debian_program("valgrind", "valgrind")?;
     }
     shell::run(&mut command(binary, arguments))
 }

@@ -26,13 +26,15 @@ usage: cargo xtask TASK [ARGUMENT]...
   demo                      build, run real messages through a real broker, kill it, restart it
   test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
-                            loom, simulation, canaries, fuzz smoke
+                            loom, simulation, instructions, canaries, fuzz smoke
   tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
   sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
   mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
                             --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
+  instructions [--bless]    instructions per enqueue, delivery and ack, against the baseline on
+                            file; --bless rewrites it, --keep FOLDER keeps the profiles
   fuzz [TARGET] [--smoke | --seconds N]
                             libFuzzer on the pinned stable toolchain
   loom                      the interleavings of the mailbox's models
@@ -60,7 +62,7 @@ fn run(task: &str, rest: &[String]) -> Result<()> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "mutants" | "kill-rounds" | "crowd" => harness::run(task, rest),
+        "sim" | "mutants" | "kill-rounds" | "crowd" | "instructions" => harness::run(task, rest),
         "fuzz" => fuzz::run(rest),
         "loom" => memory::loom(rest),
         "miri" => memory::miri(rest),
