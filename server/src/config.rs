@@ -33,7 +33,7 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How a commit becomes durable.
     pub commit_mode: CommitMode,
-    /// Commit threads per shard of the epoll driver.
+    /// Commit threads per shard.
     pub commit_threads: usize,
     /// Connections at most, per shard.
     pub connections_max: usize,
@@ -72,7 +72,7 @@ pub struct Config {
 pub enum DriverChoice {
     /// `io_uring` where this machine allows it, else epoll.
     Auto,
-    /// epoll and commit threads.
+    /// epoll.
     Epoll,
     /// `io_uring`.
     Uring,

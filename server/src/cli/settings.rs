@@ -40,7 +40,7 @@ pub(super) struct Given {
     /// Memory per shard for recent log blocks.
     #[arg(long, value_name = "SIZE")]
     cache_bytes: Option<String>,
-    /// How a commit becomes durable: fdatasync or rwf-dsync.
+    /// How a commit becomes durable: fdatasync, linked or rwf-dsync.
     #[arg(long, value_name = "NAME")]
     commit_mode: Option<String>,
     /// Threads per shard that write and sync.

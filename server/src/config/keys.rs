@@ -161,8 +161,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "commit_mode",
         default: "fdatasync",
-        kind: Kind::Choice(&["fdatasync", "rwf-dsync"]),
-        doc: "How a commit becomes durable: a write and then a sync, or one write that is synced.",
+        kind: Kind::Choice(&["fdatasync", "linked", "rwf-dsync"]),
+        doc: "How a commit becomes durable: a write and then a sync by a thread, the same linked in io_uring, or one write that is synced.",
         sample: "",
         value: |config| commit_mode(config.commit_mode),
     },
@@ -170,7 +170,7 @@ pub const KEYS: &[Key] = &[
         name: "commit_threads",
         default: "4",
         kind: Kind::Number { min: 1, max: 64 },
-        doc: "Threads per shard that write and sync; as many of its partitions commit at the same time (epoll driver).",
+        doc: "Threads per shard that write and sync; as many of its partitions commit at the same time. Not used where io_uring commits.",
         sample: "",
         value: |config| config.commit_threads.to_string(),
     },
@@ -311,6 +311,7 @@ fn path(path: &Path) -> String {
 fn commit_mode(mode: CommitMode) -> String {
     match mode {
         CommitMode::Fdatasync => "fdatasync".to_owned(),
+        CommitMode::Linked => "linked".to_owned(),
         CommitMode::RwfDsync => "rwf-dsync".to_owned(),
     }
 }

@@ -83,6 +83,7 @@ impl<'a> Values<'a> {
         let key = "commit_mode";
         match self.text(key) {
             None | Some("fdatasync") => Ok(CommitMode::Fdatasync),
+            Some("linked") => Ok(CommitMode::Linked),
             Some("rwf-dsync") => Ok(CommitMode::RwfDsync),
             Some(other) => Err(self.refuse(key, other)),
         }

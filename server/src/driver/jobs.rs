@@ -2,8 +2,8 @@
 //!
 //! Four kinds of threads, so that none waits behind slower work: those for commits, those for
 //! reads, one for files (installing segments and opening them), and one that makes spares, which
-//! takes its time. The last two are all that a driver needs whose kernel interface writes and reads
-//! by itself. A finished job goes into one list and wakes the shard. Invariants:
+//! takes its time. A driver has threads for what its kernel interface does not do, or not as well.
+//! A finished job goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
 //! (J2) a durable write calls `fdatasync` after its own `pwrite` returned, in the same thread, or
 //! is one write with `RWF_DSYNC`.
@@ -289,7 +289,7 @@ fn write(
 ) -> io::Result<()> {
     match commit {
         None => file.write_all_at(bytes, position),
-        Some(CommitMode::Fdatasync) => {
+        Some(CommitMode::Fdatasync | CommitMode::Linked) => {
             file.write_all_at(bytes, position)?;
             file.sync_data()
         }

@@ -190,12 +190,15 @@ pub enum RecvBuffer {
 /// How a durable write becomes durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CommitMode {
-    /// A write, and an `fdatasync` once it has returned.
+    /// A write, and an `fdatasync` once it has returned, both by a commit thread: the disk wakes the
+    /// thread that waits for it, whatever else the cores do (see ADR 0010).
     #[default]
     Fdatasync,
-    /// One write with `RWF_DSYNC`: faster where a core is free for the disk's interrupts or the
-    /// disk writes through (FUA), 4 ms where neither is so, because the kernel worker that ends
-    /// such a write waits for the next tick of a busy core.
+    /// The same, but `io_uring` is given both at once, as a linked pair. A kernel worker ends the
+    /// write, and waits for a core that other programs may have. Without a ring it is [`Self::Fdatasync`].
+    Linked,
+    /// One write with `RWF_DSYNC`, through the ring where there is one: less CPU and as fast where a
+    /// core is free for the disk's interrupts, 4 ms where none is, for the same reason.
     RwfDsync,
 }
 

@@ -74,6 +74,7 @@ impl Drivers<'_> {
             let options = UringOptions {
                 name: format!("shard{shard}"),
                 commit_mode: self.config.commit_mode,
+                commit_threads: self.config.commit_threads,
                 sockets_max: self.sockets_max(),
                 ..UringOptions::default()
             };

@@ -125,9 +125,9 @@ fn killed_broker_is_started_again_on_its_ports_at_once() {
 }
 
 #[test]
-fn commits_of_either_kind_survive_a_kill() {
+fn commits_of_every_kind_survive_a_kill() {
     for driver in drivers() {
-        for mode in ["fdatasync", "rwf-dsync"] {
+        for mode in ["fdatasync", "linked", "rwf-dsync"] {
             let folder = folder();
             let serve = || {
                 let mut command = serve_over(driver, folder.path());

@@ -12,6 +12,21 @@ over_every_driver!(
     dropped_driver_leaves_no_thread_behind,
 );
 
+/// A driver for each way to commit.
+fn of_every_mode<D: Tested>() -> impl Iterator<Item = Bench<D>> {
+    let modes = [
+        CommitMode::Fdatasync,
+        CommitMode::Linked,
+        CommitMode::RwfDsync,
+    ];
+    modes.into_iter().map(|commit_mode| {
+        Bench::with(&Sizes {
+            commit_mode,
+            ..Sizes::default()
+        })
+    })
+}
+
 fn block(bytes: &[u8]) -> Buffer {
     let mut buffer = Buffer::zeroed(bytes.len());
     buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
@@ -28,30 +43,31 @@ fn read(file: File, position: u64, bytes: usize) -> Op {
 }
 
 fn committed_block_is_read_back_and_closed_file_is_refused<D: Tested>() {
-    let mut bench = Bench::<D>::new();
-    let file = bench.segment(1 << 20);
-    let bytes = pattern(8_192);
-    let write = Op::Write {
-        file,
-        position: 4_096,
-        buffer: block(&bytes),
-        bytes: 8_192,
-        durable: true,
-    };
-    let done = bench.run(SEND, write);
-    assert_eq!(done.result, Ok(8_192));
-    assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
-    let done = bench.run(RECV, read(file, 4_096, 8_192));
-    assert_eq!(done.result, Ok(8_192));
-    assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
-    let stats = bench.driver.stats();
-    assert_eq!(stats.commit.read().count, 1);
-    assert_eq!(stats.read.read().count, 1);
-    let done = bench.run(CLOSE, Op::CloseFile { file });
-    assert_eq!(done.result, Ok(0));
-    let done = bench.run(RECV, read(file, 0, 4_096));
-    assert_eq!(done.result, Err(Errno(libc::EBADF)));
-    assert!(matches!(done.data, Data::Block(_)));
+    for mut bench in of_every_mode::<D>() {
+        let file = bench.segment(1 << 20);
+        let bytes = pattern(8_192);
+        let write = Op::Write {
+            file,
+            position: 4_096,
+            buffer: block(&bytes),
+            bytes: 8_192,
+            durable: true,
+        };
+        let done = bench.run(SEND, write);
+        assert_eq!(done.result, Ok(8_192));
+        assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
+        let done = bench.run(RECV, read(file, 4_096, 8_192));
+        assert_eq!(done.result, Ok(8_192));
+        assert!(matches!(&done.data, Data::Block(buffer) if buffer.as_slice()[..8_192] == bytes));
+        let stats = bench.driver.stats();
+        assert_eq!(stats.commit.read().count, 1);
+        assert_eq!(stats.read.read().count, 1);
+        let done = bench.run(CLOSE, Op::CloseFile { file });
+        assert_eq!(done.result, Ok(0));
+        let done = bench.run(RECV, read(file, 0, 4_096));
+        assert_eq!(done.result, Err(Errno(libc::EBADF)));
+        assert!(matches!(done.data, Data::Block(_)));
+    }
 }
 
 fn read_past_the_end_is_short<D: Tested>() {
@@ -64,29 +80,30 @@ fn read_past_the_end_is_short<D: Tested>() {
 }
 
 fn many_writes_to_several_places_each_complete_once<D: Tested>() {
-    let mut bench = Bench::<D>::new();
-    let file = bench.segment(4 << 20);
-    let place = |index: u8| (Token(100 + u64::from(index)), u64::from(index) * 4_096);
-    for index in 0..64 {
-        let (token, position) = place(index);
-        let write = Op::Write {
-            file,
-            position,
-            buffer: block(&[index; 4_096]),
-            bytes: 4_096,
-            durable: index % 2 == 0,
-        };
-        assert!(bench.driver.submit(token, write).is_none());
+    for mut bench in of_every_mode::<D>() {
+        let file = bench.segment(4 << 20);
+        let place = |index: u8| (Token(100 + u64::from(index)), u64::from(index) * 4_096);
+        for index in 0..64 {
+            let (token, position) = place(index);
+            let write = Op::Write {
+                file,
+                position,
+                buffer: block(&[index; 4_096]),
+                bytes: 4_096,
+                durable: index % 2 == 0,
+            };
+            assert!(bench.driver.submit(token, write).is_none());
+        }
+        for index in 0..64 {
+            assert_eq!(bench.next(place(index).0).result, Ok(4_096));
+        }
+        for index in 0..64 {
+            let (_, position) = place(index);
+            let done = bench.run(RECV, read(file, position, 4_096));
+            assert!(matches!(done.data, Data::Block(buffer) if buffer.as_slice()[17] == index));
+        }
+        bench.expect_quiet();
     }
-    for index in 0..64 {
-        assert_eq!(bench.next(place(index).0).result, Ok(4_096));
-    }
-    for index in 0..64 {
-        let (_, position) = place(index);
-        let done = bench.run(RECV, read(file, position, 4_096));
-        assert!(matches!(done.data, Data::Block(buffer) if buffer.as_slice()[17] == index));
-    }
-    bench.expect_quiet();
 }
 
 fn full_disk_is_reported_with_the_buffer<D: Tested>() {

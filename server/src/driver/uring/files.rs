@@ -1,4 +1,4 @@
-//! Reading, writing and syncing segments.
+//! Reading, writing and syncing segments: in the ring, except commits that a thread makes.
 #![expect(
     unsafe_code,
     reason = "the kernel reads and writes a buffer while the driver owns it"
@@ -15,6 +15,7 @@ use super::key::{Key, Kind};
 use super::ring::Completion;
 use super::{BAD_NUMBER, Data, Done, Errno, File, Token, Uring, at_once};
 use crate::driver::CommitMode;
+use crate::driver::jobs::Job;
 
 /// A read or a write in the ring; it owns what the kernel works on.
 pub(super) struct Transfer {
@@ -40,6 +41,7 @@ pub(super) struct Asked {
     pub(super) kind: TransferKind,
 }
 
+#[derive(PartialEq, Eq)]
 pub(super) enum TransferKind {
     Read,
     Write,
@@ -59,6 +61,17 @@ impl Uring {
         let Some(file) = self.files.get(file.0).cloned() else {
             return Some(at_once(token, Err(BAD_NUMBER), Data::Block(buffer)));
         };
+        if kind == TransferKind::Commit && self.commit_mode == CommitMode::Fdatasync {
+            let job = Job::Write {
+                file,
+                position,
+                buffer,
+                bytes,
+                durable: true,
+            };
+            self.start_job(token, job);
+            return None;
+        }
         let transfer = Transfer {
             token,
             file,
@@ -102,7 +115,7 @@ impl Uring {
                 // reaped, or is leaked.
                 unsafe { self.ring.read(key(Kind::Read), file, bytes, position) };
             }
-            TransferKind::Commit if self.commit_mode == CommitMode::Fdatasync => {
+            TransferKind::Commit if self.commit_mode == CommitMode::Linked => {
                 let keys = (key(Kind::Write), key(Kind::Sync));
                 let bytes = &transfer.buffer.as_slice()[range];
                 // SAFETY: as for a read.
@@ -149,8 +162,8 @@ impl Uring {
         };
         let result = completion.count().map_err(Errno);
         let is_whole = result == Ok(transfer.bytes);
-        let is_linked = matches!(transfer.kind, TransferKind::Commit)
-            && self.commit_mode == CommitMode::Fdatasync;
+        let is_linked =
+            matches!(transfer.kind, TransferKind::Commit) && self.commit_mode == CommitMode::Linked;
         if is_linked && (is_whole || !self.ring.has_silent_links()) {
             transfer.short = (!is_whole).then_some(result);
             return;

@@ -1,8 +1,9 @@
 //! The `io_uring` driver: one system call per turn, which submits what the turn collected and waits
-//! for what comes next.
+//! for what comes next, and one more per commit, which wakes the thread that makes it (ADR 0010).
 //!
-//! It owns a shard's ring, sockets, receive buffers and open files, plus threads for the file
-//! work that the ring cannot do (making, installing and opening segments). All but those threads
+//! It owns a shard's ring, sockets, receive buffers and open files, plus threads for
+//! commits, unless the mode is one of the ring's, and for the file work that the ring cannot do
+//! (making, installing and opening segments). All but those threads
 //! lives on the shard's own thread. Accepts and receives are multishot entries; the kernel picks
 //! receive buffers by itself. Sockets are blocking, because the ring does not wait for those that
 //! are not. Invariants:
@@ -65,6 +66,8 @@ pub struct UringOptions {
     pub completions: u32,
     /// How a durable write becomes durable.
     pub commit_mode: CommitMode,
+    /// Threads that commit, unless the ring does: as many commits run at the same time.
+    pub commit_threads: usize,
     /// Connections at most; beyond it a new one is accepted and closed at once.
     pub sockets_max: usize,
 }
@@ -78,6 +81,7 @@ impl Default for UringOptions {
             entries: 256,
             completions: 4_096,
             commit_mode: CommitMode::Fdatasync,
+            commit_threads: 4,
             sockets_max: 16_384,
         }
     }
@@ -161,7 +165,10 @@ impl Uring {
         let stats = Arc::new(DriverStats::default());
         let threads = FileThreads {
             name: &options.name,
-            commits: 0,
+            commits: match options.commit_mode {
+                CommitMode::Fdatasync => options.commit_threads,
+                CommitMode::Linked | CommitMode::RwfDsync => 0,
+            },
             reads: 0,
             commit_mode: options.commit_mode,
         };
@@ -246,7 +253,10 @@ impl Uring {
 
     fn start_job(&mut self, token: Token, job: Job) {
         let accepted = self.jobs.submit(token, job);
-        assert!(accepted.is_ok(), "housekeeping jobs are never refused");
+        assert!(
+            accepted.is_ok(),
+            "only reads are refused, which go to the ring"
+        );
     }
 }
 

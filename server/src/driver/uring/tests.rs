@@ -59,6 +59,7 @@ fn small(entries: u32, completions: u32) -> Option<(Uring, tempfile::TempDir)> {
     let options = UringOptions {
         entries,
         completions,
+        commit_mode: CommitMode::Linked,
         ..UringOptions::default()
     };
     let driver = Uring::new(&options, &directory, Clock::start()).unwrap();
