@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File as StdFile;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -64,6 +65,10 @@ pub(super) struct FileThreads<'a> {
 pub(super) struct Jobs {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// The spare that was asked for last; a shard has one made at a time.
+    making: Option<Token>,
+    /// Has that spare made soon.
+    haste: Arc<AtomicBool>,
 }
 
 struct Shared {
@@ -113,8 +118,11 @@ impl Jobs {
         let mut jobs = Self {
             shared,
             threads: Vec::new(),
+            making: None,
+            haste: Arc::default(),
         };
         let name = threads.name;
+        let hastened = directory.hastened_by(Arc::clone(&jobs.haste));
         for index in 0..threads.commits {
             jobs.spawn(format!("{name}-commit{index}"), directory, |shared| {
                 &shared.commits
@@ -126,7 +134,7 @@ impl Jobs {
             })?;
         }
         jobs.spawn(format!("{name}-files"), directory, |shared| &shared.files)?;
-        jobs.spawn(format!("{name}-spares"), directory, |shared| &shared.spares)?;
+        jobs.spawn(format!("{name}-spares"), &hastened, |shared| &shared.spares)?;
         Ok(jobs)
     }
 
@@ -150,7 +158,7 @@ impl Jobs {
     }
 
     /// Hands a job to the threads of its kind, or gives it back when there are too many reads.
-    pub(super) fn submit(&self, token: Token, job: Job) -> Result<(), Job> {
+    pub(super) fn submit(&mut self, token: Token, job: Job) -> Result<(), Job> {
         match &job {
             Job::Write { .. } => self.shared.commits.put(token, job, usize::MAX),
             Job::Read { .. } => self.shared.reads.put(token, job, READS_MAX),
@@ -158,8 +166,17 @@ impl Jobs {
                 self.shared.files.put(token, job, usize::MAX)
             }
             Job::Housekeeping(Task::MakeSpare { .. }) => {
+                self.making = Some(token);
+                self.haste.store(false, Ordering::Relaxed);
                 self.shared.spares.put(token, job, usize::MAX)
             }
+        }
+    }
+
+    /// Has a spare that is being made by this operation ready soon.
+    pub(super) fn hasten(&self, token: Token) {
+        if self.making == Some(token) {
+            self.haste.store(true, Ordering::Relaxed);
         }
     }
 

@@ -163,7 +163,8 @@ pub enum Op {
         /// Whether the bytes must be on stable storage at completion.
         durable: bool,
     },
-    /// File work that may block for long (spare segments); runs off the shard's thread.
+    /// File work that may block for long (spare segments); runs off the shard's thread. The making of
+    /// a spare that is cancelled ends well, and soon: the rest of its zeros is not written out.
     Housekeeping(Task),
     /// Makes the `wait` of another shard of this process return soon.
     Wake {

@@ -8,7 +8,7 @@ use corelane_core::Input;
 use corelane_storage::{Buffer, LogIo, SegmentNumber, SpareId, Task};
 
 use super::delivery::Next;
-use super::state::State;
+use super::state::{Action, State};
 use super::tokens::{ReadSite, Work, WriteSite};
 use crate::driver::{Data, Errno, File, Op};
 use crate::stats::Illness;
@@ -272,7 +272,13 @@ impl State {
                     *wanted = bytes;
                 }
             }
-            self.submit(Work::Housekeeping(task), Op::Housekeeping(task));
+            let token = self.submit(Work::Housekeeping(task), Op::Housekeeping(task));
+            if let Task::MakeSpare { .. } = task {
+                self.spares.being_made(token);
+            }
+        }
+        if let Some(token) = self.spares.hasten() {
+            self.actions.push_back(Action::Cancel(token));
         }
     }
 

@@ -7,12 +7,15 @@
 //!      small one either, the disk counts as full: enqueues are refused, and the last
 //!      [`SMALL_READY`] spares go only to logs with records that wait, so that acks still find a
 //!      place (STORAGE item 5).
+//! (S4) Making a spare takes its time, but not once records wait for it: then it is hastened.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use corelane_storage::{SegmentNumber, SpareId, Task};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
+
+use crate::driver::Token;
 
 /// Small spares that are kept ready.
 const SMALL_READY: usize = 2;
@@ -51,6 +54,8 @@ pub(super) struct Spares {
     /// The larger size that logs have asked for; one of it is kept ready from then on.
     large_bytes: Option<u64>,
     making: bool,
+    /// The operation that makes it, until it is hastened.
+    leisurely: Option<Token>,
     wanted: VecDeque<Wanted>,
     /// When a small spare is tried again that found no room; the disk is full until one does.
     small_again: Option<Timestamp>,
@@ -79,6 +84,7 @@ impl Spares {
             small_bytes,
             large_bytes: None,
             making: false,
+            leisurely: None,
             wanted: VecDeque::new(),
             small_again: None,
             large_again: None,
@@ -130,9 +136,21 @@ impl Spares {
         self.install(now).or_else(|| self.make(now))
     }
 
+    /// The spare is being made by this operation.
+    pub(super) fn being_made(&mut self, token: Token) {
+        self.leisurely = Some(token);
+    }
+
+    /// The operation to hasten, once, because records wait for a spare (S4).
+    pub(super) fn hasten(&mut self) -> Option<Token> {
+        let is_pressing = self.wanted.iter().any(|wanted| wanted.is_pressing);
+        self.leisurely.take_if(|_| is_pressing)
+    }
+
     /// A spare was made, or could not be.
     pub(super) fn made(&mut self, now: Timestamp, spare: SpareId, bytes: u64, is_made: bool) {
         self.making = false;
+        self.leisurely = None;
         let is_large = bytes > self.small_bytes;
         if is_made {
             self.ready.insert(spare, bytes);

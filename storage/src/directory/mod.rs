@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,7 @@ impl Default for DirectoryOptions {
 #[derive(Clone, Debug)]
 pub struct Directory {
     shared: Arc<Shared>,
+    haste: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -100,6 +101,7 @@ impl Directory {
                 is_direct,
                 directory_syncs: AtomicU64::new(0),
             }),
+            haste: Arc::default(),
         };
         if let Ok(Some(bytes)) = directory.read_file(SUPERBLOCK_NAME)
             && let Ok(superblock) = Superblock::decode(&bytes)
@@ -108,6 +110,16 @@ impl Directory {
             noted.map_err(|source| OpenError::io("write the lock file", source))?;
         }
         Ok(directory)
+    }
+
+    /// The same directory, but a spare that is being made through this handle ends soon once `haste` is set: what was
+    /// not written out by then stays allocated only, and the first commits into it cost more.
+    #[must_use]
+    pub fn hastened_by(&self, haste: Arc<AtomicBool>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            haste,
+        }
     }
 
     /// The path it was opened with.
@@ -152,6 +164,36 @@ impl Directory {
         let file = open_regular(&path, flags)?;
         lock::hold(&file, self.shared.lock_wait)?;
         Ok(file)
+    }
+
+    /// Zeros are written out, not only allocated: a commit into an unwritten extent costs a journal commit.
+    ///
+    /// They go past the page cache in steps, with a pause after each as long as the step took: a commit then waits for
+    /// one step at most, and has half of the disk. Once somebody waits, the room that is allocated does.
+    fn write_zeros(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = create(path)?;
+        // A disk without the room says so before anything is written to it.
+        let is_allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => true,
+            Err(Errno::OPNOTSUPP) => false,
+            Err(errno) => return Err(errno.into()),
+        };
+        let file = if self.is_direct() {
+            open_regular(path, libc::O_DIRECT)?
+        } else {
+            file
+        };
+        let zeros = Buffer::zeroed(ZEROS_BYTES);
+        let mut position = 0;
+        while position < bytes && !(is_allocated && self.haste.load(Ordering::Relaxed)) {
+            let begun = Instant::now();
+            let left = usize::try_from(bytes - position).unwrap_or(ZEROS_BYTES);
+            let part = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
+            file.write_all_at(part, position)?;
+            position += part.len() as u64;
+            thread::sleep(begun.elapsed());
+        }
+        file.sync_data()
     }
 
     fn partition_path(&self, partition: PartitionId) -> PathBuf {
@@ -263,7 +305,8 @@ impl Volume for Directory {
     fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
         let path = self.spare_path(spare);
         let temporary = path.with_extension("spare.tmp");
-        let made = write_zeros(&temporary, bytes, self.is_direct())
+        let made = self
+            .write_zeros(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, &path));
         if let Err(error) = made {
             // Half a spare is room that acks on a full disk may need.
@@ -300,35 +343,6 @@ impl Volume for Directory {
         fs::remove_file(self.spare_path(spare))?;
         self.sync_directory(&self.shared.root.join("spares"))
     }
-}
-
-/// Zeros are written out, not only allocated: the first commit into an unwritten extent costs a journal commit.
-///
-/// They go past the page cache in steps, with a pause after each as long as the step took: a commit then waits for
-/// one step at most and has half of the disk, and a log that fills its segments as fast as they are made has too.
-fn write_zeros(path: &Path, bytes: u64, is_direct: bool) -> io::Result<()> {
-    let file = create(path)?;
-    // A disk without the room says so before anything is written to it.
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        Ok(()) | Err(Errno::OPNOTSUPP) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let file = if is_direct {
-        open_regular(path, libc::O_DIRECT)?
-    } else {
-        file
-    };
-    let zeros = Buffer::zeroed(ZEROS_BYTES);
-    let mut position = 0;
-    while position < bytes {
-        let begun = Instant::now();
-        let left = usize::try_from(bytes - position).unwrap_or(ZEROS_BYTES);
-        let part = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
-        file.write_all_at(part, position)?;
-        position += part.len() as u64;
-        thread::sleep(begun.elapsed());
-    }
-    file.sync_data()
 }
 
 fn create(path: &Path) -> io::Result<File> {

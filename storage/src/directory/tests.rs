@@ -1,6 +1,8 @@
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use corelane_wire::{Lsn, PartitionId, Timestamp};
@@ -190,6 +192,27 @@ fn a_spare_is_zeros_and_becomes_a_segment_once() {
         1,
         "and the spare is kept"
     );
+}
+
+#[test]
+fn a_hastened_spare_is_whole_but_not_all_written_out() {
+    let (_folder, directory) = open();
+    let haste = Arc::new(AtomicBool::new(true));
+    let mut hastened = directory.hastened_by(Arc::clone(&haste));
+    let bytes = 32 << 20;
+    hastened.make_spare(SpareId(0), bytes).unwrap();
+    // Another handle's spares take their time.
+    assert!(!directory.haste.load(Ordering::Relaxed));
+    hastened.install_spare(SpareId(0), P, S).unwrap();
+    assert_eq!(directory.segment_bytes(P, S).unwrap(), bytes);
+    let mut buffer = Buffer::zeroed(32 << 20);
+    buffer.as_mut_slice().fill(1);
+    let count = directory.read_at(P, S, 0, buffer.as_mut_slice()).unwrap();
+    assert_eq!(count as u64, bytes);
+    assert!(buffer.as_slice().iter().all(|byte| *byte == 0));
+    // Its room is its own all the same, where the file system can allocate.
+    let allocated = fs::metadata(directory.path_of(P, S)).unwrap().blocks() * 512;
+    assert!(allocated >= bytes, "{allocated} bytes");
 }
 
 #[test]

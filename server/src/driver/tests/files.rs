@@ -1,5 +1,7 @@
 //! File work.
 
+use corelane_storage::Volume;
+
 use super::*;
 
 over_every_driver!(
@@ -9,6 +11,7 @@ over_every_driver!(
     full_disk_is_reported_with_the_buffer,
     segment_that_is_not_there_is_an_error_of_the_open,
     cancelled_file_work_still_reports_what_happened,
+    spare_that_is_cancelled_is_whole,
     dropped_driver_leaves_no_thread_behind,
 );
 
@@ -151,6 +154,23 @@ fn cancelled_file_work_still_reports_what_happened<D: Tested>() {
     assert!(bench.driver.submit(SEND, write).is_none());
     bench.driver.cancel(SEND);
     assert_eq!(bench.next(SEND).result, Ok(4_096));
+    bench.expect_quiet();
+}
+
+fn spare_that_is_cancelled_is_whole<D: Tested>() {
+    let mut bench = Bench::<D>::new();
+    let bytes = 16 << 20;
+    for number in 0..3 {
+        let spare = SpareId(number);
+        let make = Op::Housekeeping(Task::MakeSpare { spare, bytes });
+        assert!(bench.driver.submit(RECV, make).is_none());
+        // Another operation's end hastens nothing.
+        bench.driver.cancel(SEND);
+        bench.driver.cancel(RECV);
+        assert_eq!(bench.next(RECV).result, Ok(0));
+    }
+    let made: Vec<_> = (0..3).map(|number| (SpareId(number), bytes)).collect();
+    assert_eq!(bench.directory.spares().unwrap(), made);
     bench.expect_quiet();
 }
 

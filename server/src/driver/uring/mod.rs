@@ -317,12 +317,12 @@ impl Driver for Uring {
 
     fn cancel(&mut self, token: Token) {
         // File work is not in the table: it runs to its end and reports what happened, because a
-        // write that was started cannot be taken back.
+        // write that was started cannot be taken back; but a spare can be made faster.
         match self.cancellable.get(&token).copied() {
             Some(Place::Accept(listener)) => self.cancel_accept(listener),
             Some(Place::Recv(socket)) => self.cancel_recv(socket),
             Some(Place::Send(socket)) => self.cancel_send(token, socket),
-            None => (),
+            None => self.jobs.hasten(token),
         }
     }
 

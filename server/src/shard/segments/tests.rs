@@ -130,6 +130,23 @@ fn a_log_that_waits_on_a_full_disk_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_spare_is_hastened_once_and_only_when_records_wait_for_one() {
+    let mut spares = spares(&[(SpareId(1), SMALL), (SpareId(3), SMALL)]);
+    spares.want(P, SegmentNumber(1), LARGE);
+    assert_eq!(spares.next_task(NOW), Some(make(5, LARGE)));
+    spares.being_made(Token(7));
+    assert_eq!(spares.hasten(), None, "the log has room for now");
+    spares.press(P);
+    assert_eq!(spares.hasten(), Some(Token(7)));
+    assert_eq!(spares.hasten(), None);
+    spares.made(NOW, SpareId(5), LARGE, true);
+    assert_eq!(spares.next_task(NOW), Some(install(5, 1, LARGE)));
+    assert_eq!(spares.next_task(NOW), Some(make(7, LARGE)));
+    spares.being_made(Token(8));
+    assert_eq!(spares.hasten(), None, "nobody waits");
+}
+
+#[test]
 fn a_spare_that_could_not_be_installed_is_tried_again_later() {
     let mut spares = spares(&[
         (SpareId(1), SMALL),
