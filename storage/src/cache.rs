@@ -1,6 +1,7 @@
 //! The block cache: blocks written or read lately, bounded by bytes, oldest dropped.
 //!
 //! Owned by a log. A written block's buffer is moved in, a read buffer is shared by the blocks in it: no copy.
+//! Two buffers of dropped blocks are kept for the next ones to be written: new memory has to be zeroed first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub(crate) struct Cache {
     oldest_first: VecDeque<Lsn>,
     bytes: usize,
     bytes_max: usize,
+    /// Of the blocks that were dropped last.
+    freed: Vec<Buffer>,
 }
 
 impl Cache {
@@ -57,6 +60,7 @@ impl Cache {
             oldest_first: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            freed: Vec::new(),
         }
     }
 
@@ -86,7 +90,30 @@ impl Cache {
             .and_then(|lsn| self.blocks.remove(&lsn));
         if let Some(block) = dropped {
             self.bytes -= block.cost();
+            // A read buffer may still be shared by other blocks.
+            if let Some(buffer) = Arc::into_inner(block.buffer) {
+                self.give_back(buffer);
+            }
         }
+    }
+
+    /// Keeps a buffer that is free for [`Cache::take_buffer`].
+    pub(crate) fn give_back(&mut self, buffer: Buffer) {
+        self.freed.push(buffer);
+        if self.freed.len() > FREED_MAX {
+            self.freed.remove(0);
+        }
+    }
+
+    /// A buffer for a block of about so many bytes; it may hold anything.
+    pub(crate) fn take_buffer(&mut self, bytes: usize) -> Buffer {
+        let fits = |freed: &Buffer| (bytes..=bytes * REUSE_MAX).contains(&freed.capacity());
+        let mut buffer = match self.freed.iter().position(fits) {
+            Some(at) => self.freed.remove(at),
+            None => Buffer::zeroed(bytes),
+        };
+        buffer.set_len(buffer.capacity());
+        buffer
     }
 
     pub(crate) fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
@@ -94,3 +121,7 @@ impl Cache {
         block.record(lsn)
     }
 }
+
+const FREED_MAX: usize = 2;
+/// How many times larger than needed a buffer may be that is used again.
+const REUSE_MAX: usize = 4;

@@ -10,6 +10,7 @@ use crate::record::NewRecord;
 
 #[derive(Debug)]
 pub(crate) struct OpenBlock {
+    /// Beyond `filled` it may hold anything.
     pub(crate) buffer: Buffer,
     /// Bytes used, header included, padding not.
     pub(crate) filled: usize,
@@ -20,10 +21,8 @@ pub(crate) struct OpenBlock {
 }
 
 impl OpenBlock {
-    /// An empty block with room for about `expected_bytes`; it grows when that was too little.
-    pub(crate) fn new(first_lsn: Lsn, epoch: Epoch, expected_bytes: usize) -> Self {
-        let mut buffer = Buffer::zeroed(expected_bytes);
-        buffer.set_len(buffer.capacity());
+    /// An empty block in this buffer.
+    pub(crate) fn new(first_lsn: Lsn, epoch: Epoch, buffer: Buffer) -> Self {
         Self {
             buffer,
             filled: BLOCK_HEADER_BYTES,
@@ -43,9 +42,9 @@ impl OpenBlock {
         Lsn(self.first_lsn.0 + self.records.len() as u64)
     }
 
+    /// Appends a record for which there is room.
     pub(crate) fn push(&mut self, record: &NewRecord<'_>) {
         let bytes = record.bytes();
-        self.reserve(bytes);
         let header = RecordHeader {
             bytes: u32::try_from(bytes).expect("a record fits into a block"),
             kind: record.kind,
@@ -63,14 +62,18 @@ impl OpenBlock {
         }
     }
 
+    /// The capacity that a record of `bytes` asks for, if it does not fit.
+    ///
     /// Doubling keeps the bytes copied by growth below the bytes appended.
-    fn reserve(&mut self, bytes: usize) {
+    pub(crate) fn lacks(&self, bytes: usize) -> Option<usize> {
         let needed = self.filled + bytes;
-        if needed <= self.buffer.capacity() {
-            return;
-        }
-        let mut grown = Buffer::zeroed(needed.max(2 * self.buffer.capacity()));
+        let capacity = self.buffer.capacity();
+        (needed > capacity).then(|| needed.max(2 * capacity))
+    }
+
+    /// Goes on in a larger buffer and gives back the one that was too small.
+    pub(crate) fn grow_into(&mut self, mut grown: Buffer) -> Buffer {
         grown.as_mut_slice()[..self.filled].copy_from_slice(&self.buffer.as_slice()[..self.filled]);
-        self.buffer = grown;
+        std::mem::replace(&mut self.buffer, grown)
     }
 }

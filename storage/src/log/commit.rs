@@ -188,6 +188,7 @@ impl Log {
         start: usize,
     ) -> LogIo {
         let bytes = block.block_bytes();
+        buffer.as_mut_slice()[start + block.filled..start + bytes].fill(0);
         let mut header = BlockHeader {
             kind: BlockKind::Data,
             body_bytes: block.filled - BLOCK_HEADER_BYTES,
@@ -205,7 +206,8 @@ impl Log {
         });
         self.positions.submitted = block.end_lsn();
         self.seal_at = None;
-        self.block_bytes_hint = bytes;
+        // Small blocks often stand between large ones.
+        self.block_bytes_hint = bytes.max(self.block_bytes_hint / 2);
         let written = Written {
             start,
             bytes,

@@ -202,9 +202,14 @@ impl Log {
             self.closed.push_back(full);
         }
         let hint = self.block_bytes_hint.max(BLOCK_HEADER_BYTES + bytes);
-        let open = self
-            .open
-            .get_or_insert_with(|| OpenBlock::new(record.lsn, record.epoch, hint));
+        let cache = &mut self.cache;
+        let open = self.open.get_or_insert_with(|| {
+            OpenBlock::new(record.lsn, record.epoch, cache.take_buffer(hint))
+        });
+        if let Some(capacity) = open.lacks(bytes) {
+            let outgrown = open.grow_into(cache.take_buffer(capacity));
+            cache.give_back(outgrown);
+        }
         open.push(&record);
         self.positions.end = open.end_lsn();
         Ok(())
