@@ -78,19 +78,13 @@ impl RecordHeader {
             payload_head.len()
         );
         let mut header = [0; RECORD_HEADER_BYTES];
+        header[0..4].copy_from_slice(&self.bytes.to_le_bytes());
+        header[4] = self.kind;
+        header[5] = RECORD_VERSION;
+        header[8..12].copy_from_slice(&self.lsn_delta.to_le_bytes());
+        header[16..24].copy_from_slice(&self.time.0.to_le_bytes());
+        header[24..28].copy_from_slice(&self.payload_head.to_le_bytes());
         let (covered, crc) = header.split_at_mut(CRC_AT);
-        let fields = self
-            .bytes
-            .to_le_bytes()
-            .into_iter()
-            .chain([self.kind, RECORD_VERSION, 0, 0])
-            .chain(self.lsn_delta.to_le_bytes())
-            .chain([0; 4])
-            .chain(self.time.0.to_le_bytes())
-            .chain(self.payload_head.to_le_bytes());
-        for (to, from) in covered.iter_mut().zip(fields) {
-            *to = from;
-        }
         crc.copy_from_slice(&checksum(&[covered, payload_head]).to_le_bytes());
         header
     }
