@@ -55,3 +55,18 @@ pub fn pin(core: usize) -> io::Result<()> {
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
 }
+
+/// Calls `action` on one core, if one is named; what it starts stays there, and the calling thread does not.
+///
+/// # Errors
+/// If the process may not use that core.
+pub fn on_core<T>(core: Option<usize>, action: impl FnOnce() -> T) -> io::Result<T> {
+    let Some(core) = core else {
+        return Ok(action());
+    };
+    let before = sched_getaffinity(None)?;
+    pin(core)?;
+    let done = action();
+    sched_setaffinity(None, &before)?;
+    Ok(done)
+}

@@ -4,10 +4,15 @@
 //! two probes of the same run: a raw commit on the same disk and a raw echo with the same frame
 //! size. Load is open-loop: latency counts from the instant at which a message was meant to leave.
 
+pub mod broker;
 pub mod clock;
 pub mod load;
 pub mod machine;
 pub mod pace;
 pub mod probe;
+pub mod process;
 pub mod record;
 pub mod responder;
+
+#[cfg(test)]
+mod schema;

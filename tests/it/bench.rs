@@ -72,6 +72,25 @@ fn a_closed_loop_is_intact_and_leaves_no_queue() {
 }
 
 #[test]
+fn a_backlog_is_enqueued_whole_and_then_drained() {
+    let fixture = Fixture::start();
+    let plan = Plan {
+        mode: Loop::Backlog { messages: 5_000 },
+        producers: 2,
+        consumers: 3,
+        connections: 3,
+        threads: 2,
+        ..plan(&fixture)
+    };
+    let report = run(&plan).unwrap();
+    assert_intact(&report);
+    assert_eq!(report.account.sent, 5_000);
+    // All of them in the time of the drain, which the time of the enqueues is no part of.
+    let drained = report.consumed_per_second.unwrap() * report.seconds;
+    assert_eq!(drained.round().to_string(), "5000", "{report}");
+}
+
+#[test]
 fn messages_without_producer_ids_are_intact_too() {
     let fixture = Fixture::start();
     let plan = Plan {

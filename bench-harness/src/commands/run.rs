@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use corelane_bench::load::{self, Floors, Loop, Pacing, Plan, Quantiles, Report, Verdict};
+use corelane_bench::load::{self, Floors, Loop, Plan, Quantiles, Report, Verdict};
 use corelane_bench::probe::{CommitProbe, EchoProbe};
 use corelane_bench::responder::{Responder, ResponderOptions};
 use corelane_bench::{clock, machine, pace};
+
+use super::{Output, Waiting};
 
 #[derive(Debug, clap::Args)]
 #[expect(
@@ -30,6 +32,9 @@ pub(crate) struct Arguments {
     /// Closed loop: as fast as the window allows; throughput only.
     #[arg(long)]
     closed: bool,
+    /// Enqueues so many messages as fast as the window allows, then lets the consumers take them all.
+    #[arg(long, conflicts_with_all = ["closed", "rate"])]
+    backlog: Option<u64>,
     /// Bytes of a message's body, 32 at least.
     #[arg(long, default_value_t = 256)]
     size: usize,
@@ -105,25 +110,12 @@ enum Class {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Waiting {
-    Sleep,
-    Hybrid,
-    Spin,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Accepted {
     GeneratorLimited,
     Refused,
     Overloaded,
     Noisy,
     TooFewSamples,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
@@ -191,12 +183,12 @@ fn plan(arguments: &Arguments, target: SocketAddr, cores: &[usize]) -> Result<Pl
     Ok(Plan {
         target,
         run: u64::from_le_bytes(run),
-        mode: if arguments.closed {
-            Loop::Closed
-        } else {
-            Loop::Open {
+        mode: match arguments.backlog {
+            Some(messages) => Loop::Backlog { messages },
+            None if arguments.closed => Loop::Closed,
+            None => Loop::Open {
                 per_second: arguments.rate,
-            }
+            },
         },
         pacing: arguments.pacing.pacing(),
         body_bytes: arguments.size,
@@ -248,16 +240,6 @@ fn resolve(server: &str) -> Result<SocketAddr> {
     match found.next() {
         Some(address) => Ok(address),
         None => bail!("{server} has no address"),
-    }
-}
-
-impl Waiting {
-    const fn pacing(self) -> Pacing {
-        match self {
-            Self::Sleep => Pacing::Sleep,
-            Self::Hybrid => Pacing::Hybrid,
-            Self::Spin => Pacing::Spin,
-        }
     }
 }
 

@@ -1,14 +1,12 @@
-//! A non-blocking socket with its two buffers, and the greeting that opens it.
+//! A non-blocking socket with its two buffers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use corelane_wire::limits::FRAME_BYTES_MAX;
-use corelane_wire::{Correlation, Frame, FrameError, Hello, Request, Response, SessionId};
 
-/// Bytes that came and are not yet cut into frames.
+/// Bytes that came and are not yet used.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
@@ -23,64 +21,50 @@ pub(super) struct Outbox {
     start: usize,
 }
 
+/// A connection to a broker; blocking until the generator has it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     pub(super) stream: TcpStream,
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
-    /// What the broker calls itself.
-    pub(super) server: String,
 }
 
 impl Connection {
-    /// Connects and greets; blocking from here until [`Connection::unblock`].
-    pub(super) fn open(address: SocketAddr) -> Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut connection = Self {
+        Ok(Self {
             stream,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            server: String::new(),
-        };
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            features: 0,
-            session: SessionId::NONE,
-            resume: false,
-            client_name: "corelane-bench",
-            tenant: "",
-            token: b"",
-        };
-        connection.server = connection
-            .call(&Request::Hello(hello), |answer| {
-                let Response::Hello(greeting) = answer else {
-                    bail!("the greeting is answered by {answer:?}");
-                };
-                Ok(greeting.server_name.clone())
-            })
-            .with_context(|| format!("{address} does not greet"))?;
-        Ok(connection)
+        })
     }
 
-    /// Sends one request and hands its answer to `read`; only while the connection is blocking.
-    pub(super) fn call<T>(
+    /// Where requests are encoded to.
+    pub const fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.outbox.bytes
+    }
+
+    /// Sends what is encoded and reads until `answer` finds itself in the bytes that came, and says how many it
+    /// used; only while the connection is blocking.
+    ///
+    /// # Errors
+    /// If `answer` refuses the bytes, or does not come.
+    pub fn call<T>(
         &mut self,
-        request: &Request<'_>,
-        read: impl FnOnce(&Response<'_>) -> Result<T>,
+        mut answer: impl FnMut(&[u8]) -> Result<Option<(T, usize)>>,
     ) -> Result<T> {
-        request.encode(Correlation(0), &mut self.outbox.bytes);
         self.flush()?;
         loop {
-            if let Some(frame) = self.inbox.next()? {
-                let answer = Response::decode(&frame)?;
-                if let Response::Error { code, text } | Response::Fault { code, text } = &answer {
-                    bail!("the broker refuses: {code}: {text}");
-                }
-                return read(&answer);
+            if let Some((found, used)) = answer(self.inbox.unused())? {
+                self.inbox.consume(used);
+                return Ok(found);
             }
             if self.fill()? == 0 {
                 bail!("the broker does not answer within {PATIENCE:?}");
@@ -132,14 +116,15 @@ impl Connection {
 }
 
 impl Inbox {
-    /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let Some((frame, used)) = Frame::read(&self.bytes[self.start..self.end], FRAME_BYTES_MAX)?
-        else {
-            return Ok(None);
-        };
-        self.start += used;
-        Ok(Some(frame))
+    /// What came and is not used yet.
+    pub(super) fn unused(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// The first `count` of them are used.
+    pub(super) const fn consume(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end, "no more is used than came");
     }
 
     /// Where the next bytes go; what is left of earlier ones moves to the front.

@@ -1,45 +1,20 @@
-//! One thread of the generator, and the book that it keeps.
+//! One thread of the generator.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
-use corelane_wire::{ErrorCode, Response};
+use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
+use super::book::Book;
 use super::connection::Connection;
-use super::ledger::Ledger;
-use super::payload::Stamp;
-use super::plan::{Pacing, Plan, nanoseconds};
+use super::plan::{Pacing, nanoseconds};
+use super::protocol::{Broker, Consumers, Producers};
 use super::receiver::Receiver;
-use super::report::Series;
-use super::sender::{Sender, Terms, Times};
+use super::sender::{Sender, Terms};
 use crate::clock::Clock;
-
-/// What one thread saw; put together when the run is over.
-#[derive(Debug)]
-pub(super) struct Book {
-    pub(super) ledger: Ledger,
-    pub(super) series: Series,
-    /// Messages confirmed, and delivered for the first time here; and all that came.
-    confirmed: u64,
-    delivered: u64,
-    arrivals: u64,
-    /// Messages whose receipts came within the measured time.
-    pub(super) answered: u64,
-    pub(super) censored: u64,
-    pub(super) unsent: u64,
-    pub(super) corrupt: u64,
-    pub(super) reordered: u64,
-    pub(super) stale: u64,
-    /// The first refusal, in words.
-    pub(super) refusal: Option<String>,
-    /// Time in which there was nothing to do, and all time, while sending.
-    pub(super) idle_ns: u64,
-    pub(super) busy_of_ns: u64,
-}
 
 /// What the threads tell each other while the run goes on; sums over all of them.
 #[derive(Debug, Default)]
@@ -52,28 +27,41 @@ pub(super) struct Progress {
     arrivals: AtomicU64,
 }
 
+impl Progress {
+    /// Of threads whose consumers are to get messages that were confirmed before.
+    pub(super) fn behind(confirmed: u64) -> Self {
+        Self {
+            confirmed: AtomicU64::new(confirmed),
+            ..Self::default()
+        }
+    }
+}
+
 /// What a connection is for.
 #[derive(Debug)]
-pub(super) enum Role {
-    Send(Sender),
-    Receive(Receiver),
+pub(super) enum Role<P, C> {
+    Send(Sender<P>),
+    Receive(Receiver<C>),
 }
 
 /// A connection with its role.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Link<P, C> {
     pub(super) connection: Connection,
-    pub(super) role: Role,
+    pub(super) role: Role<P, C>,
     is_blocked: bool,
 }
 
+/// The links of one thread to a broker.
+pub(super) type Links<B> = Vec<Link<<B as Broker>::Producers, <B as Broker>::Consumers>>;
+
 /// One thread of the load generator.
 #[derive(Debug)]
-pub(super) struct Generator<'a> {
+pub(super) struct Generator<'a, P, C> {
     terms: Terms<'a>,
     clock: Clock,
     progress: &'a Progress,
-    links: Vec<Link>,
+    links: Vec<Link<P, C>>,
     epoll: OwnedFd,
     book: Book,
     told: (u64, u64, u64),
@@ -81,8 +69,8 @@ pub(super) struct Generator<'a> {
     is_emitting: bool,
 }
 
-impl Link {
-    pub(super) const fn new(connection: Connection, role: Role) -> Self {
+impl<P, C> Link<P, C> {
+    pub(super) const fn new(connection: Connection, role: Role<P, C>) -> Self {
         Self {
             connection,
             role,
@@ -91,12 +79,12 @@ impl Link {
     }
 }
 
-impl<'a> Generator<'a> {
+impl<'a, P: Producers, C: Consumers> Generator<'a, P, C> {
     pub(super) fn new(
         terms: Terms<'a>,
         clock: Clock,
         progress: &'a Progress,
-        links: Vec<Link>,
+        links: Vec<Link<P, C>>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (link, number) in links.iter().zip(0..) {
@@ -124,8 +112,14 @@ impl<'a> Generator<'a> {
         while self.clock.now() < stop_ns {
             self.turn()?;
         }
-        self.book.busy_of_ns = self.clock.now() - self.terms.start_ns;
-        self.drain()?;
+        let is_backlog = self.terms.plan.is_backlog();
+        if is_backlog {
+            self.drain()?;
+        }
+        self.book.close(self.clock.now() - self.terms.start_ns);
+        if !is_backlog {
+            self.drain()?;
+        }
         let now_ns = self.clock.now();
         for link in &mut self.links {
             if let Role::Send(sender) = &mut link.role {
@@ -253,13 +247,15 @@ impl<'a> Generator<'a> {
     /// Time in which this thread did not run, because the machine or a person stopped it, is nobody's silence: no
     /// turn counts for more than twice what it meant to sleep.
     fn drain(&mut self) -> Result<()> {
-        let drain_ns = nanoseconds(self.terms.plan.drain);
+        let plan = self.terms.plan;
+        let drain_ns = nanoseconds(plan.drain);
         let (mut drained_ns, mut silent_ns) = (0, 0);
         let mut arrivals = 0;
         let mut has_told = false;
         while silent_ns <= drain_ns && !self.is_complete() {
-            // In a closed loop nothing was meant to leave at any instant, so nothing is late.
-            self.is_emitting = self.terms.plan.is_open() && drained_ns <= drain_ns;
+            // In a closed loop nothing was meant to leave at any instant, so nothing is late; a backlog is all
+            // emitted here, however long that takes.
+            self.is_emitting = plan.is_backlog() || (plan.is_open() && drained_ns <= drain_ns);
             let begin_ns = self.clock.now();
             self.turn()?;
             let turn_ns = (self.clock.now() - begin_ns).min(2 * SLEEP_NS_MAX);
@@ -329,113 +325,19 @@ impl<'a> Generator<'a> {
     }
 }
 
-impl Link {
+impl<P: Producers, C: Consumers> Link<P, C> {
+    /// Reads what is there, once; true if anything.
     fn read(&mut self, clock: &Clock, terms: &Terms<'_>, book: &mut Book) -> Result<bool> {
         let has_read = self.connection.fill()? > 0;
         let now_ns = clock.now();
-        let outbox = &mut self.connection.outbox.bytes;
-        while let Some(frame) = self.connection.inbox.next()? {
-            let answer = Response::decode(&frame)?;
-            if let Response::Fault { code, text } = &answer {
-                bail!("the broker ends the connection: {code}: {text}");
-            }
-            match &mut self.role {
-                Role::Send(sender) => {
-                    let answer = (frame.correlation, &answer);
-                    sender.on_answer(answer, now_ns, terms, book)?;
-                }
-                Role::Receive(receiver) => {
-                    receiver.on_frame(&answer, now_ns, terms, (book, outbox))?;
-                }
-            }
-        }
-        if let Role::Receive(receiver) = &mut self.role {
-            receiver.ack(outbox);
-        }
+        let Connection { inbox, outbox, .. } = &mut self.connection;
+        let (bytes, kept) = (inbox.unused(), (book, &mut outbox.bytes));
+        let used = match &mut self.role {
+            Role::Send(sender) => sender.read(bytes, now_ns, terms, kept)?,
+            Role::Receive(receiver) => receiver.read(bytes, now_ns, terms, kept)?,
+        };
+        inbox.consume(used);
         Ok(has_read)
-    }
-}
-
-impl Book {
-    fn new(plan: &Plan) -> Self {
-        Self {
-            ledger: Ledger::new(plan.producers),
-            series: Series::default(),
-            confirmed: 0,
-            delivered: 0,
-            arrivals: 0,
-            answered: 0,
-            censored: 0,
-            unsent: 0,
-            corrupt: 0,
-            reordered: 0,
-            stale: 0,
-            refusal: None,
-            idle_ns: 0,
-            busy_of_ns: 0,
-        }
-    }
-
-    pub(super) fn on_confirmed(&mut self, times: &Times, now_ns: u64, terms: &Terms<'_>) {
-        let count = u64::from(terms.plan.batch);
-        self.confirmed += count;
-        self.arrivals += count;
-        if terms.is_measured(now_ns) {
-            self.answered += count;
-        }
-        if terms.is_measured(times.intended_ns) {
-            let series = &mut self.series;
-            series
-                .response
-                .record_ns(now_ns.saturating_sub(times.intended_ns), count);
-            series
-                .service
-                .record_ns(now_ns.saturating_sub(times.sent_ns), count);
-        }
-    }
-
-    pub(super) fn on_refused(&mut self, code: ErrorCode, text: &str, count: u32) {
-        self.arrivals += u64::from(count);
-        self.refusal
-            .get_or_insert_with(|| format!("{code}: {text}"));
-    }
-
-    pub(super) fn on_censored(
-        &mut self,
-        intended_ns: u64,
-        now_ns: u64,
-        count: u64,
-        terms: &Terms<'_>,
-    ) {
-        if terms.is_measured(intended_ns) {
-            self.censored += count;
-            let age_ns = now_ns.saturating_sub(intended_ns);
-            self.series.response.record_ns(age_ns, count);
-        }
-    }
-
-    pub(super) fn on_delivered(&mut self) {
-        self.arrivals += 1;
-    }
-
-    /// Enters a delivery; false if it came before.
-    pub(super) fn deliver(&mut self, stamp: Stamp) -> bool {
-        let is_first = self.ledger.deliver(stamp.producer, stamp.sequence);
-        self.delivered += u64::from(is_first);
-        is_first
-    }
-
-    /// Takes over another thread's book.
-    pub(super) fn add(&mut self, other: Self) {
-        self.ledger.add(other.ledger);
-        self.series.add(&other.series);
-        self.answered += other.answered;
-        self.censored += other.censored;
-        self.unsent += other.unsent;
-        self.corrupt += other.corrupt;
-        self.reordered += other.reordered;
-        self.stale += other.stale;
-        self.refusal = self.refusal.take().or(other.refusal);
     }
 }
 

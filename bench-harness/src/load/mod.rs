@@ -8,8 +8,11 @@
 //! | [`Schedule`] | when each batch of one producer is meant to leave; integer arithmetic, no drift |
 //! | [`Payload`] | what a body says about itself, and the check of it |
 //! | [`Ledger`] | one byte per message: confirmed, refused, delivered |
-//! | `Connection` | a non-blocking socket with its two buffers |
-//! | `Sender`, `Receiver` | what producers and consumers do on one connection |
+//! | [`Broker`] | how a broker is spoken to: [`Producers`] and [`Consumers`] encode and decode, and nothing else |
+//! | [`Corelane`] | the broker of this project |
+//! | [`Connection`] | a non-blocking socket with its two buffers |
+//! | `Sender`, `Receiver` | what producers and consumers do on one connection, whatever the broker |
+//! | `Book` | what one thread saw |
 //! | `Generator` | one pinned thread: emit what is due, flush, read, wait |
 //! | [`Report`] | histograms, account, verdicts; printed as text or JSON |
 //!
@@ -39,11 +42,14 @@
 //! a pause of the responder is in *response* although only one batch waited (no coordinated omission); a rate that
 //! the window cannot carry gives 23. With the real broker, in `tests/it/bench.rs`: open and closed loops are intact.
 
+mod book;
 mod connection;
+mod corelane;
 mod generator;
 mod ledger;
 mod payload;
 mod plan;
+mod protocol;
 mod receiver;
 mod report;
 mod run;
@@ -51,13 +57,16 @@ mod schedule;
 mod sender;
 mod text;
 
+pub use connection::Connection;
+pub use corelane::{Corelane, CorelaneConsumers, CorelaneProducers};
 pub use ledger::{Account, Ledger, Mark};
 pub use payload::{Payload, STAMP_BYTES, Stamp};
 pub use plan::{Loop, Pacing, Plan};
+pub use protocol::{Answer, Arrival, Batch, Broker, Consumers, Delivered, Producers};
 pub use report::{
     Floors, Hiccups, Quantiles, Report, SCHEMA, Series, ThreadReport, Verdict, exit_code,
 };
-pub use run::run;
+pub use run::{run, run_on};
 pub use schedule::Schedule;
 
 #[cfg(test)]

@@ -53,15 +53,15 @@ impl Payload {
         }
     }
 
-    /// Replaces `body` with the body of this message.
-    pub fn write(&self, stamp: Stamp, body: &mut Vec<u8>) {
-        body.clear();
-        put_u64(body, self.run);
-        put_u32(body, stamp.producer);
-        put_u64(body, stamp.sequence);
-        put_u64(body, stamp.intended_ns);
-        put_u32(body, checksum(&[&body[..CRC_AT]]));
-        body.extend_from_slice(self.filler(stamp.sequence));
+    /// Appends the body of this message.
+    pub fn write(&self, stamp: Stamp, bodies: &mut Vec<u8>) {
+        let start = bodies.len();
+        put_u64(bodies, self.run);
+        put_u32(bodies, stamp.producer);
+        put_u64(bodies, stamp.sequence);
+        put_u64(bodies, stamp.intended_ns);
+        put_u32(bodies, checksum(&[&bodies[start..start + CRC_AT]]));
+        bodies.extend_from_slice(self.filler(stamp.sequence));
     }
 
     /// The stamp of a body of this run; `None` if any byte is not as it was written.

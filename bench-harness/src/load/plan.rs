@@ -20,6 +20,11 @@ pub enum Loop {
     },
     /// As soon as the window has room: finds the greatest throughput, says nothing about latency.
     Closed,
+    /// So many messages are enqueued as fast as the window allows; then the consumers come, and take them all.
+    Backlog {
+        /// Messages of all producers together.
+        messages: u64,
+    },
 }
 
 /// How a generator waits for the next instant.
@@ -138,6 +143,13 @@ impl Plan {
             !self.duration.is_zero(),
             "a run of no time measures nothing"
         );
+        if let Loop::Backlog { messages } = self.mode {
+            ensure!(
+                messages > 0 && self.consumers > 0,
+                "a backlog of {messages} messages for {} consumers: nothing to drain",
+                self.consumers
+            );
+        }
         self.check_counts()
     }
 
@@ -172,9 +184,13 @@ impl Plan {
         Ok(())
     }
 
-    /// When sending ends, in nanoseconds from its start.
+    /// When sending ends, in nanoseconds from its start; a backlog has no such time.
     pub(super) fn end_ns(&self) -> u64 {
-        nanoseconds(self.warm_up) + nanoseconds(self.duration)
+        if self.is_backlog() {
+            0
+        } else {
+            nanoseconds(self.warm_up) + nanoseconds(self.duration)
+        }
     }
 
     /// Whether something meant for this instant, counted from the start, is measured.
@@ -183,12 +199,16 @@ impl Plan {
     }
 
     /// The name of a queue; runs do not share queues.
-    pub(super) fn queue(&self, index: u32) -> String {
+    pub fn queue(&self, index: u32) -> String {
         format!("bench-{:016x}-{index}", self.run)
     }
 
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.mode, Loop::Open { .. })
+    }
+
+    pub(super) const fn is_backlog(&self) -> bool {
+        matches!(self.mode, Loop::Backlog { .. })
     }
 }
 

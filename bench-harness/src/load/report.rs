@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::generator::Book;
 use super::ledger::Account;
 use super::plan::{Loop, Pacing, Plan};
+use super::run::Outcome;
 use crate::record::Latencies;
 
 /// The JSON Schema of [`Report`].
@@ -102,7 +102,7 @@ pub struct Report {
     pub machine: String,
     /// What the broker calls itself.
     pub server: String,
-    /// `open` or `closed`.
+    /// `open`, `closed` or `backlog`.
     pub mode: &'static str,
     /// Bytes of a body.
     pub body_bytes: usize,
@@ -122,13 +122,18 @@ pub struct Report {
     pub window: u32,
     /// `sleep`, `hybrid` or `spin`.
     pub pacing: &'static str,
-    /// Measured time, in seconds.
+    /// Measured time, in seconds; of a backlog, from the coming of the consumers to the last ack.
     pub seconds: f64,
-    /// Messages per second that were meant to leave; none in a closed loop.
+    /// Messages per second that were meant to leave; none but in an open loop.
     pub offered_per_second: Option<u64>,
-    /// Messages per second whose receipts came within the measured time.
+    /// Messages per second whose receipts came within the measured time; of a backlog, while it was enqueued.
     pub achieved_per_second: f64,
-    /// From the intended instant to the receipt; none of the series in a closed loop.
+    /// Messages per second that consumers got, and acked at once, within the measured time; none without consumers.
+    pub consumed_per_second: Option<f64>,
+    /// Time of all processors that the broker used while the generator ran, or while a backlog was drained, if its
+    /// processes are known.
+    pub broker_cpu_seconds: Option<f64>,
+    /// From the intended instant to the receipt; none of the series but in an open loop.
     pub response: Option<Quantiles>,
     /// From the hand-over to the kernel to the receipt.
     pub service: Option<Quantiles>,
@@ -203,25 +208,25 @@ impl Hiccups {
 }
 
 impl Report {
-    pub(super) fn new(
-        plan: &Plan,
-        server: String,
-        book: Book,
-        threads: Vec<ThreadReport>,
-        hiccups: Hiccups,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan, server: String, outcome: Outcome) -> Self {
+        let book = outcome.book;
         let mut account = book.ledger.account(plan.consumers > 0);
         account.reordered = book.reordered;
         account.corrupt = book.corrupt;
         let series = |latencies: &Latencies, weight| {
             plan.is_open().then(|| Quantiles::of(latencies, weight))
         };
+        let (answered, consumed) = if plan.is_backlog() {
+            (book.confirmed, book.delivered)
+        } else {
+            (book.answered, book.consumed)
+        };
         let mut report = Self {
             schema: "corelane-bench/run/1",
             command: std::env::args().collect(),
             machine: String::new(),
             server,
-            mode: if plan.is_open() { "open" } else { "closed" },
+            mode: mode_name(plan.mode),
             body_bytes: plan.body_bytes,
             batch: plan.batch,
             class: class_name(plan.class),
@@ -231,9 +236,12 @@ impl Report {
             queues: plan.queues,
             window: plan.window,
             pacing: pacing_name(plan.pacing),
-            seconds: plan.duration.as_secs_f64(),
+            seconds: outcome.consuming.as_secs_f64(),
             offered_per_second: offered(plan),
-            achieved_per_second: per_second(book.answered, plan.duration),
+            achieved_per_second: per_second(answered, outcome.enqueuing),
+            consumed_per_second: (plan.consumers > 0)
+                .then(|| per_second(consumed, outcome.consuming)),
+            broker_cpu_seconds: outcome.cpu.map(|cpu| cpu.as_secs_f64()),
             response: series(&book.series.response, plan.batch),
             service: series(&book.series.service, plan.batch),
             send_lag: series(&book.series.send_lag, plan.batch),
@@ -244,9 +252,9 @@ impl Report {
             stale_acks: book.stale,
             refusal: book.refusal,
             account,
-            threads,
+            threads: outcome.threads,
             shares_cores: plan.target.ip().is_loopback(),
-            hiccups,
+            hiccups: outcome.hiccups,
             floors: None,
             verdicts: Vec::new(),
         };
@@ -330,7 +338,15 @@ pub fn exit_code(verdicts: &[Verdict], accepted: &[Verdict]) -> u8 {
 fn offered(plan: &Plan) -> Option<u64> {
     match plan.mode {
         Loop::Open { per_second } => Some(per_second),
-        Loop::Closed => None,
+        Loop::Closed | Loop::Backlog { .. } => None,
+    }
+}
+
+const fn mode_name(mode: Loop) -> &'static str {
+    match mode {
+        Loop::Open { .. } => "open",
+        Loop::Closed => "closed",
+        Loop::Backlog { .. } => "backlog",
     }
 }
 

@@ -1,18 +1,18 @@
 //! One run: queues made, connections opened and dealt to threads, the threads run, their books put together.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
-use corelane_wire::{Lane, Metadata, Request, Response, partition_of};
+use anyhow::{Result, anyhow};
 
-use super::connection::Connection;
-use super::generator::{Book, Generator, Link, Progress, Role};
+use super::book::Book;
+use super::corelane::Corelane;
+use super::generator::{Generator, Link, Links, Progress, Role};
 use super::payload::Payload;
 use super::plan::Plan;
+use super::protocol::{Broker, Consumers, Producers};
 use super::receiver::Receiver;
 use super::report::{Hiccups, Report, ThreadReport};
 use super::sender::{Sender, Terms};
@@ -20,42 +20,95 @@ use crate::clock::{self, Clock};
 use crate::pace;
 use crate::record::Latencies;
 
-/// Runs the plan against the broker it names, on queues that are made before and deleted after.
+/// Runs the plan against the Corelane that it names.
 ///
 /// # Errors
 /// If the plan cannot be run, or the broker cannot be reached, ends a connection, or answers what it must not.
 pub fn run(plan: &Plan) -> Result<Report> {
-    plan.check()?;
-    let mut control = Connection::open(plan.target)?;
-    let places = control.call(&Request::Metadata, |answer| {
-        let Response::Metadata(metadata) = answer else {
-            bail!("metadata is answered by {answer:?}");
-        };
-        Ok(metadata.clone())
-    })?;
-    for index in 0..plan.queues {
-        let queue = plan.queue(index);
-        let request = Request::QueueCreate {
-            queue: &queue,
-            lanes: 1,
-        };
-        control.call(&request, |_| Ok(()))?;
-    }
-    let books = run_threads(plan, &places);
-    for index in 0..plan.queues {
-        let queue = plan.queue(index);
-        control.call(&Request::QueueDelete { queue: &queue }, |_| Ok(()))?;
-    }
-    let (books, hiccups) = books?;
-    Ok(report(plan, control.server, books, &hiccups))
+    run_on(plan, &mut Corelane::connect(plan.target)?)
 }
 
-fn run_threads(plan: &Plan, places: &Metadata) -> Result<(Vec<Book>, Latencies)> {
-    let mut links = open_links(plan, places)?;
+/// Runs the plan against any broker, on queues that are made before and deleted after.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on<B: Broker>(plan: &Plan, broker: &mut B) -> Result<Report> {
+    plan.check()?;
+    let server = broker.prepare(plan)?;
+    let outcome = if plan.is_backlog() {
+        run_backlog(plan, broker)
+    } else {
+        run_at_once(plan, broker)
+    };
+    broker.clear(plan)?;
+    Ok(Report::new(plan, server, outcome?))
+}
+
+/// What all threads saw, and what it took.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) book: Book,
+    pub(super) threads: Vec<ThreadReport>,
+    pub(super) hiccups: Hiccups,
+    /// Time that the broker's processes used.
+    pub(super) cpu: Option<Duration>,
+    /// Time of the enqueues that are counted, and of the deliveries.
+    pub(super) enqueuing: Duration,
+    pub(super) consuming: Duration,
+}
+
+/// Producers and consumers together, for the plan's time.
+fn run_at_once<B: Broker>(plan: &Plan, broker: &mut B) -> Result<Outcome> {
+    let mut links = open_producers(plan, broker)?;
+    for (thread, consumers) in links.iter_mut().zip(open_consumers(plan, broker)?) {
+        thread.extend(consumers);
+    }
+    let cpu = broker.cpu()?;
+    let (books, hiccups) = run_threads(plan, links, &Progress::default(), START_NS)?;
+    let cpu = used_since(cpu, broker)?;
+    Ok(outcome(books, &hiccups, cpu, [plan.duration; 2]))
+}
+
+/// Producers first; consumers when all is confirmed, from whose coming on time and work are counted.
+fn run_backlog<B: Broker>(plan: &Plan, broker: &mut B) -> Result<Outcome> {
+    let filling = Plan {
+        consumers: 0,
+        ..plan.clone()
+    };
+    let links = open_producers(&filling, broker)?;
+    let begin = Instant::now();
+    let (books, _) = run_threads(&filling, links, &Progress::default(), 0)?;
+    let enqueuing = begin.elapsed();
+    let filled = sum(books);
+    let cpu = broker.cpu()?;
+    let begin = Instant::now();
+    let links = open_consumers(plan, broker)?;
+    let progress = Progress::behind(filled.confirmed);
+    let (books, hiccups) = run_threads(plan, links, &progress, 0)?;
+    let consuming = begin.elapsed();
+    let cpu = used_since(cpu, broker)?;
+    let mut outcome = outcome(books, &hiccups, cpu, [enqueuing, consuming]);
+    outcome.book.add(filled);
+    Ok(outcome)
+}
+
+fn used_since<B: Broker>(before: Option<Duration>, broker: &B) -> Result<Option<Duration>> {
+    let after = broker.cpu()?;
+    Ok(before
+        .zip(after)
+        .map(|(before, after)| after.saturating_sub(before)))
+}
+
+/// Runs the links of each thread, from `delay_ns` after now.
+fn run_threads<P: Producers, C: Consumers>(
+    plan: &Plan,
+    mut links: Vec<Vec<Link<P, C>>>,
+    progress: &Progress,
+    delay_ns: u64,
+) -> Result<(Vec<Book>, Latencies)> {
     let payload = Payload::new(plan.run, plan.body_bytes);
-    let progress = Progress::default();
     let clock = Clock::new();
-    let start_ns = clock.now() + START_NS;
+    let start_ns = clock.now() + delay_ns;
     let hiccups = Hiccup::start();
     let books = thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -65,7 +118,6 @@ fn run_threads(plan: &Plan, places: &Metadata) -> Result<(Vec<Book>, Latencies)>
                 payload: &payload,
                 start_ns,
             };
-            let progress = &progress;
             threads.push(scope.spawn(move || {
                 if let Some(&core) = plan.cores.get(number % plan.cores.len().max(1)) {
                     clock::pin(core)?;
@@ -85,22 +137,36 @@ fn run_threads(plan: &Plan, places: &Metadata) -> Result<(Vec<Book>, Latencies)>
     Ok((books, hiccups.stop()))
 }
 
-/// The connections of each thread, open and subscribed.
-fn open_links(plan: &Plan, places: &Metadata) -> Result<Vec<Vec<Link>>> {
-    let mut links: Vec<Vec<Link>> = (0..plan.threads).map(|_| Vec::new()).collect();
-    let count = links.len();
-    for (indices, number) in deal(plan.producers, plan.connections).iter().zip(0..) {
-        let connection = Connection::open(address(plan, places, indices))?;
-        let sender = Sender::new(plan, indices);
-        links[number % count].push(Link::new(connection, Role::Send(sender)));
+/// The producers' connections of each thread.
+fn open_producers<B: Broker>(plan: &Plan, broker: &mut B) -> Result<Vec<Links<B>>> {
+    deal_links(plan, plan.producers, |indices| {
+        let (connection, protocol) = broker.producers(plan, indices)?;
+        let sender = Sender::new(plan, indices, protocol);
+        Ok(Link::new(connection, Role::Send(sender)))
+    })
+}
+
+/// The consumers' connections of each thread, subscribed.
+fn open_consumers<B: Broker>(plan: &Plan, broker: &mut B) -> Result<Vec<Links<B>>> {
+    deal_links(plan, plan.consumers, |indices| {
+        let (connection, protocol) = broker.consumers(plan, indices)?;
+        let receiver = Receiver::new(plan, indices, protocol);
+        Ok(Link::new(connection, Role::Receive(receiver)))
+    })
+}
+
+/// Deals `count` producers or consumers over connections, and these over threads.
+fn deal_links<L>(
+    plan: &Plan,
+    count: u32,
+    mut open: impl FnMut(&[u32]) -> Result<L>,
+) -> Result<Vec<Vec<L>>> {
+    let mut threads: Vec<Vec<L>> = (0..plan.threads).map(|_| Vec::new()).collect();
+    let hands = threads.len();
+    for (indices, number) in deal(count, plan.connections).iter().zip(0..) {
+        threads[number % hands].push(open(indices)?);
     }
-    for (indices, number) in deal(plan.consumers, plan.connections).iter().zip(0..) {
-        let mut connection = Connection::open(address(plan, places, indices))?;
-        let receiver = Receiver::new(plan, indices);
-        receiver.subscribe(plan, &mut connection)?;
-        links[number % count].push(Link::new(connection, Role::Receive(receiver)));
-    }
-    Ok(links)
+    Ok(threads)
 }
 
 /// Deals the numbers below `count` to as many hands, none of them empty.
@@ -110,37 +176,28 @@ fn deal(count: u32, hands: u32) -> Vec<Vec<u32>> {
     (0..hands).map(hand).collect()
 }
 
-/// Where the owner of the first queue answers; requests for others take one hop more.
-fn address(plan: &Plan, places: &Metadata, indices: &[u32]) -> SocketAddr {
-    let first = indices.first().copied().unwrap_or_default();
-    let queue = plan.queue(first % plan.queues);
-    let count = u32::try_from(places.partitions.len()).unwrap_or(u32::MAX);
-    let partition = partition_of("default", &queue, Lane(0), count.max(1));
-    let place = places.partitions.get(partition.0 as usize);
-    let port = place.map_or_else(|| plan.target.port(), |place| place.port);
-    SocketAddr::new(plan.target.ip(), port)
+fn outcome(
+    books: Vec<Book>,
+    hiccups: &Latencies,
+    cpu: Option<Duration>,
+    [enqueuing, consuming]: [Duration; 2],
+) -> Outcome {
+    let threads = books.iter().map(|book| ThreadReport { busy: book.busy });
+    Outcome {
+        threads: threads.collect(),
+        book: sum(books),
+        hiccups: Hiccups::of(hiccups),
+        cpu,
+        enqueuing,
+        consuming,
+    }
 }
 
-fn report(plan: &Plan, server: String, books: Vec<Book>, hiccups: &Latencies) -> Report {
-    let threads = books.iter().map(|book| {
-        let busy_ns = book.busy_of_ns.saturating_sub(book.idle_ns);
-        ThreadReport {
-            busy: ratio(busy_ns, book.busy_of_ns),
-        }
-    });
-    let threads = threads.collect();
+fn sum(books: Vec<Book>) -> Book {
     let mut books = books.into_iter();
     let mut sum = books.next().expect("a plan has at least one thread");
     books.for_each(|book| sum.add(book));
-    Report::new(plan, server, sum, threads, Hiccups::of(hiccups))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a share is shown with three digits"
-)]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
+    sum
 }
 
 /// A thread that sleeps for 1 ms again and again: how late it wakes is what the machine adds to any measurement.

@@ -12,7 +12,7 @@ pub struct Schedule {
     ordinal: u64,
     step: u64,
     batch: u64,
-    per_second: Option<u64>,
+    mode: Loop,
     end_ns: u64,
 }
 
@@ -23,10 +23,7 @@ impl Schedule {
             ordinal: u64::from(index),
             step: u64::from(plan.producers),
             batch: u64::from(plan.batch),
-            per_second: match plan.mode {
-                Loop::Open { per_second } => Some(per_second),
-                Loop::Closed => None,
-            },
+            mode: plan.mode,
             end_ns: plan.end_ns(),
         }
     }
@@ -38,14 +35,17 @@ impl Schedule {
 
     /// When the next batch is meant to leave, in nanoseconds from the start; `None` at the end of the schedule.
     ///
-    /// In a closed loop every batch is due at once, and the end is the caller's to see.
+    /// Without instants every batch is due at once, and the end of a closed loop is the caller's to see.
     pub fn due(&self) -> Option<u64> {
-        let Some(per_second) = self.per_second else {
-            return Some(0);
-        };
-        let messages = u128::from(self.ordinal) * u128::from(self.batch);
-        let due = messages * NANOS_PER_SECOND / u128::from(per_second);
-        u64::try_from(due).ok().filter(|&due| due < self.end_ns)
+        let first = u128::from(self.ordinal) * u128::from(self.batch);
+        match self.mode {
+            Loop::Open { per_second } => {
+                let due = first * NANOS_PER_SECOND / u128::from(per_second);
+                u64::try_from(due).ok().filter(|&due| due < self.end_ns)
+            }
+            Loop::Closed => Some(0),
+            Loop::Backlog { messages } => (first < u128::from(messages)).then_some(0),
+        }
     }
 
     /// Goes on to the next batch.

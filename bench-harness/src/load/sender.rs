@@ -6,29 +6,22 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use anyhow::{Context, Result, bail};
-use corelane_wire::{
-    BatchBuilder, Correlation, Enqueue, Lane, OutgoingMessage, ProducerId, Request, Response,
-    Sequence,
-};
+use anyhow::{Context, Result};
 
+use super::book::Book;
 use super::connection::Connection;
-use super::generator::Book;
 use super::ledger::Mark;
 use super::payload::{Payload, Stamp};
 use super::plan::Plan;
+use super::protocol::{Answer, Batch, Producers};
 use super::schedule::Schedule;
 
-/// One producer: its schedule, and its place in the two sequences.
+/// One producer: its schedule, and how far it is.
 #[derive(Debug)]
 struct Producer {
     index: u32,
-    queue: String,
     schedule: Schedule,
-    id: ProducerId,
-    /// Of batches, for the broker.
-    sequence: u64,
-    /// Of messages, for the ledger.
+    /// Messages so far; their numbers in the ledger.
     messages: u64,
     unanswered: u32,
     /// A batch was refused, so the broker refuses those behind it: no more until all are answered.
@@ -47,7 +40,8 @@ struct Slot {
 
 /// The producers of one connection.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(super) struct Sender<P> {
+    protocol: P,
     producers: Vec<Producer>,
     /// Producers that may send, by the ordinals of their next batches.
     turns: BinaryHeap<Reverse<(u64, usize)>>,
@@ -58,7 +52,8 @@ pub(super) struct Sender {
     /// When the window last got room, after it had been full.
     opened_ns: u64,
     is_full: bool,
-    body: Vec<u8>,
+    bodies: Vec<u8>,
+    answers: Vec<Answer>,
 }
 
 /// What all senders of a generator need.
@@ -70,9 +65,9 @@ pub(super) struct Terms<'a> {
     pub(super) start_ns: u64,
 }
 
-impl Sender {
+impl<P: Producers> Sender<P> {
     /// A sender for the producers with these numbers.
-    pub(super) fn new(plan: &Plan, indices: &[u32]) -> Self {
+    pub(super) fn new(plan: &Plan, indices: &[u32], protocol: P) -> Self {
         let producers: Vec<Producer> = indices.iter().map(|&index| producer(plan, index)).collect();
         let turns = producers
             .iter()
@@ -80,6 +75,7 @@ impl Sender {
             .map(|(place, producer)| Reverse((producer.schedule.ordinal(), place)))
             .collect();
         Self {
+            protocol,
             producers,
             turns,
             slots: vec![None; plan.window as usize],
@@ -87,7 +83,8 @@ impl Sender {
             encoded: Vec::new(),
             opened_ns: 0,
             is_full: false,
-            body: Vec::new(),
+            bodies: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -149,22 +146,36 @@ impl Sender {
         }
     }
 
-    /// An answer came at `now_ns`.
-    pub(super) fn on_answer(
+    /// Takes the answers in `bytes`, which came at `now_ns`; returns how many bytes were whole.
+    pub(super) fn read(
         &mut self,
-        (correlation, answer): (Correlation, &Response<'_>),
+        bytes: &[u8],
+        now_ns: u64,
+        terms: &Terms<'_>,
+        (book, out): (&mut Book, &mut Vec<u8>),
+    ) -> Result<usize> {
+        let mut answers = std::mem::take(&mut self.answers);
+        let used = self.protocol.read(bytes, out, &mut answers)?;
+        for answer in answers.drain(..) {
+            self.on_answer(answer, now_ns, terms, book)?;
+        }
+        self.answers = answers;
+        Ok(used)
+    }
+
+    fn on_answer(
+        &mut self,
+        answer: Answer,
         now_ns: u64,
         terms: &Terms<'_>,
         book: &mut Book,
     ) -> Result<()> {
-        let number = u32::try_from(correlation.0).unwrap_or(u32::MAX);
+        let (Answer::Confirmed(number) | Answer::Refused(number, _)) = answer;
         let slot = self
             .slots
             .get_mut(number as usize)
             .and_then(Option::take)
-            .with_context(|| {
-                format!("an answer with correlation {correlation}, asked by nobody")
-            })?;
+            .with_context(|| format!("an answer to enqueue {number}, asked by nobody"))?;
         self.free.push(number);
         if self.is_full {
             self.is_full = false;
@@ -173,20 +184,18 @@ impl Sender {
         let producer = &mut self.producers[slot.producer];
         producer.unanswered -= 1;
         let count = terms.plan.batch;
-        if let Response::Error { code, text } = answer {
-            book.ledger
-                .mark(producer.index, slot.first, count, Mark::REFUSED);
-            book.on_refused(*code, text, count);
-            producer.is_halted = terms.plan.is_idempotent;
-        } else if let Response::Enqueued(receipt) = answer
-            && receipt.range.count == count
-        {
-            book.ledger
-                .mark(producer.index, slot.first, count, Mark::CONFIRMED);
-            book.on_confirmed(&slot_times(slot), now_ns, terms);
-        } else {
-            bail!("an enqueue of {count} messages is answered by {answer:?}");
-        }
+        let mark = match answer {
+            Answer::Confirmed(_) => {
+                book.on_confirmed(&slot_times(slot), now_ns, terms);
+                Mark::CONFIRMED
+            }
+            Answer::Refused(_, text) => {
+                book.on_refused(text, count);
+                producer.is_halted = terms.plan.is_idempotent;
+                Mark::REFUSED
+            }
+        };
+        book.ledger.mark(producer.index, slot.first, count, mark);
         self.resume(slot.producer);
         Ok(())
     }
@@ -221,31 +230,24 @@ impl Sender {
         let producer = &mut self.producers[place];
         let plan = terms.plan;
         let first = producer.messages;
-        let mut batch = BatchBuilder::new();
-        batch.class = plan.class;
+        self.bodies.clear();
         for index in 0..u64::from(plan.batch) {
             let stamp = Stamp {
                 producer: producer.index,
                 sequence: first + index,
                 intended_ns,
             };
-            terms.payload.write(stamp, &mut self.body);
-            let message = OutgoingMessage {
-                key: None,
-                headers: &[],
-                body: &self.body,
-            };
-            batch.push(&message).expect("the plan's batches fit");
+            terms.payload.write(stamp, &mut self.bodies);
         }
-        let batch = batch.finish(producer.id, Sequence(producer.sequence));
-        let enqueue = Enqueue {
-            queue: &producer.queue,
-            lane: Lane(0),
-            batch: &batch,
-        };
         book.ledger
             .mark(producer.index, first, plan.batch, Mark::SENT);
-        Request::Enqueue(enqueue).encode(Correlation(number.into()), &mut connection.outbox.bytes);
+        let batch = Batch {
+            slot: number,
+            producer: place,
+            bodies: &self.bodies,
+            body_bytes: plan.body_bytes,
+        };
+        self.protocol.enqueue(&batch, &mut connection.outbox.bytes);
         self.slots[number as usize] = Some(Slot {
             producer: place,
             first,
@@ -253,7 +255,6 @@ impl Sender {
             sent_ns: intended_ns,
         });
         self.encoded.push((number, intended_ns.max(self.opened_ns)));
-        producer.sequence += u64::from(plan.is_idempotent);
         producer.messages += u64::from(plan.batch);
         producer.unanswered += 1;
         producer.schedule.advance();
@@ -269,14 +270,13 @@ impl Sender {
         }
     }
 
-    /// Gives a halted producer a new id once nothing of the old one is unanswered.
+    /// Lets a halted producer go on once nothing of it is unanswered.
     fn resume(&mut self, place: usize) {
         self.halt(place);
         let producer = &mut self.producers[place];
         if producer.is_halted && producer.unanswered == 0 {
             producer.is_halted = false;
-            producer.id = ProducerId(producer.id.0 + (1 << 64));
-            producer.sequence = 0;
+            self.protocol.renew(place);
             self.turns
                 .push(Reverse((producer.schedule.ordinal(), place)));
         }
@@ -307,18 +307,9 @@ const fn slot_times(slot: Slot) -> Times {
 }
 
 fn producer(plan: &Plan, index: u32) -> Producer {
-    // The low half tells producers apart, and the high half what they go on under after a refusal.
-    let id = (plan.run.rotate_left(32) << 20) | u64::from(index) | 1 << 63;
     Producer {
         index,
-        queue: plan.queue(index % plan.queues),
         schedule: Schedule::new(plan, index),
-        id: if plan.is_idempotent {
-            ProducerId(id.into())
-        } else {
-            ProducerId::NONE
-        },
-        sequence: 0,
         messages: 0,
         unanswered: 0,
         is_halted: false,

@@ -47,6 +47,16 @@ fn the_schedule_of_a_batch_has_every_message_of_the_rate() {
 }
 
 #[test]
+fn the_schedule_of_a_backlog_ends_with_its_last_message() {
+    let mut plan = plan();
+    plan.mode = Loop::Backlog { messages: 10 };
+    plan.producers = 2;
+    plan.batch = 4;
+    // Three batches of four hold ten messages, and two more.
+    assert_eq!((dues(&plan, 0), dues(&plan, 1)), (vec![0, 0], vec![0]));
+}
+
+#[test]
 fn a_plan_outside_its_bounds_is_refused_with_both_values() {
     let refused = |change: fn(&mut Plan)| {
         let mut plan = plan();
@@ -68,6 +78,14 @@ fn a_plan_outside_its_bounds_is_refused_with_both_values() {
     assert_eq!(
         refused(|plan| plan.queues = 2),
         "2 queues for 1 producers: some would get nothing"
+    );
+    let backlog = |plan: &mut Plan| {
+        plan.mode = Loop::Backlog { messages: 5 };
+        plan.consumers = 0;
+    };
+    assert_eq!(
+        refused(backlog),
+        "a backlog of 5 messages for 0 consumers: nothing to drain"
     );
     assert!(refused(|plan| plan.batch = 60_000).contains("at most 1081344 are allowed"));
     plan().check().unwrap();

@@ -23,11 +23,11 @@ impl Display for Report {
         if let Some(offered) = self.offered_per_second {
             write!(f, "offered {offered}/s  ")?;
         }
-        writeln!(
-            f,
-            "achieved {:.0}/s over {:.1} s",
-            self.achieved_per_second, self.seconds
-        )?;
+        write!(f, "achieved {:.0}/s", self.achieved_per_second)?;
+        if let Some(consumed) = self.consumed_per_second {
+            write!(f, "  consumed {consumed:.0}/s")?;
+        }
+        writeln!(f, "  over {:.1} s", self.seconds)?;
         self.fmt_series(f)?;
         let account = &self.account;
         writeln!(
@@ -89,7 +89,7 @@ impl Report {
         if rows.iter().all(|(_, series)| series.is_none()) {
             return writeln!(
                 f,
-                "throughput only: a closed loop says nothing about latency"
+                "throughput only: without instants there are no latencies"
             );
         }
         writeln!(

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use corelane_bench::broker::Broker;
 use corelane_client::{Client, Consumer, Message, Outcome, Pending, Producer, Tally};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::account::{Account, Sums};
-use crate::broker::Broker;
 use crate::text;
 
 const QUEUE: &str = "demo-lines";

@@ -7,7 +7,6 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
 
 mod account;
-mod broker;
 mod crash;
 mod floors;
 mod steady;
@@ -20,9 +19,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use corelane_bench::broker::Broker;
 use corelane_bench::pace;
-
-use crate::broker::Broker;
 
 /// Shows a broker at work, and what happens when it dies.
 #[derive(Debug, Parser)]

@@ -221,6 +221,30 @@ fn a_closed_loop_finds_throughput_and_says_nothing_about_latency() {
 }
 
 #[test]
+fn a_backlog_that_the_broker_does_not_keep_is_lost() {
+    // The responder delivers what is enqueued to whom it knows, and keeps nothing for those who come later.
+    let responder = with(None);
+    let plan = Plan {
+        mode: Loop::Backlog { messages: 1_000 },
+        producers: 3,
+        connections: 2,
+        threads: 2,
+        drain: Duration::from_secs(1),
+        ..small(&responder)
+    };
+    let report = run(&plan).unwrap();
+    let expected = Account {
+        delivered: 0,
+        lost: 1_000,
+        ..INTACT
+    };
+    assert_breach(&report, expected);
+    assert!(report.achieved_per_second > 0.0, "{report}");
+    assert_eq!(report.consumed_per_second, Some(0.0));
+    assert_eq!((report.response, report.end_to_end), (None, None));
+}
+
+#[test]
 fn without_consumers_nothing_is_lost() {
     let responder = with(None);
     let plan = Plan {
