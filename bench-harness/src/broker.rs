@@ -17,6 +17,7 @@ const ANY_PORT: &str = "127.0.0.1:0";
 pub struct Broker {
     binary: PathBuf,
     folder: PathBuf,
+    further: Vec<String>,
     process: Process,
     /// The shared data port.
     pub address: SocketAddr,
@@ -29,11 +30,20 @@ impl Broker {
     /// # Errors
     /// If it does not serve.
     pub fn start(binary: &Path, folder: &Path) -> Result<Self> {
-        let mut process = spawn(binary, folder, [ANY_PORT, ANY_PORT])?;
+        Self::start_with(binary, folder, &[])
+    }
+
+    /// The same with further arguments of `corelane serve`.
+    ///
+    /// # Errors
+    /// If it does not serve.
+    pub fn start_with(binary: &Path, folder: &Path, further: &[String]) -> Result<Self> {
+        let mut process = spawn(binary, folder, [ANY_PORT, ANY_PORT], further)?;
         let (address, control) = process.wait_for("the broker", || read_ports(folder))?;
         Ok(Self {
             binary: binary.to_owned(),
             folder: folder.to_owned(),
+            further: further.to_vec(),
             process,
             address,
             control,
@@ -56,7 +66,8 @@ impl Broker {
         fs::remove_file(port_file(&self.folder)).context("the port file is gone")?;
         let begin = Instant::now();
         let (address, control) = (self.address.to_string(), self.control.to_string());
-        self.process = spawn(&self.binary, &self.folder, [&address, &control])?;
+        let addresses = [address.as_str(), control.as_str()];
+        self.process = spawn(&self.binary, &self.folder, addresses, &self.further)?;
         self.process
             .wait_for("the broker", || read_ports(&self.folder))?;
         Ok(begin.elapsed())
@@ -91,9 +102,14 @@ fn port_file(folder: &Path) -> PathBuf {
     folder.join("ports.json")
 }
 
-fn spawn(binary: &Path, folder: &Path, addresses: [&str; 2]) -> Result<Process> {
+fn spawn(
+    binary: &Path,
+    folder: &Path,
+    addresses: [&str; 2],
+    further: &[String],
+) -> Result<Process> {
     let mut command = Command::new(binary);
-    command.args(arguments(folder, addresses));
+    command.args(arguments(folder, addresses)).args(further);
     Process::start(&mut command, folder.join("broker.log"))
 }
 

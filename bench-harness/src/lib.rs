@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod floor_ratio;
 pub mod load;
 pub mod machine;
 pub mod pace;

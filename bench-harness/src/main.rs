@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::commands::{probe, responder, run};
+use self::commands::{floor_ratio, probe, responder, run};
 
 /// Measures a broker, and what the machine does without one.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Responder(responder::Arguments),
     /// Measures what the machine does without any broker.
     Probe(probe::Arguments),
+    /// Measures a broker beside the floors of its machine, in pairs; exit code 20 if it is too far above.
+    FloorRatio(floor_ratio::Arguments),
     /// Prints the JSON Schema of what `run --output json` prints.
     Schema,
 }
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => run::execute(&arguments),
         Command::Responder(arguments) => responder::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),
+        Command::FloorRatio(arguments) => floor_ratio::execute(arguments),
         Command::Schema => {
             print!("{}", corelane_bench::load::SCHEMA);
             Ok(ExitCode::SUCCESS)

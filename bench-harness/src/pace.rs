@@ -4,6 +4,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The last part of a wait that is polled, not slept, because a sleeper wakes late.
+pub const POLLED: Duration = Duration::from_micros(50);
+
 /// Instants at equal distances, whatever happens between them.
 ///
 /// A sender that falls behind does not skip: the instants stay where they were meant, and its
@@ -26,13 +29,17 @@ impl Pace {
         }
     }
 
-    /// Sleeps until the next instant and returns it; returns at once if it has passed.
+    /// Waits for the next instant and returns it; returns at once if it has passed. The last [`POLLED`] is not slept.
     pub fn wait(&mut self) -> Instant {
         let intended = self.next;
         self.next += self.interval;
         let left = intended.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            thread::sleep(left);
+        let slept = left.saturating_sub(POLLED);
+        if !slept.is_zero() {
+            thread::sleep(slept);
+        }
+        while Instant::now() < intended {
+            std::hint::spin_loop();
         }
         intended
     }

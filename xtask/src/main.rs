@@ -27,6 +27,8 @@ usage: cargo xtask TASK [ARGUMENT]...
   test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
                             loom, simulation, instructions, canaries, fuzz smoke
+  floor-ratio [ARGUMENT]... latency of the broker over the floors of this machine, in pairs; exit
+                            code 20 above 1.3; for example --pairs 9, or -- --driver epoll
   tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
   sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
   mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match run(task, rest) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask {task}: {error:#}");
             ExitCode::FAILURE
@@ -56,8 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: &str, rest: &[String]) -> Result<()> {
+fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
     match task {
+        "floor-ratio" => {
+            let code = demo::floor_ratio(rest)?.code();
+            return Ok(code
+                .and_then(|code| u8::try_from(code).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from));
+        }
         "demo" => demo::run(rest),
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
@@ -71,5 +79,6 @@ fn run(task: &str, rest: &[String]) -> Result<()> {
             Ok(())
         }
         _ => bail!("unknown task {task:?}\n\n{USAGE}"),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! The subcommands: flags in, text or JSON out.
 
+pub(crate) mod floor_ratio;
 pub(crate) mod probe;
 pub(crate) mod responder;
 pub(crate) mod run;

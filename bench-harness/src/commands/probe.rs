@@ -149,7 +149,7 @@ impl Disk {
 
 fn net(duration: Duration, print: impl Fn(&Row) -> Result<()>) -> Result<()> {
     for bytes in [64, 1_024] {
-        let mut echo = EchoProbe::new(bytes)?;
+        let mut echo = EchoProbe::new(bytes, None)?;
         let latencies = echo.run_for(duration)?;
         let bytes = u32::try_from(bytes).ok();
         let row = |probe: &str, latencies: &Latencies, per_second| Row {

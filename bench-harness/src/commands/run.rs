@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use corelane_bench::load::{self, Floors, Loop, Plan, Quantiles, Report, Verdict};
-use corelane_bench::probe::{CommitProbe, EchoProbe};
+use corelane_bench::probe::{DiskProbe, EchoProbe, Way};
 use corelane_bench::responder::{Responder, ResponderOptions};
 use corelane_bench::{clock, machine, pace};
 
@@ -219,11 +219,11 @@ fn floors(arguments: &Arguments) -> Result<Floors> {
     // A refusal only makes the schedule coarser.
     drop(pace::sharpen_sleep());
     let bytes = 120 + (12 + arguments.size) * arguments.batch as usize;
-    let echo = EchoProbe::new(bytes)?.run(FLOOR_COUNT, FLOOR_RATE)?;
+    let echo = EchoProbe::new(bytes, None)?.run(FLOOR_COUNT, FLOOR_RATE)?;
     let commit = match &arguments.floor_dir {
         Some(folder) => {
-            let report = CommitProbe::new(folder)?.run(FLOOR_COUNT, FLOOR_RATE)?;
-            Some(Quantiles::of(&report.latencies, 1))
+            let commit = DiskProbe::new(folder)?.run_at(Way::Blocking, FLOOR_COUNT, FLOOR_RATE)?;
+            Some(Quantiles::of(&commit, 1))
         }
         None => None,
     };

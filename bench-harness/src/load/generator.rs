@@ -15,6 +15,7 @@ use super::protocol::{Broker, Consumers, Producers};
 use super::receiver::Receiver;
 use super::sender::{Sender, Terms};
 use crate::clock::Clock;
+use crate::pace::POLLED;
 
 /// What the threads tell each other while the run goes on; sums over all of them.
 #[derive(Debug, Default)]
@@ -178,7 +179,9 @@ impl<'a, P: Producers, C: Consumers> Generator<'a, P, C> {
         match self.terms.plan.pacing {
             Pacing::Spin => 0,
             Pacing::Sleep => left_ns.min(SLEEP_NS_MAX),
-            Pacing::Hybrid => left_ns.saturating_sub(SPIN_NS).min(SLEEP_NS_MAX),
+            Pacing::Hybrid => left_ns
+                .saturating_sub(nanoseconds(POLLED))
+                .min(SLEEP_NS_MAX),
         }
     }
 
@@ -341,8 +344,6 @@ impl<P: Producers, C: Consumers> Link<P, C> {
     }
 }
 
-/// In `hybrid` pacing, the last part of a wait that is polled, not slept.
-const SPIN_NS: u64 = 50_000;
 /// Threads look at each other's progress this often.
 const SLEEP_NS_MAX: u64 = 1_000_000;
 const LEAVE_NS_MAX: u64 = 5_000_000_000;

@@ -313,6 +313,18 @@ impl Verdict {
         }
     }
 
+    /// As in the JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Breach => "breach",
+            Self::GeneratorLimited => "generator-limited",
+            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::Noisy => "noisy",
+            Self::TooFewSamples => "too-few-samples",
+        }
+    }
+
     /// What is wrong, for people.
     pub const fn describe(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::uring::{CommitRing, Submission};
+use crate::pace::Pace;
 use crate::record::Latencies;
 
 /// How bytes are made durable.
@@ -83,6 +85,38 @@ impl DiskProbe {
         self.is_direct
     }
 
+    /// Makes `count` commits of 4 KiB into pre-written blocks at fixed instants, and records the time of each: from its
+    /// start, or from its instant if the commit before it was not done by then.
+    ///
+    /// # Errors
+    /// If a commit fails, or `io_uring` is not there.
+    pub fn run_at(&self, way: Way, count: u32, per_second: u32) -> io::Result<Latencies> {
+        let cell = Cell {
+            way,
+            place: Place::PreWritten,
+            bytes: BLOCK_BYTES,
+            depth: 1,
+        };
+        let mut committer = self.committer(cell)?;
+        let mut pace = Pace::new(per_second);
+        let mut latencies = Latencies::default();
+        let mut end = Instant::now();
+        for number in 0..count {
+            let intended = pace.wait();
+            let begin = if end > intended {
+                intended
+            } else {
+                Instant::now()
+            };
+            if let Some(position) = cell.position(u64::from(number)) {
+                committer.commit(position)?;
+            }
+            end = Instant::now();
+            latencies.record(end - begin);
+        }
+        Ok(latencies)
+    }
+
     /// Commits for as long as `duration`, always `cell.depth` at a time, and records the time of each.
     ///
     /// # Errors
@@ -98,6 +132,13 @@ impl DiskProbe {
             let message = format!("{cell:?} is not a multiple of 4096 bytes, or too deep");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        match self.committer(cell)? {
+            Committer::Ring(ring) => run_ring(*ring, cell, duration),
+            blocking @ Committer::Blocking { .. } => run_blocking(blocking, cell, duration),
+        }
+    }
+
+    fn committer(&self, cell: Cell) -> io::Result<Committer> {
         let file = match cell.place {
             Place::PreWritten => open(&self.pre_written, self.is_direct)?,
             Place::Growing => {
@@ -108,13 +149,18 @@ impl DiskProbe {
         let storage = vec![FILL; (cell.bytes + BLOCK_BYTES) as usize];
         // O_DIRECT needs an aligned address: the block begins at the first one inside the storage.
         let skip = storage.as_ptr().align_offset(BLOCK_BYTES as usize);
+        let ring = |file, submission, storage| {
+            let ring = CommitRing::new(file, submission, (storage, skip, cell.bytes), cell.depth);
+            Ok(Committer::Ring(Box::new(ring?)))
+        };
         match cell.way {
-            Way::Linked => run_ring(file, Submission::Linked, (storage, skip), cell, duration),
-            Way::RwfDsync => run_ring(file, Submission::Synced, (storage, skip), cell, duration),
-            Way::Blocking => {
-                let block = &storage[skip..skip + cell.bytes as usize];
-                run_blocking(&file, block, cell, duration)
-            }
+            Way::Linked => ring(file, Submission::Linked, storage),
+            Way::RwfDsync => ring(file, Submission::Synced, storage),
+            Way::Blocking => Ok(Committer::Blocking {
+                file,
+                storage,
+                block: skip..skip + cell.bytes as usize,
+            }),
         }
     }
 }
@@ -127,37 +173,53 @@ impl Drop for DiskProbe {
     }
 }
 
-fn run_blocking(
-    file: &File,
-    block: &[u8],
-    cell: Cell,
-    duration: Duration,
-) -> io::Result<Latencies> {
+/// One of the ways to commit the same bytes again and again.
+enum Committer {
+    Ring(Box<CommitRing>),
+    Blocking {
+        file: File,
+        storage: Vec<u8>,
+        /// Where the bytes are in the storage.
+        block: Range<usize>,
+    },
+}
+
+impl Committer {
+    /// One commit, from its start to its end.
+    fn commit(&mut self, position: u64) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => {
+                ring.push(0, position)?;
+                ring.wait().map(|_| ())
+            }
+            Self::Blocking {
+                file,
+                storage,
+                block,
+            } => {
+                file.write_all_at(&storage[block.clone()], position)?;
+                file.sync_data()
+            }
+        }
+    }
+}
+
+fn run_blocking(mut committer: Committer, cell: Cell, duration: Duration) -> io::Result<Latencies> {
     let mut latencies = Latencies::default();
     let start = Instant::now();
     let mut count = 0;
-    while start.elapsed() < duration {
+    while start.elapsed() < duration
+        && let Some(position) = cell.position(count)
+    {
         let begin = Instant::now();
-        let Some(position) = cell.position(count) else {
-            break;
-        };
-        file.write_all_at(block, position)?;
-        file.sync_data()?;
+        committer.commit(position)?;
         latencies.record(begin.elapsed());
         count += 1;
     }
     Ok(latencies)
 }
 
-fn run_ring(
-    file: File,
-    submission: Submission,
-    (storage, skip): (Vec<u8>, usize),
-    cell: Cell,
-    duration: Duration,
-) -> io::Result<Latencies> {
-    let buffer = (storage, skip, cell.bytes);
-    let mut ring = CommitRing::new(file, submission, buffer, cell.depth)?;
+fn run_ring(mut ring: CommitRing, cell: Cell, duration: Duration) -> io::Result<Latencies> {
     let mut latencies = Latencies::default();
     let start = Instant::now();
     let mut begins = vec![start; cell.depth as usize];

@@ -2,9 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::pace::Pace;
 use crate::record::Latencies;
 
@@ -16,18 +18,28 @@ pub struct EchoProbe {
 }
 
 impl EchoProbe {
-    /// Starts the echo, with frames of `frame_bytes`; its thread ends with the probe.
+    /// Starts the echo, with frames of `frame_bytes`, on that core or on any; its thread ends with the probe.
     ///
     /// # Errors
-    /// If no connection can be made.
-    pub fn new(frame_bytes: usize) -> io::Result<Self> {
+    /// If no connection can be made, or the core is not to be had.
+    pub fn new(frame_bytes: usize, core: Option<usize>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let stream = TcpStream::connect(listener.local_addr()?)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let (peer, _) = listener.accept()?;
         peer.set_nodelay(true)?;
-        thread::spawn(move || echo(peer, frame_bytes));
+        let (pinned, is_pinned) = mpsc::channel();
+        thread::spawn(move || {
+            let result = core.map_or(Ok(()), clock::pin);
+            let is_ready = result.is_ok();
+            // Nobody receives if the probe was given up meanwhile.
+            drop(pinned.send(result));
+            if is_ready {
+                echo(peer, frame_bytes);
+            }
+        });
+        is_pinned.recv().map_err(io::Error::other)??;
         Ok(Self {
             stream,
             frame: vec![0xA5; frame_bytes],

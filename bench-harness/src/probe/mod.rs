@@ -2,9 +2,8 @@
 //!
 //! | type | what it measures |
 //! |---|---|
-//! | [`CommitProbe`] | a commit of 4 KiB by blocking calls, at a rate: the floor beside a run |
 //! | [`EchoProbe`] | a TCP echo between two threads, at a rate or one after the other |
-//! | [`DiskProbe`] | commits through `io_uring` and by blocking calls, into pre-written blocks and into a growing file |
+//! | [`DiskProbe`] | commits through `io_uring` and by blocking calls, into pre-written blocks and into a growing file, at a rate or as fast as they go |
 //! | [`hop`] | how long a cache line takes from one core to another |
 //! | [`timer_lateness`], [`clock_read`] | how late a sleeping thread wakes, and what looking at the clock costs |
 //!
@@ -21,13 +20,11 @@
 //! Every way to commit leaves the bytes in the file, at the depth asked for; a growing file has grown by them; a
 //! write that fails is an error and not a sample; a hop between two cores is counted; sleepers never wake early.
 
-mod commit;
 mod cpu;
 mod disk;
 mod echo;
 mod uring;
 
-pub use commit::{CommitProbe, CommitReport};
 pub use cpu::{clock_read, hop, timer_lateness};
 pub use disk::{Cell, DiskProbe, Place, Way};
 pub use echo::EchoProbe;

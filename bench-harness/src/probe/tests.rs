@@ -108,6 +108,28 @@ fn a_write_that_fails_is_an_error_and_no_sample() {
 }
 
 #[test]
+fn commits_at_a_rate_are_all_made_each_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let probe = DiskProbe::new(folder.path()).unwrap();
+    for way in [Way::Linked, Way::RwfDsync, Way::Blocking] {
+        match probe.run_at(way, 20, 2_000) {
+            Ok(latencies) => assert_eq!(latencies.count(), 20, "{way:?}"),
+            Err(error) if way != Way::Blocking && is_refused(&error) => {}
+            Err(error) => panic!("{way:?}: {error}"),
+        }
+    }
+    let written = fs::read(folder.path().join("floor-pre-written.probe")).unwrap();
+    let (blocks, rest) = written.split_at(20 * 4_096);
+    assert!(blocks.iter().all(|&byte| byte == 0x5A));
+    assert!(rest.iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn an_echo_on_a_core_that_is_not_there_is_refused() {
+    assert!(EchoProbe::new(64, Some(usize::MAX)).is_err());
+}
+
+#[test]
 fn a_hop_between_two_cores_is_counted() {
     let cores = cores().unwrap();
     assert!(hop(cores[0], cores[0], 1).is_err());
@@ -125,7 +147,7 @@ fn sleepers_and_clocks_are_measured() {
 
 #[test]
 fn an_echo_one_after_the_other_is_measured() {
-    let mut echo = EchoProbe::new(64).unwrap();
+    let mut echo = EchoProbe::new(64, None).unwrap();
     assert!(echo.run_for(Duration::from_millis(20)).unwrap().count() > 0);
     assert_eq!(echo.run(5, 1_000).unwrap().count(), 5);
 }

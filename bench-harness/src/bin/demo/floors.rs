@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use corelane_bench::probe::{CommitProbe, EchoProbe};
+use corelane_bench::probe::{DiskProbe, EchoProbe, Way};
 use corelane_bench::record::Latencies;
 use corelane_wire::{
     BatchBuilder, Correlation, Enqueue, Lane, OutgoingMessage, ProducerId, Request, Sequence,
@@ -17,13 +17,11 @@ const SAMPLES: u32 = 1500;
 /// What a commit and an echo cost without a broker.
 #[derive(Debug)]
 pub(crate) struct Floors {
-    commit_probe: CommitProbe,
+    disk_probe: DiskProbe,
     echo_probe: EchoProbe,
     pub(crate) commit: Latencies,
     pub(crate) echo: Latencies,
     pub(crate) frame_bytes: usize,
-    /// Whether the commits went past the page cache, as the broker's do.
-    pub(crate) is_direct: bool,
 }
 
 impl Floors {
@@ -31,20 +29,23 @@ impl Floors {
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let frame_bytes = enqueue_frame_bytes()?;
         Ok(Self {
-            commit_probe: CommitProbe::new(folder)?,
-            echo_probe: EchoProbe::new(frame_bytes)?,
+            disk_probe: DiskProbe::new(folder)?,
+            echo_probe: EchoProbe::new(frame_bytes, None)?,
             commit: Latencies::default(),
             echo: Latencies::default(),
             frame_bytes,
-            is_direct: true,
         })
+    }
+
+    /// Whether the commits go past the page cache, as the broker's do.
+    pub(crate) const fn is_direct(&self) -> bool {
+        self.disk_probe.is_direct()
     }
 
     /// Takes another round of samples, at the rate of the load.
     pub(crate) fn sample(&mut self, per_second: u32) -> Result<()> {
-        let commit = self.commit_probe.run(SAMPLES, per_second)?;
-        self.is_direct &= commit.is_direct;
-        self.commit.add(&commit.latencies);
+        let commit = self.disk_probe.run_at(Way::Blocking, SAMPLES, per_second)?;
+        self.commit.add(&commit);
         self.echo.add(&self.echo_probe.run(SAMPLES, per_second)?);
         Ok(())
     }

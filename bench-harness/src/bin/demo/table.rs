@@ -16,7 +16,7 @@ const LATE: f64 = 0.99;
 pub(crate) fn print(folder: &Path, load: Load, steady: &Steady, floors: &Floors) {
     println!();
     println!("{}", machine::describe(folder));
-    if !floors.is_direct {
+    if !floors.is_direct() {
         println!("note: no O_DIRECT on this file system; floors and broker use the page cache");
     }
     println!(
