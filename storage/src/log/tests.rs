@@ -4,12 +4,14 @@ use crate::block::{BlockHeader, BlockKind};
 use crate::buffer::Buffer;
 use crate::config::LogConfig;
 use crate::error::{PoisonCause, ReadError};
-use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
 use crate::log::{LogIo, Lookup};
 use crate::memory::PARTITION;
 use crate::record::NewRecord;
 use crate::rig::{Rig, tiny_config};
 use crate::segment::SegmentHeader;
+
+mod buffers;
 
 const MILLI: u64 = 1_000_000;
 
@@ -46,39 +48,6 @@ fn fail(rig: &mut Rig, io: LogIo, result: Result<usize, i32>) -> PoisonCause {
     let LogIo::Write { buffer, id, .. } = io;
     let poison = rig.log.on_write_done(rig.now, id, buffer, result);
     poison.unwrap_err().cause
-}
-
-#[test]
-fn a_block_in_a_used_buffer_is_padded_with_zeros() {
-    let mut rig = Rig::with(LogConfig {
-        first_segment_bytes: 1 << 20,
-        cache_bytes: 1,
-        ..tiny_config()
-    });
-    let mut places = Vec::new();
-    for bytes in [100, 4_000, 4_000, 4_000, 1_000, 2_000, 700] {
-        rig.append(bytes);
-        let io = rig.next_write().unwrap();
-        let body_bytes = header_of(&io).body_bytes;
-        let (_, start) = position_of(&io);
-        let LogIo::Write {
-            buffer,
-            bytes: written,
-            ..
-        } = &io;
-        if start > 0 {
-            let padding = &buffer.as_slice()[BLOCK_HEADER_BYTES + body_bytes..*written];
-            assert!(!padding.is_empty(), "{bytes}");
-            assert!(padding.iter().all(|byte| *byte == 0), "{bytes}");
-            places.push(buffer.as_slice().as_ptr().addr());
-        }
-        rig.write(&io);
-        rig.done(io);
-    }
-    let all = places.len();
-    places.sort_unstable();
-    places.dedup();
-    assert!(places.len() < all, "no buffer was used twice");
 }
 
 #[test]
