@@ -302,12 +302,16 @@ impl Engine {
         {
             self.status = Status::Serving;
         }
+        let mut activated = None;
         while let Some(&(lsn, queue, bytes)) = self.uncommitted.front()
             && lsn < end
         {
             self.uncommitted.pop_front();
             self.uncommitted_bytes -= u64::from(bytes);
-            self.demand.activate_queue(queue);
+            // Neighbours mostly name the same queue.
+            if activated.replace(queue) != Some(queue) {
+                self.demand.activate_queue(queue);
+            }
         }
         while let Some(&(lsn, count)) = self.uncommitted_leases.front()
             && lsn < end
