@@ -156,11 +156,12 @@ impl Engine {
             ));
         }
         let found = self.state.queues.find(enqueue.queue);
-        if let Some(first_taken) = self.judge(found, &batch)? {
+        let verdict = self.judge(found, &batch)?;
+        if let Verdict::Duplicate(first_taken) = verdict {
             self.reply(from, receipt(first_taken, true), outputs);
             return Ok(());
         }
-        self.check_room(found, &batch)?;
+        self.check_room(verdict, &batch)?;
         let queue = match found {
             Some(queue) => queue,
             None => self.create_queue(now, enqueue.queue, outputs)?,
@@ -189,21 +190,18 @@ impl Engine {
         Ok(())
     }
 
-    /// The first receipt's range if the batch was taken before; a refusal if it is not the next one either.
-    fn judge(
-        &self,
-        queue: Option<QueueId>,
-        batch: &Batch<'_>,
-    ) -> Result<Option<OffsetRange>, Refusal> {
+    /// Whether the batch is a producer's first, its next, or was taken before; a refusal if it is none of them.
+    fn judge(&self, queue: Option<QueueId>, batch: &Batch<'_>) -> Result<Verdict, Refusal> {
         let (producer, sequence) = (batch.producer, batch.sequence);
         if producer == ProducerId::NONE {
-            return Ok(None);
+            return Ok(Verdict::Next);
         }
         // No queue has the number MAX, so nothing is known of any producer there.
         let queue = queue.unwrap_or(QueueId(u32::MAX));
-        match self.state.producers.judge(queue, producer, sequence) {
-            Verdict::Next => Ok(None),
-            Verdict::Duplicate(range) if range.count == batch.count => Ok(Some(range)),
+        let verdict = self.state.producers.judge(queue, producer, sequence);
+        match verdict {
+            Verdict::First | Verdict::Next => Ok(verdict),
+            Verdict::Duplicate(range) if range.count == batch.count => Ok(verdict),
             Verdict::Duplicate(range) => Err((
                 ErrorCode::OutOfSequence,
                 format!(
@@ -222,7 +220,7 @@ impl Engine {
         }
     }
 
-    fn check_room(&self, queue: Option<QueueId>, batch: &Batch<'_>) -> Result<(), Refusal> {
+    fn check_room(&self, verdict: Verdict, batch: &Batch<'_>) -> Result<(), Refusal> {
         let limits = &self.limits;
         let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
         if bytes > limits.uncommitted_bytes_max {
@@ -240,9 +238,7 @@ impl Engine {
                 format!("{} batches are not done", self.state.counts.runs),
             ));
         }
-        let is_new = batch.producer != ProducerId::NONE
-            && queue.is_none_or(|queue| self.state.producers.is_new(queue, batch.producer));
-        if is_new && self.state.producers.len() >= limits.producers_max {
+        if verdict == Verdict::First && self.state.producers.len() >= limits.producers_max {
             return Err((
                 ErrorCode::Busy,
                 format!("{} producers are remembered", limits.producers_max),

@@ -4,6 +4,7 @@
 //! alone in its queue gets consecutive offsets.
 //! Invariants: (P1) sequences within a window are dense. (P2) a window spans at most `PRODUCER_WINDOW` sequences.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use corelane_wire::{Offset, OffsetRange, ProducerId, Sequence};
@@ -23,6 +24,8 @@ pub(crate) struct Producers {
 /// What to do with a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
+    /// It is the first one of a producer of which nothing is known: take it, if there is room for a window.
+    First,
     /// It is the next one: take it.
     Next,
     /// It was taken before, under these offsets.
@@ -44,30 +47,11 @@ impl Producers {
         producer: ProducerId,
         sequence: Sequence,
     ) -> Verdict {
-        let Some(window) = self.windows.get(&(queue, producer)) else {
-            return if sequence == Sequence(0) {
-                Verdict::Next
-            } else {
-                Verdict::UnknownProducer
-            };
-        };
-        let out_of_sequence = Verdict::OutOfSequence { next: window.next };
-        if sequence == window.next {
-            // The last number of all is never given, so that `next` cannot overflow.
-            return if sequence.0 == u64::MAX {
-                out_of_sequence
-            } else {
-                Verdict::Next
-            };
+        match self.windows.get(&(queue, producer)) {
+            Some(window) => window.judge(sequence),
+            None if sequence == Sequence(0) => Verdict::First,
+            None => Verdict::UnknownProducer,
         }
-        window
-            .receipt(sequence)
-            .map_or(out_of_sequence, Verdict::Duplicate)
-    }
-
-    /// Whether a batch of this producer opens a window.
-    pub(crate) fn is_new(&self, queue: QueueId, producer: ProducerId) -> bool {
-        !self.windows.contains_key(&(queue, producer))
     }
 
     /// Remembers a batch that was taken.
@@ -78,14 +62,19 @@ impl Producers {
         range: OffsetRange,
         now: LeaseTime,
     ) -> Result<(), &'static str> {
-        if self.judge(queue, producer, sequence) != Verdict::Next {
-            return Err("the batch is not the next one of its producer");
-        }
-        let checks = &mut self.checks;
-        let window = self.windows.entry((queue, producer)).or_insert_with(|| {
-            checks.insert((now.later(PRODUCER_IDLE), queue, producer));
-            Window::default()
-        });
+        let window = match self.windows.entry((queue, producer)) {
+            Entry::Occupied(entry) if entry.get().judge(sequence) == Verdict::Next => {
+                entry.into_mut()
+            }
+            Entry::Vacant(entry) if sequence == Sequence(0) => {
+                self.checks
+                    .insert((now.later(PRODUCER_IDLE), queue, producer));
+                entry.insert(Window::default())
+            }
+            Entry::Occupied(_) | Entry::Vacant(_) => {
+                return Err("the batch is not the next one of its producer");
+            }
+        };
         window.push(range);
         window.used = now;
         Ok(())
@@ -150,6 +139,20 @@ struct WindowRun {
 }
 
 impl Window {
+    fn judge(&self, sequence: Sequence) -> Verdict {
+        let out_of_sequence = Verdict::OutOfSequence { next: self.next };
+        if sequence == self.next {
+            // The last number of all is never given, so that `next` cannot overflow.
+            return if sequence.0 == u64::MAX {
+                out_of_sequence
+            } else {
+                Verdict::Next
+            };
+        }
+        self.receipt(sequence)
+            .map_or(out_of_sequence, Verdict::Duplicate)
+    }
+
     fn receipt(&self, sequence: Sequence) -> Option<OffsetRange> {
         let behind = self.runs.partition_point(|run| run.sequence <= sequence.0);
         let run = self.runs.get(behind.checked_sub(1)?)?;

@@ -74,7 +74,7 @@ fn idle_window_goes_and_its_producer_is_unknown() {
     producers.sweep(idle, SWEEP_MAX);
     assert_eq!(producers.len(), 0);
     assert_eq!(judge(&producers, 2), Verdict::UnknownProducer);
-    assert_eq!(judge(&producers, 0), Verdict::Next);
+    assert_eq!(judge(&producers, 0), Verdict::First);
 }
 
 #[test]
@@ -88,9 +88,11 @@ fn deleted_queue_takes_only_its_windows_along() {
     }
     producers.forget(KEY.0);
     assert_eq!(producers.len(), 2);
-    assert!(producers.is_new(KEY.0, KEY.1));
-    assert!(!producers.is_new(QueueId(0), KEY.1));
-    assert!(!producers.is_new(QueueId(2), KEY.1));
+    assert_eq!(judge(&producers, 0), Verdict::First);
+    for queue in [0, 2] {
+        let verdict = producers.judge(QueueId(queue), KEY.1, Sequence(1));
+        assert_eq!(verdict, Verdict::Next);
+    }
 }
 
 fn out_of(next: u64) -> Verdict {
