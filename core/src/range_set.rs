@@ -27,6 +27,14 @@ impl RangeSet {
     /// Adds offsets that are not in the set; joins them with their neighbours.
     pub(crate) fn insert(&mut self, first: Offset, end: Offset) {
         assert!(first < end, "R1: {first}..{end} is empty");
+        self.count += end.0 - first.0;
+        // Offsets mostly come in order: then the last range only grows.
+        if let Some(mut last) = self.ranges.last_entry()
+            && *last.get() == first
+        {
+            last.insert(end);
+            return;
+        }
         let mut joined = (first, end);
         if let Some((&before, &before_end)) = self.ranges.range(..first).next_back() {
             assert!(
@@ -48,17 +56,22 @@ impl RangeSet {
             }
         }
         self.ranges.insert(joined.0, joined.1);
-        self.count += end.0 - first.0;
     }
 
     /// The end of the range that holds `offset`, if one does.
     pub(crate) fn end_of(&self, offset: Offset) -> Option<Offset> {
+        if self.is_behind(offset) {
+            return None;
+        }
         let (_, &end) = self.ranges.range(..=offset).next_back()?;
         (offset < end).then_some(end)
     }
 
     /// The first offset of the set after `offset`.
     pub(crate) fn next_after(&self, offset: Offset) -> Option<Offset> {
+        if self.is_behind(offset) {
+            return None;
+        }
         let after = Offset(offset.0.saturating_add(1));
         self.ranges.range(after..).next().map(|(&first, _)| first)
     }
@@ -88,6 +101,13 @@ impl RangeSet {
     /// How many offsets there are.
     pub(crate) const fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Whether all of the set lies before `offset`; known without a search.
+    fn is_behind(&self, offset: Offset) -> bool {
+        self.ranges
+            .last_key_value()
+            .is_none_or(|(_, &end)| end <= offset)
     }
 
     /// The ranges in order, ends exclusive.
