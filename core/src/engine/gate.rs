@@ -28,8 +28,8 @@ struct Gated {
 pub(super) enum Answer {
     /// Without message bytes.
     Reply(Reply),
-    /// The messages that a peek shows.
-    Peeked(Delivery),
+    /// The messages that a peek shows; boxed, because it is rare and large.
+    Peeked(Box<Delivery>),
 }
 
 impl Gate {
@@ -102,7 +102,7 @@ impl Answer {
     pub(super) fn into_output(self, to: Requester) -> Output {
         match self {
             Self::Reply(reply) => Output::Reply { to, reply },
-            Self::Peeked(delivery) => Output::Deliver(delivery),
+            Self::Peeked(delivery) => Output::Deliver(*delivery),
         }
     }
 

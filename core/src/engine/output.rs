@@ -72,8 +72,8 @@ pub enum Reply {
         /// Whether there are more behind the last one.
         more: bool,
     },
-    /// One queue.
-    Queue(QueueInfo),
+    /// One queue; boxed, because it is rare and large, and every answer is moved several times.
+    Queue(Box<QueueInfo>),
     /// A queue is deleted.
     QueueDeleted,
     /// The request had no effect.

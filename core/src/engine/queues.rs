@@ -66,7 +66,7 @@ impl Engine {
         let id = self.find_queue(name)?;
         if let Some(queue) = self.state.queues.get(id) {
             let info = self.info(queue);
-            self.reply(from, Reply::Queue(info), outputs);
+            self.reply(from, Reply::Queue(Box::new(info)), outputs);
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Engine {
             if self.status == Status::Poisoned {
                 outputs.push_back(Output::Deliver(delivery));
             } else {
-                self.answer(from, Answer::Peeked(delivery), outputs);
+                self.answer(from, Answer::Peeked(Box::new(delivery)), outputs);
             }
         }
         Ok(())

@@ -217,7 +217,7 @@ fn response(reply: Reply) -> Response<'static> {
         Reply::Settled(settled) => Response::Settled(settled),
         Reply::QueueCreated { created } => Response::QueueCreated { created },
         Reply::QueueList { queues, more } => Response::QueueList { queues, more },
-        Reply::Queue(info) => Response::Queue(info),
+        Reply::Queue(info) => Response::Queue(*info),
         Reply::QueueDeleted => Response::QueueDeleted,
         Reply::Refused { code, text } => Response::Error { code, text },
     }

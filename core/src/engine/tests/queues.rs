@@ -115,7 +115,7 @@ fn show_counts_each_subscription() {
             consumers: 1,
         }],
     };
-    assert_eq!(outputs, [reply(alice(1), Reply::Queue(info))]);
+    assert_eq!(outputs, [reply(alice(1), Reply::Queue(Box::new(info)))]);
 }
 
 #[test]
