@@ -15,7 +15,7 @@
 use std::fmt;
 
 use crate::checksum::checksum;
-use crate::codec::{CodecError, Reader, length_u32, patch_u32, put_u8, put_u16, put_u32, put_u64};
+use crate::codec::{CodecError, Reader, length_u32, patch_u32};
 use crate::error_code::ErrorCode;
 use crate::ids::{Correlation, Epoch};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
@@ -204,16 +204,14 @@ impl<'o> FrameWriter<'o> {
         epoch: Epoch,
     ) -> Self {
         let start = out.len();
-        out.extend_from_slice(&MAGIC);
-        put_u32(out, 0);
-        put_u32(out, 0);
-        put_u32(out, 0);
-        put_u8(out, VERSION);
-        put_u8(out, kind);
-        put_u16(out, code);
-        put_u32(out, 0);
-        put_u64(out, correlation.0);
-        put_u64(out, epoch.0);
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[0..4].copy_from_slice(&MAGIC);
+        header[16] = VERSION;
+        header[17] = kind;
+        header[18..20].copy_from_slice(&code.to_le_bytes());
+        header[24..32].copy_from_slice(&correlation.0.to_le_bytes());
+        header[32..40].copy_from_slice(&epoch.0.to_le_bytes());
+        out.extend_from_slice(&header);
         Self { out, start }
     }
 
