@@ -2,9 +2,14 @@
 //!
 //! Owns the choice of the algorithm: nobody else names the crate behind it.
 
+use std::sync::LazyLock;
+
+/// A hasher that has seen nothing: a new one looks anew for what the processor can do, a copy does not.
+static FRESH: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
+
 /// The checksum of the concatenation of `parts`.
 pub fn checksum(parts: &[&[u8]]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
+    let mut hasher = FRESH.clone();
     for part in parts {
         hasher.update(part);
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns every byte that crosses a socket and the two formats that the log shares with it (message batch and
 //! record header).
-//! Called by all other packages, on any thread: there is no I/O, no clock and no shared state in here.
+//! Called by all other packages, on any thread: there is no I/O, no clock and no state that changes in here.
 //!
 //! Invariants:
 //! (W1) Decoding never panics, whatever the bytes, and never allocates by a declared length.
