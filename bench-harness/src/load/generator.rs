@@ -110,6 +110,10 @@ impl<'a, P: Producers, C: Consumers> Generator<'a, P, C> {
     pub(super) fn run(mut self) -> Result<Book> {
         let stop_ns = self.terms.start_ns + self.terms.plan.end_ns();
         self.wait_for_start()?;
+        for link in &mut self.links {
+            // What came together with the answer to a subscribe wakes nobody.
+            link.take(self.clock.now(), &self.terms, &mut self.book)?;
+        }
         while self.clock.now() < stop_ns {
             self.turn()?;
         }
@@ -332,7 +336,12 @@ impl<P: Producers, C: Consumers> Link<P, C> {
     /// Reads what is there, once; true if anything.
     fn read(&mut self, clock: &Clock, terms: &Terms<'_>, book: &mut Book) -> Result<bool> {
         let has_read = self.connection.fill()? > 0;
-        let now_ns = clock.now();
+        self.take(clock.now(), terms, book)?;
+        Ok(has_read)
+    }
+
+    /// Takes what came by `now_ns`.
+    fn take(&mut self, now_ns: u64, terms: &Terms<'_>, book: &mut Book) -> Result<()> {
         let Connection { inbox, outbox, .. } = &mut self.connection;
         let (bytes, kept) = (inbox.unused(), (book, &mut outbox.bytes));
         let used = match &mut self.role {
@@ -340,7 +349,7 @@ impl<P: Producers, C: Consumers> Link<P, C> {
             Role::Receive(receiver) => receiver.read(bytes, now_ns, terms, kept)?,
         };
         inbox.consume(used);
-        Ok(has_read)
+        Ok(())
     }
 }
 
