@@ -6,10 +6,14 @@
 
 pub mod broker;
 pub mod clock;
+#[cfg(feature = "peers")]
+pub mod compare;
 pub mod floor_ratio;
 pub mod load;
 pub mod machine;
 pub mod pace;
+#[cfg(feature = "peers")]
+pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod record;

@@ -76,15 +76,14 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     shell::run(shell::cargo().args(arguments))
 }
 
+/// All of it as it is built without a word, and the load harness with its feature too.
 fn clippy() -> Result<()> {
-    cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ])
+    let lint = |selection: &[&str]| {
+        let rest = ["--all-targets", "--", "--deny", "warnings"];
+        cargo(&[&["clippy"], selection, &rest].concat())
+    };
+    lint(&["--workspace"])?;
+    lint(&[&["--package", "corelane-bench"], &testing::PEERS[..]].concat())
 }
 
 fn rustdoc() -> Result<()> {

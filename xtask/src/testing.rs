@@ -57,12 +57,12 @@ pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
     let mut tests = shell::cargo();
     if shell::is_on_path("cargo-nextest") {
         tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-        tests.arg("--no-tests=pass").args(filters);
+        tests.args(PEERS).arg("--no-tests=pass").args(filters);
         report.take(&mut tests, closes_nextest)?;
     } else {
         println!("note: cargo-nextest is not installed, so cargo test runs the tests");
         tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
-        report.take(tests.args(filters), closes_cargo_test)?;
+        report.take(tests.args(PEERS).args(filters), closes_cargo_test)?;
     }
     report.take_processes_again(filters)?;
     let mut doctests = shell::cargo();
@@ -97,6 +97,9 @@ impl Report {
         Ok(())
     }
 }
+
+/// The comparison with other brokers adds no dependency, and its tests skip what is not installed.
+pub(crate) const PEERS: [&str; 2] = ["--features", "corelane-bench/peers"];
 
 /// See `Report::take_processes_again`.
 const OTHER_DRIVER: &str = "epoll";

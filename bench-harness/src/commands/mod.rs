@@ -1,5 +1,7 @@
 //! The subcommands: flags in, text or JSON out.
 
+#[cfg(feature = "peers")]
+pub(crate) mod compare;
 pub(crate) mod floor_ratio;
 pub(crate) mod probe;
 pub(crate) mod responder;
