@@ -2,6 +2,8 @@
 //!
 //! Owned by a log. A written block's buffer is moved in, a read buffer is shared by the blocks in it: no copy.
 //! Two buffers of dropped blocks are kept for the next ones to be written: new memory has to be zeroed first.
+//! Invariant: (H1) every record in it was either written by this log or verified when its block was read back, and
+//! its bytes do not change while it is there: what is taken out needs no second check.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,13 +13,12 @@ use corelane_wire::{Epoch, Lsn};
 use crate::buffer::Buffer;
 use crate::record::RecordView;
 
-/// One verified block in memory.
+/// One block in memory (H1).
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
     pub(crate) buffer: Arc<Buffer>,
     /// Where the block lies in the buffer.
     pub(crate) start: usize,
-    pub(crate) bytes: usize,
     /// What the cache is charged for it.
     pub(crate) cost: usize,
     pub(crate) first_lsn: Lsn,
@@ -27,15 +28,11 @@ pub(crate) struct CachedBlock {
 }
 
 impl CachedBlock {
-    fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
+    pub(crate) fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
         let at = usize::try_from(lsn.0.checked_sub(self.first_lsn.0)?).ok()?;
         let place = *self.records.get(at)? as usize;
-        let block = self
-            .buffer
-            .as_slice()
-            .get(self.start..self.start + self.bytes)?;
-        let (view, _) = RecordView::read(block, place, self.first_lsn, self.epoch).ok()?;
-        Some(view)
+        let block = self.buffer.as_slice().get(self.start + place..)?;
+        RecordView::trusted(block, self.first_lsn, self.epoch)
     }
 
     fn cost(&self) -> usize {
@@ -116,9 +113,10 @@ impl Cache {
         buffer
     }
 
-    pub(crate) fn record(&self, lsn: Lsn) -> Option<RecordView<'_>> {
+    /// The only block that can hold the record.
+    pub(crate) fn block(&self, lsn: Lsn) -> Option<&CachedBlock> {
         let (_, block) = self.blocks.range(..=lsn).next_back()?;
-        block.record(lsn)
+        Some(block)
     }
 }
 

@@ -67,15 +67,25 @@ impl<'a> RecordView<'a> {
     ) -> Result<(Self, usize), BlockFault> {
         let bytes = block.get(at..).ok_or(BlockFault::Record)?;
         let (header, payload) = RecordHeader::read(bytes).map_err(|_| BlockFault::Record)?;
-        let view = Self {
+        let view = Self::of(header, payload, first_lsn, epoch);
+        Ok((view, at + RECORD_HEADER_BYTES + payload.len()))
+    }
+
+    /// Takes apart the record at the start of `bytes`, which was verified or written here (H1 in `cache`).
+    pub(crate) fn trusted(bytes: &'a [u8], first_lsn: Lsn, epoch: Epoch) -> Option<Self> {
+        let (header, payload) = RecordHeader::trusted(bytes).ok()?;
+        Some(Self::of(header, payload, first_lsn, epoch))
+    }
+
+    fn of(header: RecordHeader, payload: &'a [u8], first_lsn: Lsn, epoch: Epoch) -> Self {
+        Self {
             lsn: Lsn(first_lsn.0.saturating_add(u64::from(header.lsn_delta))),
             epoch,
             time: header.time,
             kind: header.kind,
             payload,
             head_bytes: header.payload_head as usize,
-        };
-        Ok((view, at + RECORD_HEADER_BYTES + payload.len()))
+        }
     }
 }
 

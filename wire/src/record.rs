@@ -96,41 +96,54 @@ impl RecordHeader {
     /// # Errors
     /// See [`RecordError`]; lengths and checksum come before everything else.
     pub fn read(bytes: &[u8]) -> Result<(Self, &[u8]), RecordError> {
-        let mut reader = Reader::new(bytes);
-        let length = reader.u32()?;
-        let kind = reader.u8()?;
-        let version = reader.u8()?;
-        let flags = reader.u16()?;
-        let lsn_delta = reader.u32()?;
-        let reserved = reader.u32()?;
-        let time = Timestamp(reader.u64()?);
-        let payload_head = reader.u32()?;
-        let stated = reader.u32()?;
-        let Some(payload_bytes) = (length as usize).checked_sub(RECORD_HEADER_BYTES) else {
-            return Err(RecordError::BadLength {
-                bytes: length,
-                payload_head,
-            });
-        };
-        if payload_head as usize > payload_bytes {
-            return Err(RecordError::BadLength {
-                bytes: length,
-                payload_head,
-            });
-        }
-        let payload = reader.bytes(payload_bytes)?;
-        let (covered_header, _) = bytes.split_at(CRC_AT);
-        let (covered_payload, _) = payload.split_at(payload_head as usize);
+        let (header, payload) = Self::trusted(bytes)?;
+        let (covered_header, crc) = bytes.split_at(CRC_AT);
+        let (covered_payload, _) = payload.split_at(header.payload_head as usize);
+        let stated = Reader::new(crc).u32()?;
         let computed = checksum(&[covered_header, covered_payload]);
         if stated != computed {
             return Err(RecordError::BadChecksum { stated, computed });
         }
+        let mut reader = Reader::new(bytes);
+        reader.bytes(VERSION_AT)?;
+        let version = reader.u8()?;
+        let flags = reader.u16()?;
+        reader.u32()?;
+        let reserved = reader.u32()?;
         if version != RECORD_VERSION {
             return Err(RecordError::UnsupportedVersion { version });
         }
         if flags != 0 || reserved != 0 {
             return Err(RecordError::ReservedNotZero);
         }
+        Ok((header, payload))
+    }
+
+    /// Reads a record that was written by [`RecordHeader::write`] or passed [`RecordHeader::read`], and has been in
+    /// memory since.
+    ///
+    /// Bounds are still checked; checksum, version and reserved fields are not.
+    ///
+    /// # Errors
+    /// If the lengths contradict each other or the bytes at hand.
+    pub fn trusted(bytes: &[u8]) -> Result<(Self, &[u8]), RecordError> {
+        let mut reader = Reader::new(bytes);
+        let length = reader.u32()?;
+        let kind = reader.u8()?;
+        let _version_and_flags = reader.bytes(3)?;
+        let lsn_delta = reader.u32()?;
+        let _reserved = reader.u32()?;
+        let time = Timestamp(reader.u64()?);
+        let payload_head = reader.u32()?;
+        let _crc = reader.u32()?;
+        let payload_bytes = (length as usize)
+            .checked_sub(RECORD_HEADER_BYTES)
+            .filter(|payload_bytes| payload_head as usize <= *payload_bytes)
+            .ok_or(RecordError::BadLength {
+                bytes: length,
+                payload_head,
+            })?;
+        let payload = reader.bytes(payload_bytes)?;
         let header = Self {
             bytes: length,
             kind,
@@ -212,6 +225,7 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
+const VERSION_AT: usize = 5;
 const CRC_AT: usize = 28;
 
 #[cfg(test)]

@@ -369,8 +369,9 @@ impl Partition {
 
 /// Slices the runs of a delivery out of the log's cache, from its `next_run` on.
 fn gather<'a>(log: &'a Log, gathering: &mut Gathering, slices: &mut Vec<&'a [u8]>) -> Found {
+    let mut reader = log.reader();
     while let Some(run) = gathering.delivery.runs.get(gathering.next_run) {
-        match log.read(run.lsn) {
+        match reader.read(run.lsn) {
             Lookup::Cached(record) => {
                 let messages = Batch::trusted(record.batch())
                     .ok()

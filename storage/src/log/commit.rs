@@ -392,7 +392,6 @@ impl Log {
             cost: buffer.capacity() + BLOCK_ALIGN,
             buffer: Arc::new(buffer),
             start: written.start,
-            bytes: written.bytes,
             first_lsn: written.first_lsn,
             epoch: written.epoch,
             records: written.records,

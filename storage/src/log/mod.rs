@@ -34,7 +34,7 @@ mod commit;
 mod read;
 
 pub use commit::LogIo;
-pub use read::Lookup;
+pub use read::{Lookup, Reader};
 
 use commit::InFlight;
 

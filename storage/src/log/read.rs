@@ -30,16 +30,28 @@ pub enum Lookup<'a> {
     Unknown,
 }
 
-impl Log {
+/// Finds durable records of a log; cheapest one after the other, because it remembers the block of the last.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    log: &'a Log,
+    block: Option<&'a CachedBlock>,
+}
+
+impl<'a> Reader<'a> {
     /// Finds a durable record.
-    pub fn read(&self, lsn: Lsn) -> Lookup<'_> {
-        if lsn >= self.positions.durable {
+    pub fn read(&mut self, lsn: Lsn) -> Lookup<'a> {
+        let log = self.log;
+        if lsn >= log.positions.durable {
             return Lookup::Unknown;
         }
-        if let Some(record) = self.cache.record(lsn) {
+        if let Some(record) = self.block.and_then(|block| block.record(lsn)) {
             return Lookup::Cached(record);
         }
-        match self.index.find(lsn, self.config.read_ahead_bytes) {
+        self.block = log.cache.block(lsn);
+        if let Some(record) = self.block.and_then(|block| block.record(lsn)) {
+            return Lookup::Cached(record);
+        }
+        match log.index.find(lsn, log.config.read_ahead_bytes) {
             None => Lookup::Unknown,
             Some(stretch) => Lookup::OnDisk {
                 segment: stretch.segment,
@@ -48,8 +60,18 @@ impl Log {
             },
         }
     }
+}
 
-    /// A read that `read` asked for finished: verifies every block anew and takes the good ones into the cache.
+impl Log {
+    /// Reads records back.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            log: self,
+            block: None,
+        }
+    }
+
+    /// A read that a [`Reader`] asked for finished: verifies every block anew and takes the good ones into the cache.
     ///
     /// # Errors
     /// If the block that was asked for is not intact; those read ahead are verified again when they are asked for
@@ -117,7 +139,6 @@ impl Log {
             blocks.push(CachedBlock {
                 buffer: Arc::clone(buffer),
                 start,
-                bytes: header.block_bytes(),
                 cost: header.block_bytes(),
                 first_lsn: header.first_lsn,
                 epoch: header.epoch,

@@ -259,7 +259,7 @@ fn a_failed_seal_poisons() {
     );
     assert!(rig.log.poison().is_some());
     assert!(
-        matches!(rig.log.read(Lsn(0)), Lookup::Cached(_)),
+        matches!(rig.log.reader().read(Lsn(0)), Lookup::Cached(_)),
         "reads go on"
     );
 }
@@ -359,7 +359,7 @@ fn a_written_block_is_read_from_its_own_buffer() {
     rig.commit(10);
     let lsn = rig.append(500);
     assert!(
-        matches!(rig.log.read(lsn), Lookup::Unknown),
+        matches!(rig.log.reader().read(lsn), Lookup::Unknown),
         "not durable yet"
     );
     let io = rig.next_write().unwrap();
@@ -367,7 +367,7 @@ fn a_written_block_is_read_from_its_own_buffer() {
     let range = buffer.as_slice().as_ptr_range();
     rig.write(&io);
     rig.done(io);
-    let Lookup::Cached(view) = rig.log.read(lsn) else {
+    let Lookup::Cached(view) = rig.log.reader().read(lsn) else {
         panic!("a written block is in the cache");
     };
     assert!(range.contains(&view.payload.as_ptr()), "no copy");
@@ -377,7 +377,7 @@ fn a_written_block_is_read_from_its_own_buffer() {
 /// Reads a record as the shell does.
 fn read(rig: &mut Rig, lsn: Lsn) -> Result<Vec<u8>, ReadError> {
     for _ in 0..2 {
-        let (segment, position, bytes) = match rig.log.read(lsn) {
+        let (segment, position, bytes) = match rig.log.reader().read(lsn) {
             Lookup::Cached(view) => {
                 assert_eq!(view.lsn, lsn);
                 return Ok(view.payload.to_vec());
@@ -453,7 +453,7 @@ fn a_read_of_a_rotten_block_is_a_typed_error() {
     assert!(read(&mut rig, Lsn(1)).is_ok(), "its neighbours are intact");
     let Lookup::OnDisk {
         segment, position, ..
-    } = rig.log.read(Lsn(0))
+    } = rig.log.reader().read(Lsn(0))
     else {
         panic!("a rotten block is not cached");
     };

@@ -34,7 +34,7 @@ fn filled() -> Rig {
 
 /// The last block of the log: its segment and where it begins and ends.
 fn last_block(rig: &Rig) -> (u32, usize, usize) {
-    let lookup = rig.log.read(Lsn(rig.log.durable().0 - 1));
+    let lookup = rig.log.reader().read(Lsn(rig.log.durable().0 - 1));
     assert!(matches!(lookup, crate::log::Lookup::Cached(_)));
     let segments = rig.log.segments();
     let current = segments

@@ -76,7 +76,7 @@ fn read_back(log: &mut Log, files: &Files, records: &[Seen]) {
             segment,
             position,
             bytes,
-        } = log.read(lsn)
+        } = log.reader().read(lsn)
         {
             let file = &files.segments[&segment.0];
             let from = usize::try_from(position).expect("files here are small");
@@ -85,7 +85,7 @@ fn read_back(log: &mut Log, files: &Files, records: &[Seen]) {
             log.on_read_done(segment, position, Buffer::from_slice(read), Ok(count))
                 .expect("recovery verified it");
         }
-        match log.read(lsn) {
+        match log.reader().read(lsn) {
             Lookup::Cached(view) => assert!(Seen::from(view) == *record),
             lookup => panic!("record {lsn} was read and is not there: {lookup:?}"),
         }
