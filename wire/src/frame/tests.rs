@@ -73,6 +73,16 @@ fn cut<'a>(bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
 }
 
 #[test]
+fn a_trusted_frame_is_the_frame_that_was_read() {
+    let frame = sample(b"fields", b"messages");
+    let (read, _) = Frame::read(&frame, FRAME_BYTES_MAX).unwrap().unwrap();
+    assert_eq!(Frame::trusted(read.bytes), Some(read));
+    for length in 0..frame.len() {
+        assert_eq!(Frame::trusted(&frame[..length]), None, "{length}");
+    }
+}
+
+#[test]
 fn truncated_frame_asks_for_more_at_every_byte() {
     let frame = sample(b"fields", b"messages");
     for length in 0..frame.len() {
