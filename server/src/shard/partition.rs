@@ -38,7 +38,9 @@ pub(super) struct Partition {
     /// Records below it gate something.
     pub(super) flush_to: Lsn,
     /// Whether it was stepped since its last `TurnEnd`.
-    pub(super) touched: bool,
+    touched: bool,
+    /// What the engine wanted after its last `TurnEnd`; counts while it is not touched.
+    deadline: Option<Timestamp>,
     /// Whether a write failed, so that it confirms nothing more.
     pub(super) poisoned: bool,
     /// The segment that the log asked for, with the bytes it will have.
@@ -76,6 +78,7 @@ impl Hosted {
                 pending: Pending::default(),
                 flush_to: Lsn(0),
                 touched: false,
+                deadline: None,
                 poisoned: false,
                 wanted: None,
                 is_writing: false,
@@ -125,6 +128,30 @@ impl Partition {
     /// Whether more messages would need a segment that is not there.
     pub(super) fn lacks_segment(&self) -> bool {
         self.wanted.is_some() || self.log.segments().is_empty()
+    }
+
+    /// Whether it was stepped since its last `TurnEnd`.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// When the engine wants to be stepped. Asked of every partition in every turn, so the answer of one that
+    /// rests is kept.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        if self.touched {
+            self.engine.next_deadline()
+        } else {
+            self.deadline
+        }
+    }
+
+    /// Ends the turn in the engine, if it was stepped.
+    pub(super) fn end_turn(&mut self, at: &mut Step<'_>) {
+        if self.touched {
+            self.step(Input::TurnEnd, at);
+            self.touched = false;
+            self.deadline = self.engine.next_deadline();
+        }
     }
 
     /// One step of the engine, and everything that it wants done.

@@ -127,9 +127,7 @@ impl State {
             return Duration::ZERO;
         }
         let partitions = self.partitions.iter().filter_map(Hosted::serving);
-        let engines = partitions
-            .clone()
-            .filter_map(|it| it.engine.next_deadline());
+        let engines = partitions.clone().filter_map(Partition::next_deadline);
         let logs = partitions.filter_map(|it| it.log.next_deadline());
         let others = [
             self.outlets.connections.next_deadline(),
@@ -157,7 +155,7 @@ impl State {
 
     fn is_touched(&self) -> bool {
         let mut serving = self.partitions.iter().filter_map(Hosted::serving);
-        serving.any(|partition| partition.touched)
+        serving.any(Partition::is_touched)
     }
 
     /// Steps the engine in a slot and does what it puts out.
@@ -242,7 +240,7 @@ impl State {
         for slot in 0..self.partitions.len() {
             let due = self.partitions[slot]
                 .serving()
-                .and_then(|partition| partition.engine.next_deadline());
+                .and_then(Partition::next_deadline);
             if due.is_some_and(|at| at <= now) {
                 self.step(slot, Input::Deadline);
             }
@@ -255,14 +253,9 @@ impl State {
     /// Ends the turn in the engines that were stepped in it, and sends their logs to the disk.
     pub(super) fn end_turn(&mut self) {
         for slot in 0..self.partitions.len() {
-            let is_touched = self.partitions[slot]
-                .serving()
-                .is_some_and(|partition| partition.touched);
-            if is_touched {
-                self.step(slot, Input::TurnEnd);
-                if let Some(partition) = self.partitions[slot].serving_mut() {
-                    partition.touched = false;
-                }
+            let (partitions, mut at) = self.step_parts();
+            if let Some(partition) = partitions[slot].serving_mut() {
+                partition.end_turn(&mut at);
             }
             self.commit(slot);
         }
@@ -307,11 +300,10 @@ impl State {
     fn line(&self) -> Vec<(u64, usize, ConnectionId)> {
         let mut line = Vec::new();
         for (slot, hosted) in self.partitions.iter().enumerate() {
-            let waits = hosted
-                .serving()
-                .into_iter()
-                .flat_map(|it| it.pending.waits());
-            line.extend(waits.map(|(place, connection)| (place, slot, connection)));
+            if let Some(partition) = hosted.serving().filter(|it| it.pending.holds()) {
+                let waits = partition.pending.waits();
+                line.extend(waits.map(|(place, connection)| (place, slot, connection)));
+            }
         }
         line.sort_unstable();
         line
