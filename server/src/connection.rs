@@ -126,6 +126,8 @@ pub struct Connection {
     decoder: Option<Decoder>,
     phase: Phase,
     unanswered: HashMap<Correlation, Unanswered, BuildHasherDefault<Mix>>,
+    /// The highest correlation of a request that went to a partition.
+    correlation_max: Correlation,
     dequeues: usize,
     consumers: BTreeMap<ConsumerId, Route>,
     out: Vec<u8>,
@@ -171,6 +173,7 @@ impl Connection {
             decoder: Some(Decoder::new(FRAME_BYTES_MAX_BEFORE_HELLO)),
             phase: Phase::Greeting,
             unanswered: HashMap::default(),
+            correlation_max: Correlation(0),
             dequeues: 0,
             consumers: BTreeMap::new(),
             out: Vec::new(),
@@ -247,9 +250,10 @@ impl Connection {
         self.out.len() + self.sending_bytes
     }
 
-    /// Whether a request with this correlation has no answer yet.
+    /// Whether a request with this correlation has no answer yet. Clients count upwards, so that mostly nothing
+    /// has to be looked up.
     pub fn awaits(&self, correlation: Correlation) -> bool {
-        self.unanswered.contains_key(&correlation)
+        correlation <= self.correlation_max && self.unanswered.contains_key(&correlation)
     }
 
     /// A request went to a partition.
@@ -263,6 +267,7 @@ impl Connection {
             route.asked += 1;
         }
         self.dequeues += usize::from(unanswered.purpose == Purpose::Dequeue);
+        self.correlation_max = self.correlation_max.max(correlation);
         let before = self.unanswered.insert(correlation, unanswered);
         assert!(before.is_none(), "correlation {correlation} was in flight");
     }

@@ -77,6 +77,20 @@ fn too_many_unanswered_requests_stop_the_reading_until_answers_come() {
 }
 
 #[test]
+fn a_request_is_awaited_whatever_the_order_of_the_numbers() {
+    let mut connection = open();
+    for correlation in [5, 3, 9] {
+        assert!(!connection.awaits(Correlation(correlation)));
+        connection.asked(Correlation(correlation), plain(0));
+    }
+    for correlation in [9, 3, 5] {
+        assert!(connection.awaits(Correlation(correlation)));
+        connection.answered(Correlation(correlation), ErrorCode::Ok);
+        assert!(!connection.awaits(Correlation(correlation)));
+    }
+}
+
+#[test]
 fn one_send_is_in_flight_and_the_next_takes_all_that_came_meanwhile() {
     let mut connection = open();
     connection.out().extend_from_slice(b"a");
