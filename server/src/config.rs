@@ -76,6 +76,8 @@ pub enum DriverChoice {
     Epoll,
     /// `io_uring`.
     Uring,
+    /// An executor of glommio; experimental, and not in every build.
+    Glommio,
 }
 
 /// Where a value came from.

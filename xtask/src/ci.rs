@@ -76,14 +76,15 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     shell::run(shell::cargo().args(arguments))
 }
 
-/// All of it as it is built without a word, and the load harness with its feature too.
+/// All of it as it is built without a word, then what only the optional features compile.
 fn clippy() -> Result<()> {
     let lint = |selection: &[&str]| {
         let rest = ["--all-targets", "--", "--deny", "warnings"];
         cargo(&[&["clippy"], selection, &rest].concat())
     };
     lint(&["--workspace"])?;
-    lint(&[&["--package", "corelane-bench"], &testing::PEERS[..]].concat())
+    lint(&[&["--package", "corelane-bench"], &testing::PEERS[..]].concat())?;
+    lint(&["--package", "corelane", "--features", "glommio"])
 }
 
 fn rustdoc() -> Result<()> {

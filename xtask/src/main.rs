@@ -25,6 +25,8 @@ usage: cargo xtask TASK [ARGUMENT]...
 
   demo                      build, run real messages through a real broker, kill it, restart it
   test [FILTER]...          all tests: cargo nextest where installed, else cargo test; doctests
+  test --driver NAME [FILTER]...
+                            the tests of the drivers, and those that start brokers, over this one
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
                             loom, simulation, instructions, canaries, fuzz smoke
   floor-ratio [ARGUMENT]... latency of the broker over the floors of this machine, in pairs; exit

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test of the workspace, and the runners' own closing lines last.
+//! `cargo xtask test`: every test of the workspace, and the runners' own closing lines last; or those
+//! that are about one driver.
 
 use std::process::Command;
 
@@ -8,9 +9,12 @@ use crate::shell;
 use crate::summary::{Counts, closes_cargo_test, closes_nextest};
 use crate::tools;
 
-/// Runs the task; arguments are test name filters.
-pub(crate) fn run(filters: &[String]) -> Result<()> {
-    let report = all_tests(filters)?;
+/// Runs the task; arguments are test name filters, after `--driver NAME` if it is about one driver.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let report = match arguments {
+        [flag, driver, filters @ ..] if flag == "--driver" => tests_over(driver, filters)?,
+        filters => all_tests(filters)?,
+    };
     report.print();
     report.check()
 }
@@ -49,37 +53,57 @@ pub(crate) fn all_tests(filters: &[String]) -> Result<Report> {
     tools::announce_fuse()?;
     // For the client in docs/, which the tests of the manual run.
     tools::debian_program("python3", "python3")?;
-    let mut report = Report {
-        closing_lines: Vec::new(),
-        counts: Counts::default(),
-        is_green: true,
-    };
-    let mut tests = shell::cargo();
-    if shell::is_on_path("cargo-nextest") {
-        tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-        tests.args(PEERS).arg("--no-tests=pass").args(filters);
-        report.take(&mut tests, closes_nextest)?;
-    } else {
+    let mut report = Report::new();
+    if !shell::is_on_path("cargo-nextest") {
         println!("note: cargo-nextest is not installed, so cargo test runs the tests");
-        tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
-        report.take(tests.args(PEERS).args(filters), closes_cargo_test)?;
     }
-    report.take_processes_again(filters)?;
+    let all = [&["--workspace", "--all-targets"], &PEERS[..]].concat();
+    report.take_tests(&all, None, filters)?;
+    println!("\nthe tests that start brokers, over the driver that these do not choose");
+    report.take_tests(&PROCESSES, Some(OTHER_DRIVER), filters)?;
     let mut doctests = shell::cargo();
     doctests.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
     report.take(doctests.args(filters), closes_cargo_test)?;
     Ok(report)
 }
 
+/// Runs the tests of the drivers, and those that start brokers over this one.
+fn tests_over(driver: &str, filters: &[String]) -> Result<Report> {
+    tools::announce_fuse()?;
+    tools::debian_program("python3", "python3")?;
+    let feature = format!("corelane/{driver}");
+    let build: &[&str] = match driver {
+        "glommio" => &["--features", &feature],
+        _ => &[],
+    };
+    let mut report = Report::new();
+    let own = [&["--package", "corelane", "--lib"], build].concat();
+    report.take_tests(&own, Some(driver), filters)?;
+    let processes = [&PROCESSES, build].concat();
+    report.take_tests(&processes, Some(driver), filters)?;
+    Ok(report)
+}
+
 impl Report {
-    /// Runs the tests that start brokers once more, over the driver that these do not choose by
-    /// themselves.
-    fn take_processes_again(&mut self, filters: &[String]) -> Result<()> {
-        println!("\nthe tests that start brokers, with CORELANE_TEST_DRIVER={OTHER_DRIVER}");
+    fn new() -> Self {
+        Self {
+            closing_lines: Vec::new(),
+            counts: Counts::default(),
+            is_green: true,
+        }
+    }
+
+    /// Runs the tests of some targets, and has the brokers that they start run over `driver`.
+    fn take_tests(
+        &mut self,
+        targets: &[&str],
+        driver: Option<&str>,
+        filters: &[String],
+    ) -> Result<()> {
         let mut tests = shell::cargo();
-        tests.env("CORELANE_TEST_DRIVER", OTHER_DRIVER);
-        let targets = ["--package", "corelane", "--package", "corelane-tests"];
-        let targets = targets.iter().chain(&["--test", "cli", "--test", "it"]);
+        if let Some(driver) = driver {
+            tests.env("CORELANE_TEST_DRIVER", driver);
+        }
         if shell::is_on_path("cargo-nextest") {
             tests.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"]);
             self.take(tests.args(targets).args(filters), closes_nextest)
@@ -100,6 +124,16 @@ impl Report {
 
 /// The comparison with other brokers adds no dependency, and its tests skip what is not installed.
 pub(crate) const PEERS: [&str; 2] = ["--features", "corelane-bench/peers"];
-
-/// See `Report::take_processes_again`.
+/// The driver that brokers do not choose by themselves where they can choose.
 const OTHER_DRIVER: &str = "epoll";
+/// The tests that start brokers.
+const PROCESSES: [&str; 8] = [
+    "--package",
+    "corelane",
+    "--package",
+    "corelane-tests",
+    "--test",
+    "cli",
+    "--test",
+    "it",
+];

@@ -132,7 +132,7 @@ fn existing(path: &Path) -> PathBuf {
 /// How bad it is that `io_uring` cannot be used: whoever asks for it by name gets no broker without.
 const fn without_uring(driver: DriverChoice) -> Verdict {
     match driver {
-        DriverChoice::Uring => Verdict::Fail,
+        DriverChoice::Uring | DriverChoice::Glommio => Verdict::Fail,
         DriverChoice::Auto => Verdict::Warn,
         DriverChoice::Epoll => Verdict::Ok,
     }

@@ -31,7 +31,7 @@ pub(super) struct Given {
     /// Development: data in ./corelane-data, loopback addresses only.
     #[arg(long)]
     dev: bool,
-    /// How shards talk to the machine: auto, uring or epoll.
+    /// How shards talk to the machine: auto, uring, epoll, or glommio, which is experimental.
     #[arg(long, value_name = "NAME")]
     driver: Option<String>,
     /// Partitions of a new data directory.

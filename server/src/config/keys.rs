@@ -223,8 +223,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "driver",
         default: "auto",
-        kind: Kind::Choice(&["auto", "uring", "epoll"]),
-        doc: "How shards talk to the machine; auto is uring where this machine allows it, else epoll.",
+        kind: Kind::Choice(&["auto", "uring", "epoll", "glommio"]),
+        doc: "How shards talk to the machine; auto is uring where this machine allows it, else epoll; glommio is experimental.",
         sample: "",
         value: |config| driver(config.driver),
     },
@@ -321,6 +321,7 @@ fn driver(choice: DriverChoice) -> String {
         DriverChoice::Auto => "auto".to_owned(),
         DriverChoice::Uring => "uring".to_owned(),
         DriverChoice::Epoll => "epoll".to_owned(),
+        DriverChoice::Glommio => "glommio".to_owned(),
     }
 }
 

@@ -109,7 +109,8 @@ fn wrong_values_are_refused_with_place_and_expectation() {
     );
     assert_eq!(
         refused("driver = \"magic\""),
-        "corelane.toml:1: driver = \"magic\": expected auto, uring or epoll"
+        "corelane.toml:1: driver = \"magic\": expected auto, uring, epoll or \
+         glommio"
     );
     assert_eq!(
         refused("[listen]\nport = 1"),

@@ -75,6 +75,7 @@ impl<'a> Values<'a> {
             None | Some("auto") => Ok(DriverChoice::Auto),
             Some("epoll") => Ok(DriverChoice::Epoll),
             Some("uring") => Ok(DriverChoice::Uring),
+            Some("glommio") => Ok(DriverChoice::Glommio),
             Some(other) => Err(self.refuse("driver", other)),
         }
     }

@@ -27,11 +27,14 @@ use corelane_storage::{Buffer, SegmentNumber, Task};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 pub mod epoll;
+#[cfg(feature = "glommio")]
+pub mod glommio;
 pub mod native;
 pub mod uring;
 
 mod jobs;
 mod kernel;
+mod sends;
 mod slots;
 mod stats;
 mod tcp;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use corelane_wire::Timestamp;
 
 use super::epoll::Epoll;
+#[cfg(feature = "glommio")]
+use super::glommio::Glommio;
 use super::uring::{Uring, UringPeer};
 use super::{Done, Driver, DriverStats, Listener, Op, RecvBuffer, Token, Waker};
 
@@ -20,6 +22,9 @@ pub enum Native {
     Epoll(Box<Epoll>),
     /// `io_uring`.
     Uring(Box<Uring>),
+    /// An executor of glommio.
+    #[cfg(feature = "glommio")]
+    Glommio(Box<Glommio>),
 }
 
 /// Which of them.
@@ -29,6 +34,8 @@ pub enum NativeKind {
     Epoll,
     /// `io_uring`.
     Uring,
+    /// An executor of glommio; experimental.
+    Glommio,
 }
 
 impl fmt::Display for NativeKind {
@@ -36,6 +43,7 @@ impl fmt::Display for NativeKind {
         f.write_str(match self {
             Self::Epoll => "epoll",
             Self::Uring => "uring",
+            Self::Glommio => "experimental glommio",
         })
     }
 }
@@ -47,6 +55,8 @@ impl Native {
         match self {
             Self::Epoll(_) => NativeKind::Epoll,
             Self::Uring(_) => NativeKind::Uring,
+            #[cfg(feature = "glommio")]
+            Self::Glommio(_) => NativeKind::Glommio,
         }
     }
 
@@ -59,12 +69,16 @@ impl Native {
         let rings = drivers.iter().filter_map(|driver| match driver {
             Self::Epoll(_) => None,
             Self::Uring(uring) => Some(uring.peer()),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(_) => None,
         });
         let peers = rings.collect::<io::Result<Vec<UringPeer>>>()?;
         for driver in drivers {
             match driver {
                 Self::Epoll(epoll) => epoll.set_peers(wakers.clone()),
                 Self::Uring(uring) => uring.set_peers(peers.clone()),
+                #[cfg(feature = "glommio")]
+                Self::Glommio(glommio) => glommio.set_peers(wakers.clone()),
             }
         }
         Ok(())
@@ -78,6 +92,8 @@ impl Native {
         match self {
             Self::Epoll(epoll) => epoll.add_listener(listener),
             Self::Uring(uring) => uring.add_listener(listener),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.add_listener(listener),
         }
     }
 
@@ -87,6 +103,8 @@ impl Native {
         match self {
             Self::Epoll(epoll) => epoll.waker(),
             Self::Uring(uring) => uring.waker(),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.waker(),
         }
     }
 
@@ -96,6 +114,8 @@ impl Native {
         match self {
             Self::Epoll(epoll) => epoll.stats(),
             Self::Uring(uring) => uring.stats(),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.stats(),
         }
     }
 }
@@ -105,6 +125,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.submit(token, op),
             Self::Uring(uring) => uring.submit(token, op),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.submit(token, op),
         }
     }
 
@@ -112,6 +134,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.cancel(token),
             Self::Uring(uring) => uring.cancel(token),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.cancel(token),
         }
     }
 
@@ -119,6 +143,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.wait(timeout, done),
             Self::Uring(uring) => uring.wait(timeout, done),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.wait(timeout, done),
         }
     }
 
@@ -126,6 +152,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.now(),
             Self::Uring(uring) => uring.now(),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.now(),
         }
     }
 
@@ -133,6 +161,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.bytes(buffer),
             Self::Uring(uring) => uring.bytes(buffer),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.bytes(buffer),
         }
     }
 
@@ -140,6 +170,8 @@ impl Driver for Native {
         match self {
             Self::Epoll(epoll) => epoll.recycle(buffer),
             Self::Uring(uring) => uring.recycle(buffer),
+            #[cfg(feature = "glommio")]
+            Self::Glommio(glommio) => glommio.recycle(buffer),
         }
     }
 }

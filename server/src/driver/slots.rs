@@ -73,6 +73,16 @@ impl<T> Slots<T> {
     }
 }
 
+#[cfg(feature = "glommio")]
+impl<T> Slots<T> {
+    /// Takes everything out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
+        let places = std::mem::take(&mut self.places);
+        self.free.clear();
+        places.into_iter().filter_map(|place| place.thing)
+    }
+}
+
 impl<T> Place<T> {
     fn names(&self, number: u32) -> bool {
         number >> INDEX_BITS == self.generation

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::AsFd;
 use rustix::net::{RecvFlags, Shutdown, sockopt};
 
 /// Sets the options of a connection that was just accepted.
@@ -11,7 +11,8 @@ use rustix::net::{RecvFlags, Shutdown, sockopt};
 /// vanished without a word is noticed by keep-alive, one that takes no bytes by the user timeout,
 /// which also ends keep-alive's patience. None can fail on a connected TCP socket, and a
 /// connection works without them.
-pub(super) fn prepare(fd: &OwnedFd) {
+pub(super) fn prepare(fd: impl AsFd) {
+    let fd = fd.as_fd();
     let prepared = sockopt::set_tcp_nodelay(fd, true)
         .and_then(|()| sockopt::set_socket_keepalive(fd, true))
         .and_then(|()| sockopt::set_tcp_keepidle(fd, KEEPALIVE_IDLE))
@@ -32,7 +33,7 @@ pub(super) fn warn_of_no_descriptor() {
 /// Closes a socket. What the peer had sent and nobody read is thrown away first, up to a bound,
 /// because closing over unread bytes sends a reset, and a reset takes the last frame (often a
 /// fault that says why) out of the peer's hands.
-pub(super) fn close(fd: OwnedFd, scratch: &mut [u8]) {
+pub(super) fn close(fd: impl AsFd, scratch: &mut [u8]) {
     if rustix::net::shutdown(&fd, Shutdown::Write).is_err() {
         return;
     }

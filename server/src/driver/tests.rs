@@ -62,6 +62,16 @@ macro_rules! over_every_driver {
                 }
             })+
         }
+
+        #[cfg(feature = "glommio")]
+        mod glommio {
+            $(#[test]
+            fn $name() {
+                if crate::driver::tests::has_uring() {
+                    super::$name::<crate::driver::glommio::Glommio>();
+                }
+            })+
+        }
     };
 }
 

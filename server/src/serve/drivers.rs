@@ -8,6 +8,8 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, DriverChoice};
 use crate::driver::epoll::{Epoll, EpollOptions};
+#[cfg(feature = "glommio")]
+use crate::driver::glommio::{self, Glommio, GlommioOptions};
 use crate::driver::native::Native;
 use crate::driver::uring::{self, Refusal, Uring, UringOptions};
 
@@ -24,10 +26,8 @@ impl Drivers<'_> {
     /// and one line that says why; but whoever asks for `uring` by name wants to know, and gets
     /// an error.
     pub(super) fn make(&self) -> Result<Vec<Native>, StartError> {
-        let refuse =
-            |error: io::Error| StartError::plain(&format!("cannot make a driver: {error}"));
         let mut drivers = match self.config.driver {
-            DriverChoice::Epoll => self.epoll().map_err(refuse)?,
+            DriverChoice::Epoll => self.epoll().map_err(|error| refused(&error))?,
             DriverChoice::Auto => match self.uring() {
                 Ok(drivers) => drivers,
                 Err(Refusal { cause, remedy }) => {
@@ -37,14 +37,15 @@ impl Drivers<'_> {
                         %remedy,
                         "io_uring cannot be used here; the shards run on epoll"
                     );
-                    self.epoll().map_err(refuse)?
+                    self.epoll().map_err(|error| refused(&error))?
                 }
             },
             DriverChoice::Uring => self
                 .uring()
                 .map_err(|refusal| StartError::driver(self.config, &refusal))?,
+            DriverChoice::Glommio => self.glommio()?,
         };
-        Native::introduce(&mut drivers).map_err(refuse)?;
+        Native::introduce(&mut drivers).map_err(|error| refused(&error))?;
         Ok(drivers)
     }
 
@@ -84,6 +85,44 @@ impl Drivers<'_> {
         let drivers: io::Result<Vec<_>> = (0..self.config.cores).map(make).collect();
         drivers.map_err(|error| Refusal::of_setup(&error))
     }
+
+    #[cfg(feature = "glommio")]
+    fn glommio(&self) -> Result<Vec<Native>, StartError> {
+        glommio::check(self.directory.root())
+            .map_err(|refusal| StartError::driver(self.config, &refusal))?;
+        tracing::warn!(
+            event = "experimental_driver",
+            "the glommio driver is experimental: it is slower than the others, and tested less"
+        );
+        let make = |shard| {
+            let options = GlommioOptions {
+                name: format!("shard{shard}"),
+                drivers: self.config.cores,
+                commit_threads: self.config.commit_threads,
+                commit_mode: self.config.commit_mode,
+                sockets_max: self.sockets_max(),
+                ..GlommioOptions::default()
+            };
+            let driver = Glommio::new(&options, self.directory, self.clock.clone())?;
+            Ok(Native::Glommio(Box::new(driver)))
+        };
+        let drivers: io::Result<Vec<_>> = (0..self.config.cores).map(make).collect();
+        drivers.map_err(|error| refused(&error))
+    }
+
+    #[cfg(not(feature = "glommio"))]
+    fn glommio(&self) -> Result<Vec<Native>, StartError> {
+        Err(StartError::of(
+            self.config,
+            "driver",
+            "this program was built without the glommio driver, which is experimental".to_owned(),
+            "cargo build --release -p corelane --features glommio, or use driver = auto".to_owned(),
+        ))
+    }
+}
+
+fn refused(error: &io::Error) -> StartError {
+    StartError::plain(&format!("cannot make a driver: {error}"))
 }
 
 /// Sockets that a driver takes beyond the connections of its shard, for those being closed.

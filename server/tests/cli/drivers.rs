@@ -25,16 +25,28 @@ fn without_uring<T: Send>(errno: i32, run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// The drivers that this machine has.
+/// The drivers that this machine and this build have, the best that `auto` may choose last.
 fn drivers() -> Vec<&'static str> {
     let folder = folder();
     match corelane::driver::uring::check(folder.path()) {
+        Ok(()) if cfg!(feature = "glommio") => vec!["glommio", "epoll", "uring"],
         Ok(()) => vec!["epoll", "uring"],
         Err(refusal) => {
             eprintln!("only epoll: {refusal}");
             vec!["epoll"]
         }
     }
+}
+
+#[cfg(not(feature = "glommio"))]
+#[test]
+fn glommio_in_a_build_without_it_stops_a_start() {
+    let folder = folder();
+    let (code, said) = refused(&mut serve_over("glommio", folder.path()));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("built without the glommio driver"), "{said}");
+    assert!(said.contains("setting: driver (from --driver)"), "{said}");
+    assert!(said.contains("--features glommio"), "{said}");
 }
 
 #[test]
@@ -90,7 +102,10 @@ fn start_names_its_driver() {
     for (asked, expected) in chosen.chain([("auto", best)]) {
         let folder = folder();
         let broker = Broker::spawn(folder.path(), &mut serve_over(asked, folder.path()));
-        let line = format!("ok  {expected} driver, ");
+        let line = match expected {
+            "glommio" => "ok  experimental glommio driver, ".to_owned(),
+            expected => format!("ok  {expected} driver, "),
+        };
         assert!(broker.ready.contains(&line), "{}", broker.ready);
     }
 }

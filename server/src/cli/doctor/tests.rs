@@ -79,6 +79,14 @@ fn locked_memory_is_counted_per_shard_and_not_for_root() {
         ("64KiB", "512KiB")
     );
     assert!(finding.command.starts_with("ulimit -l 512,"));
+    let with = |bytes, is_exempt| {
+        let memlock = Memlock { bytes, is_exempt };
+        judged(&memlock.judge(DriverChoice::Glommio, 4))
+    };
+    assert_eq!(with(Some(2 << 20), false), Verdict::Ok);
+    assert_eq!(with(Some((2 << 20) - 1), false), Verdict::Fail);
+    assert_eq!(with(Some(512 << 10), true), Verdict::Ok);
+    assert_eq!(with(Some(511 << 10), true), Verdict::Fail);
     assert!(may_lock("Name:\tx\nCapEff:\t000001ffffffffff\n"));
     assert!(!may_lock("Name:\tx\nCapEff:\t0000000000000000\n"));
     assert!(!may_lock(""));

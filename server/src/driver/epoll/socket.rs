@@ -1,11 +1,9 @@
 //! One connected socket: what the shard asked of it and what epoll is told.
 //!
-//! Invariants:
-//! (S1) epoll watches a socket exactly while something can be done when it reports: while a
+//! Invariant: (S1) epoll watches a socket exactly while something can be done when it reports: while a
 //! receive is armed and not starved, or a send is unfinished. Otherwise the socket is not
 //! registered at all, because hang-ups are reported even to those who ask for nothing, and a
 //! level-triggered one would spin the loop.
-//! (S2) sends leave in the order of their submission.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,8 +11,9 @@ use std::io;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno as Os;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::RecvFlags;
 
+use crate::driver::sends::Sends;
 use crate::driver::{Data, Done, Errno, Token, tcp};
 
 /// A connected, non-blocking socket.
@@ -25,15 +24,9 @@ pub(super) struct Connected {
     /// A receive found no buffer. True exactly while the socket stands in the driver's list of
     /// starved ones, whatever became of that receive, so that it stands there once at most.
     pub(super) is_starved: bool,
-    sends: VecDeque<Sending>,
+    sends: Sends,
     /// What epoll watches; empty means not registered (S1).
     watched: EventFlags,
-}
-
-struct Sending {
-    token: Token,
-    buffer: Vec<u8>,
-    sent: usize,
 }
 
 impl Connected {
@@ -42,7 +35,7 @@ impl Connected {
             fd,
             recv: None,
             is_starved: false,
-            sends: VecDeque::new(),
+            sends: Sends::new(),
             watched: EventFlags::empty(),
         }
     }
@@ -71,42 +64,17 @@ impl Connected {
 
     /// Sends as much as the kernel takes at once; what is left waits for room.
     pub(super) fn send(&mut self, token: Token, buffer: Vec<u8>) -> Option<Done> {
-        let sending = Sending {
-            token,
-            buffer,
-            sent: 0,
-        };
-        self.sends.push_back(sending);
-        if self.sends.len() > 1 {
-            return None;
-        }
-        self.progress()
+        self.sends.send(&self.fd, token, buffer)
     }
 
     /// Goes on with the first send. `Some` when it has ended.
     pub(super) fn progress(&mut self) -> Option<Done> {
-        let first = self.sends.front_mut()?;
-        let result = loop {
-            let rest = &first.buffer[first.sent..];
-            if rest.is_empty() {
-                break Ok(first.buffer.len());
-            }
-            match rustix::net::send(&self.fd, rest, SendFlags::NOSIGNAL) {
-                Ok(count) => first.sent += count,
-                Err(Os::INTR) => (),
-                Err(Os::AGAIN) => return None,
-                Err(error) => break Err(Errno(error.raw_os_error())),
-            }
-        };
-        let first = self.sends.pop_front()?;
-        Some(first.end(result))
+        self.sends.progress(&self.fd)
     }
 
     /// Ends one send before its time, if it is in flight.
     pub(super) fn cancel_send(&mut self, token: Token) -> Option<Done> {
-        let index = self.sends.iter().position(|send| send.token == token)?;
-        let sending = self.sends.remove(index)?;
-        Some(sending.end(Err(Errno::CANCELED)))
+        self.sends.cancel(token)
     }
 
     /// Ends whatever is in flight; for `Close`.
@@ -119,9 +87,7 @@ impl Connected {
                 data: Data::None,
             });
         }
-        for sending in self.sends.drain(..) {
-            ended.push_back(sending.end(Err(Errno::CANCELED)));
-        }
+        ended.extend(self.sends.cancel_all());
     }
 
     /// Brings what epoll watches into line with (S1).
@@ -147,16 +113,5 @@ impl Connected {
     /// Closes the socket.
     pub(super) fn close(self, scratch: &mut [u8]) {
         tcp::close(self.fd, scratch);
-    }
-}
-
-impl Sending {
-    fn end(self, result: Result<usize, Errno>) -> Done {
-        Done {
-            token: self.token,
-            result,
-            more: false,
-            data: Data::Sent(self.buffer),
-        }
     }
 }

@@ -8,6 +8,7 @@ over_every_driver!(
     committed_block_is_read_back_and_closed_file_is_refused,
     read_past_the_end_is_short,
     many_writes_to_several_places_each_complete_once,
+    no_commit_of_many_stays_out,
     full_disk_is_reported_with_the_buffer,
     segment_that_is_not_there_is_an_error_of_the_open,
     cancelled_file_work_still_reports_what_happened,
@@ -107,6 +108,39 @@ fn many_writes_to_several_places_each_complete_once<D: Tested>() {
         }
         bench.expect_quiet();
     }
+}
+
+/// Commits one after the other if the environment does not say.
+const COMMITS: u64 = 300;
+/// Says how many commits there shall be.
+const COMMITS_VARIABLE: &str = "CORELANE_TEST_COMMITS";
+
+fn no_commit_of_many_stays_out<D: Tested>() {
+    let told = std::env::var(COMMITS_VARIABLE);
+    let commits = told.map_or(COMMITS, |commits| commits.parse().unwrap());
+    let mut bench = Bench::<D>::new();
+    let file = bench.segment(1 << 20);
+    let mut buffer = Buffer::zeroed(4_096);
+    for commit in 0..commits {
+        let write = Op::Write {
+            file,
+            position: commit % 256 * 4_096,
+            buffer,
+            bytes: 4_096,
+            durable: true,
+        };
+        assert!(bench.driver.submit(SEND, write).is_none());
+        // A commit that stays out costs all of the patience.
+        let begun = Instant::now();
+        let done = bench.next(SEND);
+        assert!(begun.elapsed() < PATIENCE, "commit {commit} stayed out");
+        assert_eq!(done.result, Ok(4_096));
+        let Data::Block(back) = done.data else {
+            panic!("no buffer");
+        };
+        buffer = back;
+    }
+    assert_eq!(bench.driver.stats().commit.read().count, commits);
 }
 
 fn full_disk_is_reported_with_the_buffer<D: Tested>() {

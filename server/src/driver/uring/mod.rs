@@ -49,6 +49,8 @@ mod socket;
 mod streams;
 mod waiting;
 
+#[cfg(feature = "glommio")]
+pub(super) use self::self_test::nameless_file;
 pub use self::self_test::{Refusal, check};
 
 /// How large one driver may grow, and how it commits.

@@ -38,7 +38,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    fn new(cause: impl Into<String>, remedy: &str) -> Self {
+    pub(in crate::driver) fn new(cause: impl Into<String>, remedy: &str) -> Self {
         Self {
             cause: cause.into(),
             remedy: remedy.to_owned(),
@@ -178,7 +178,7 @@ fn commit(ring: &mut Ring, folder: &Path) -> io::Result<()> {
 }
 
 /// Where the file system has no nameless files, one in memory shows as much.
-fn nameless_file(folder: &Path) -> io::Result<File> {
+pub(in crate::driver) fn nameless_file(folder: &Path) -> io::Result<File> {
     let in_folder = File::options()
         .read(true)
         .write(true)
