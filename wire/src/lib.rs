@@ -12,6 +12,7 @@
 //! The byte tables are in `docs/protocol.md`; one changed byte needs a version, a golden vector and an ADR.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod checkpoint;
 pub mod checksum;
 pub mod codec;
 pub mod error_code;
@@ -29,6 +30,7 @@ pub mod response;
 #[cfg(test)]
 mod golden;
 
+pub use checkpoint::ChunkPlace;
 pub use checksum::checksum;
 pub use codec::{CodecError, Reader};
 pub use error_code::{Class, ErrorCode};
