@@ -12,6 +12,7 @@ mod client;
 mod credit;
 mod delivery;
 mod docs;
+mod formats;
 mod health;
 mod lifecycle;
 mod protocol;

@@ -1,6 +1,7 @@
 //! What tests the whole of Corelane: the deterministic simulation, and fixtures for the integration tests.
 
 pub mod crowd;
+pub mod fixture;
 pub mod instructions;
 pub mod ledger;
 pub mod lossy;
