@@ -58,7 +58,7 @@ pub use layout::{
 pub use log::{Log, LogIo, Lookup, Reader};
 pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
-pub use recovery::{Recovery, TornBy, Truncated, Visit, recover};
+pub use recovery::{Recovery, Scanned, TornBy, Truncated, Visit, recover};
 pub use superblock::{
     FreshIds, SUPERBLOCK_BYTES, SUPERBLOCK_NAME, Superblock, SuperblockFault, open_superblock,
 };

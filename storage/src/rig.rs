@@ -8,7 +8,7 @@ use crate::layout::BLOCK_ALIGN;
 use crate::log::{Log, LogIo};
 use crate::memory::{Memory, PARTITION};
 use crate::record::NewRecord;
-use crate::recovery::{Recovery, recover};
+use crate::recovery::{Recovery, Scanned, recover};
 use crate::volume::{SpareId, Task, Volume};
 
 pub(crate) const LOG_ID: u128 = 0x1234_5678_9abc_def0_0fed_cba9_8765_4321;
@@ -26,6 +26,8 @@ pub(crate) struct Rig {
     pub(crate) log: Log,
     /// What was appended; the lsn is the index.
     pub(crate) model: Vec<Kept>,
+    /// Where segments began.
+    pub(crate) rolled: Vec<Lsn>,
     pub(crate) now: Timestamp,
     pub(crate) epoch: Epoch,
 }
@@ -69,6 +71,7 @@ impl Rig {
             disk: Memory::default(),
             log: Log::new(config),
             model: Vec::new(),
+            rolled: Vec::new(),
             now: Timestamp(1_000_000_000),
             epoch: Epoch(1),
         }
@@ -118,7 +121,9 @@ impl Rig {
     /// Lets 5 ms pass, so that a SEAL is written; returns whether one was.
     pub(crate) fn idle(&mut self) -> bool {
         self.now = Timestamp(self.now.0 + 5 * MILLI);
-        let Some(io) = self.log.next_io(self.now, Lsn(0)) else {
+        let io = self.log.next_io(self.now, Lsn(0));
+        self.rolled.extend(self.log.take_rolled());
+        let Some(io) = io else {
             return false;
         };
         self.write(&io);
@@ -129,7 +134,9 @@ impl Rig {
 
     pub(crate) fn next_write(&mut self) -> Option<LogIo> {
         self.supply();
-        self.log.next_io(self.now, self.log.end())
+        let io = self.log.next_io(self.now, self.log.end());
+        self.rolled.extend(self.log.take_rolled());
+        io
     }
 
     /// Gives the log the segments it asks for.
@@ -191,7 +198,20 @@ impl Rig {
     pub(crate) fn restart(&mut self) -> Result<Recovery, RecoverError> {
         let config = *self.log.config();
         let mut seen = Vec::new();
-        let (log, found) = recover(&mut self.disk, config, &mut |view| {
+        let mut bases = Vec::new();
+        let (log, found) = recover(&mut self.disk, config, &mut |scanned| {
+            let view = match scanned {
+                Scanned::Segment { base } => {
+                    assert_eq!(
+                        base.0,
+                        seen.len() as u64,
+                        "a segment begins with the next record"
+                    );
+                    bases.push(base);
+                    return Ok(());
+                }
+                Scanned::Record(view) => view,
+            };
             assert_eq!(view.lsn.0, seen.len() as u64, "records come in lsn order");
             assert_eq!(view.kind, 3);
             seen.push(Kept {
@@ -207,6 +227,8 @@ impl Rig {
             "what comes back is a prefix"
         );
         assert_eq!(found.end.0, seen.len() as u64);
+        self.rolled.retain(|base| *base < found.end);
+        assert_eq!(bases, self.rolled, "segments begin where they began");
         assert_eq!(found.records, found.end.0);
         assert_eq!((log.end(), log.durable()), (found.end, found.end));
         self.model.truncate(seen.len());

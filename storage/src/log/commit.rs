@@ -176,6 +176,7 @@ impl Log {
             chain: header.chain_start(),
             blocks: 0,
         };
+        self.rolled = Some(header.base);
         self.submit_data(current, &mut block, buffer, SEGMENT_HEADER_BYTES)
     }
 

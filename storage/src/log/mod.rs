@@ -52,6 +52,8 @@ pub struct Log {
     /// Segments that hold nothing yet, with their lengths.
     ready: VecDeque<(SegmentNumber, u64)>,
     next_number: SegmentNumber,
+    /// Base of the segment begun last, until it is taken.
+    rolled: Option<Lsn>,
     in_flight: Option<InFlight>,
     next_id: u64,
     seal_at: Option<Timestamp>,
@@ -126,6 +128,7 @@ impl Log {
             previous: recovered.previous,
             ready: recovered.ready,
             next_number: recovered.next_number,
+            rolled: None,
             in_flight: None,
             next_id: 0,
             seal_at: None,
@@ -265,6 +268,12 @@ impl Log {
         );
         self.ready.push_back((number, bytes));
         self.next_number = number.next();
+    }
+
+    /// The base of a segment, once, after the `next_io` that handed its first block out: where records begin to
+    /// lie in another file. To be taken after every call of `next_io`; the newest is kept.
+    pub fn take_rolled(&mut self) -> Option<Lsn> {
+        self.rolled.take()
     }
 
     fn assert_invariants(&self) {

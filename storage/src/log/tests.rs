@@ -12,6 +12,7 @@ use crate::rig::{Rig, tiny_config};
 use crate::segment::SegmentHeader;
 
 mod buffers;
+mod segments;
 
 const MILLI: u64 = 1_000_000;
 

@@ -66,8 +66,20 @@ pub enum TornBy {
     Garbage,
 }
 
-/// Takes each record in lsn order; an error ends the recovery.
-pub type Visit<'a> = dyn FnMut(RecordView<'_>) -> Result<(), String> + 'a;
+/// What recovery hands out, in the order of the log.
+#[derive(Clone, Copy, Debug)]
+pub enum Scanned<'a> {
+    /// A segment begins: the record `base`, which comes next, is its first.
+    Segment {
+        /// See [`Log::take_rolled`], which says the same of the running log.
+        base: Lsn,
+    },
+    /// The next record.
+    Record(RecordView<'a>),
+}
+
+/// Takes what is scanned, records in lsn order; an error ends the recovery.
+pub type Visit<'a> = dyn FnMut(Scanned<'_>) -> Result<(), String> + 'a;
 
 /// Opens a partition's log: hands every record to `visit` in lsn order and returns the log, ready to go on.
 ///

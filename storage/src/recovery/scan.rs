@@ -6,7 +6,7 @@ use corelane_wire::{Epoch, Lsn};
 
 use super::look_ahead::Tail;
 use super::window::Window;
-use super::{Visit, failed};
+use super::{Scanned, Visit, failed};
 use crate::block::{Block, BlockFault, BlockHeader, BlockKind, BlockSite, Place};
 use crate::config::LogConfig;
 use crate::error::{Damage, DamageCause, RecoverError};
@@ -193,6 +193,9 @@ impl<'a, 'v> Scan<'a, 'v> {
 
     /// Hands out the records of a block that was verified, and moves the end behind it.
     fn take_in(&mut self, current: &Current, header: &BlockHeader) -> Result<(), RecoverError> {
+        if current.blocks == 0 {
+            self.begin_segment(current)?;
+        }
         let block =
             self.window
                 .bytes(self.volume, self.config, current.number, current.position)?;
@@ -200,15 +203,11 @@ impl<'a, 'v> Scan<'a, 'v> {
         for _ in 0..header.count {
             let read = RecordView::read(block, at, header.first_lsn, header.epoch);
             let (view, next) = read.expect("each record was decoded a moment ago");
-            (self.visit)(view).map_err(|reason| RecoverError::Replay {
+            (self.visit)(Scanned::Record(view)).map_err(|reason| RecoverError::Replay {
                 lsn: view.lsn,
                 reason,
             })?;
             at = next;
-        }
-        if current.blocks == 0 {
-            self.index
-                .push_segment(SegmentIndex::new(current.number, current.uuid, self.end));
         }
         if let Some(last) = self.index.last_mut() {
             let bytes = header.block_bytes();
@@ -217,6 +216,15 @@ impl<'a, 'v> Scan<'a, 'v> {
         self.records += u64::from(header.count);
         self.epoch = self.epoch.max(header.epoch);
         self.end = header.end_lsn();
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, current: &Current) -> Result<(), RecoverError> {
+        let base = self.end;
+        (self.visit)(Scanned::Segment { base })
+            .map_err(|reason| RecoverError::Replay { lsn: base, reason })?;
+        let begun = SegmentIndex::new(current.number, current.uuid, base);
+        self.index.push_segment(begun);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ mod torn;
 
 use corelane_wire::{Epoch, Lsn, PartitionId};
 
-use super::{Recovery, recover};
+use super::{Recovery, Scanned, recover};
 use crate::error::RecoverError;
 use crate::layout::{BLOCK_ALIGN, SegmentNumber};
 use crate::log::LogIo;
@@ -178,9 +178,9 @@ fn what_recovery_keeps_is_synced() {
 #[test]
 fn a_record_that_the_state_machine_refuses_ends_the_recovery() {
     let mut rig = filled();
-    let error = recover(&mut rig.disk, tiny_config(), &mut |view| match view.lsn {
-        Lsn(7) => Err(String::from("no")),
-        _ => Ok(()),
+    let error = recover(&mut rig.disk, tiny_config(), &mut |scanned| match scanned {
+        Scanned::Record(view) if view.lsn == Lsn(7) => Err(String::from("no")),
+        Scanned::Record(_) | Scanned::Segment { .. } => Ok(()),
     })
     .unwrap_err();
     assert!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use corelane::recovery::{PartitionState, open_partition};
 use corelane_core::record::Record;
 use corelane_core::{Engine, Limits};
-use corelane_storage::{RecordView, RecoverError, recover};
+use corelane_storage::{RecordView, RecoverError, Scanned, recover};
 use corelane_wire::PartitionId;
 
 use crate::sim::checker::Event as History;
@@ -46,7 +46,10 @@ fn replay(world: &mut World, disk: &SharedDisk, partition: u32) -> Result<u64, F
     let result = recover(
         &mut SimVolume::new(Arc::clone(disk)),
         log_config(&world.plan, world.seed, partition),
-        &mut |record| {
+        &mut |scanned| {
+            let Scanned::Record(record) = scanned else {
+                return Ok(());
+            };
             engine
                 .replay(record.lsn, record.time, record.kind, record.payload)
                 .map_err(|error| error.to_string())?;
@@ -137,7 +140,10 @@ fn testify(world: &World, disk: &SharedDisk, partition: u32) -> Result<Evidence,
     let result = recover(
         &mut SimVolume::new(Arc::clone(disk)),
         log_config(&world.plan, world.seed, partition),
-        &mut |record| {
+        &mut |scanned| {
+            let Scanned::Record(record) = scanned else {
+                return Ok(());
+            };
             let entry = decode(&record)?;
             let verdict = evidence.observe(&entry);
             verdict.map_err(|violation| format!("{violation}; {:?}", entry.record))
