@@ -5,6 +5,7 @@
 //! any of its versions. Kept, lost and torn may differ between the sectors of one write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::sim::random::{Concern, Ppm, Random};
 use crate::sim::swarm::DiskFaults;
@@ -12,9 +13,10 @@ use crate::sim::swarm::DiskFaults;
 /// Bytes that the device writes as one unit when all is well.
 pub const SECTOR_BYTES: usize = 4096;
 /// Bytes that are never torn.
-const ATOM_BYTES: usize = 512;
+pub const ATOM_BYTES: usize = 512;
 
-type SectorBytes = Box<[u8; SECTOR_BYTES]>;
+/// Shared between a disk and its copies.
+type SectorBytes = Arc<[u8; SECTOR_BYTES]>;
 
 /// The name of a file on the simulated disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,13 +63,15 @@ pub enum Stop {
 /// All files of one node.
 #[derive(Debug)]
 pub struct Disk {
-    files: BTreeMap<FileName, StoredFile>,
+    files: BTreeMap<FileName, Arc<StoredFile>>,
     random: Random,
     /// The fault probabilities now in force.
     pub faults: DiskFaults,
     stamp: u64,
     /// Operations until the power goes in the middle of one; `None`: it stays.
     fuse: Option<u32>,
+    /// What was done to the files, if that is recorded.
+    tape: Option<Vec<Moment>>,
     /// What was met.
     pub met: DiskMet,
 }
@@ -109,6 +113,7 @@ impl Disk {
             faults,
             stamp: 0,
             fuse: None,
+            tape: None,
             met: DiskMet::default(),
         }
     }
@@ -122,8 +127,13 @@ impl Disk {
             faults: DiskFaults::default(),
             stamp: self.stamp,
             fuse: None,
+            tape: None,
             met: DiskMet::default(),
         }
+    }
+
+    fn file_mut(&mut self, name: &FileName) -> Option<&mut StoredFile> {
+        self.files.get_mut(name).map(Arc::make_mut)
     }
 
     /// Lets the power go in the middle of the `operations`-th blocking operation from now.
@@ -175,23 +185,28 @@ impl Disk {
 
     /// Makes a file of zeros, durable at once (the caller models what happens in between).
     pub fn create_zeroed(&mut self, name: FileName, bytes: u64) {
+        self.note("create", &name, (0, bytes as usize));
         let file = StoredFile {
             bytes,
             ..StoredFile::default()
         };
-        self.files.insert(name, file);
+        self.files.insert(name, Arc::new(file));
     }
 
     /// Replaces a small file whole, durable at once.
     pub fn replace(&mut self, name: &FileName, bytes: &[u8]) {
+        self.note("replace", name, (0, bytes.len()));
+        let tape = self.tape.take();
         self.create_zeroed(name.clone(), bytes.len() as u64);
         self.write(name, 0, bytes);
         let stamp = self.stamp;
         self.sync(name, stamp);
+        self.tape = tape;
     }
 
     /// Renames a file; false when there is none.
     pub fn rename(&mut self, from: &FileName, to: FileName) -> bool {
+        self.note("rename", from, (0, 0));
         match self.files.remove(from) {
             Some(file) => {
                 self.files.insert(to, file);
@@ -203,6 +218,7 @@ impl Disk {
 
     /// Removes a file.
     pub fn remove(&mut self, name: &FileName) {
+        self.note("remove", name, (0, 0));
         self.files.remove(name);
     }
 
@@ -231,9 +247,10 @@ impl Disk {
 
     /// Writes `bytes` at `position`, unsynced, growing the file if need be.
     pub fn write(&mut self, name: &FileName, position: u64, bytes: &[u8]) {
+        self.note("write", name, (position, bytes.len()));
         self.stamp += 1;
         let stamp = self.stamp;
-        let Some(file) = self.files.get_mut(name) else {
+        let Some(file) = self.file_mut(name) else {
             return;
         };
         let end = position + bytes.len() as u64;
@@ -262,7 +279,8 @@ impl Disk {
 
     /// Makes durable what was written to the file up to `stamp`.
     pub fn sync(&mut self, name: &FileName, stamp: u64) {
-        let Some(file) = self.files.get_mut(name) else {
+        self.note("sync", name, (0, 0));
+        let Some(file) = self.file_mut(name) else {
             return;
         };
         let sectors = &mut file.sectors;
@@ -275,7 +293,7 @@ impl Disk {
 
     /// An fdatasync of the file fails: what it should have covered will never be durable by a later one.
     pub fn fail_sync(&mut self, name: &FileName, stamp: u64) {
-        let Some(file) = self.files.get_mut(name) else {
+        let Some(file) = self.file_mut(name) else {
             return;
         };
         for index in &file.unsynced {
@@ -289,7 +307,7 @@ impl Disk {
     /// failed fdatasync left in doubt is decided: a restart reads it from the media.
     pub fn stop(&mut self, stop: Stop) {
         let odds = (self.faults.sector_lost, self.faults.sector_torn);
-        for file in self.files.values_mut() {
+        for file in self.files.values_mut().map(Arc::make_mut) {
             let sectors = &mut file.sectors;
             let (random, met) = (&mut self.random, &mut self.met);
             file.unsynced.retain(|index| {
@@ -317,28 +335,22 @@ impl Disk {
 
     /// Flips bits of one durable byte.
     pub fn rot(&mut self, name: &FileName, position: u64, mask: u8) {
-        let Some(file) = self.files.get_mut(name) else {
+        let Some(file) = self.file_mut(name) else {
             return;
         };
         let index = position / SECTOR_BYTES as u64;
         let skip = (position % SECTOR_BYTES as u64) as usize;
         let sector = file.sectors.entry(index).or_default();
         for version in &mut sector.volatile {
-            version.bytes[skip] ^= mask;
+            Arc::make_mut(&mut version.bytes)[skip] ^= mask;
         }
         let durable = sector.durable.get_or_insert_with(zeroed);
-        durable[skip] ^= mask;
+        Arc::make_mut(durable)[skip] ^= mask;
     }
 
     /// Forgets every unsynced version, for the last look at what is durable for sure.
     pub fn lose_everything_unsynced(&mut self) {
-        for file in self.files.values_mut() {
-            for index in std::mem::take(&mut file.unsynced) {
-                if let Some(sector) = file.sectors.get_mut(&index) {
-                    sector.volatile.clear();
-                }
-            }
-        }
+        self.lose(|_, _| false);
     }
 
     /// How many segments the partition has.
@@ -383,8 +395,13 @@ impl Sector {
     }
 
     fn overwrite(&mut self, stamp: u64, skip: usize, source: &[u8]) {
-        let mut bytes = self.visible().cloned().unwrap_or_else(zeroed);
-        bytes[skip..skip + source.len()].copy_from_slice(source);
+        let bytes = if let Ok(whole) = <[u8; SECTOR_BYTES]>::try_from(source) {
+            Arc::new(whole)
+        } else {
+            let mut bytes = self.visible().cloned().unwrap_or_else(zeroed);
+            Arc::make_mut(&mut bytes)[skip..skip + source.len()].copy_from_slice(source);
+            bytes
+        };
         self.volatile.push(Version {
             stamp,
             doomed: false,
@@ -411,7 +428,7 @@ impl Sector {
         let old = self.durable.take();
         if random.chance(odds.1) {
             met.sectors_torn += 1;
-            let mut torn = zeroed();
+            let mut torn = [0; SECTOR_BYTES];
             for atom in 0..SECTOR_BYTES / ATOM_BYTES {
                 let source = match random.index(versions.len() + 1) {
                     0 => old.as_ref(),
@@ -422,7 +439,7 @@ impl Sector {
                     torn[span.clone()].copy_from_slice(&bytes[span]);
                 }
             }
-            self.durable = Some(torn);
+            self.durable = Some(Arc::new(torn));
         } else if random.chance(odds.0) {
             met.sectors_lost += 1;
             let kept = random.index(versions.len());
@@ -440,7 +457,7 @@ impl Sector {
 }
 
 fn zeroed() -> SectorBytes {
-    Box::new([0; SECTOR_BYTES])
+    Arc::new([0; SECTOR_BYTES])
 }
 
 /// One step of a 64-bit mixing hash (FNV-1a by words, with a rotation).
@@ -449,6 +466,12 @@ pub fn mix(hash: u64, word: u64) -> u64 {
         .wrapping_mul(0x0000_0100_0000_01B3)
         .rotate_left(23)
 }
+
+mod loss;
+mod tape;
+
+pub use loss::Unsynced;
+pub use tape::{Change, Moment};
 
 #[cfg(test)]
 mod tests;

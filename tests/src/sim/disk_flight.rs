@@ -1,10 +1,14 @@
 //! Disk operations in flight: how long they take, how they end, and what a crash in their middle leaves.
 
-use corelane::driver::{Data, Done, Errno, Token};
+use std::sync::Arc;
+
+use corelane::driver::{Data, Done, Errno, File, Token};
 use corelane_storage::{Buffer, Task};
 
 use crate::sim::clock::{MICROSECOND, MILLISECOND, Moment, SECOND};
 use crate::sim::disk::{Disk, FileName, SECTOR_BYTES};
+use crate::sim::driver::{SharedDisk, lock};
+use crate::sim::volume::SimVolume;
 
 /// How a write will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,101 @@ pub struct WriteWork {
     pub durable: bool,
     /// How it ends.
     pub fate: Fate,
+}
+
+/// How far an operation has come.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on after a delay.
+    Again(Flight, Moment),
+    /// It has ended; for this shard.
+    Done(u16, Done),
+}
+
+impl Flight {
+    /// Carries the operation on, to its end or to what comes after its first half.
+    pub fn advance(self, disk: &SharedDisk) -> Step {
+        let Self { shard, token, work } = self;
+        let done = match work {
+            Work::Write(work) => {
+                let mut device = lock(disk);
+                let result = device.carry_out(&work);
+                if result == Ok(work.bytes) && work.durable {
+                    let stamp = device.stamp();
+                    let delay = device.latency();
+                    let work = Work::Sync(work, stamp);
+                    return Step::Again(Self { shard, token, work }, delay);
+                }
+                work.done(token, result)
+            }
+            Work::Sync(work, stamp) => {
+                let mut device = lock(disk);
+                let result = if work.fate == Fate::SyncError {
+                    device.met.syncs_failed += 1;
+                    device.fail_sync(&work.name, stamp);
+                    Err(Errno::IO)
+                } else {
+                    device.sync(&work.name, stamp);
+                    Ok(work.bytes)
+                };
+                work.done(token, result)
+            }
+            Work::Read {
+                name,
+                position,
+                mut buffer,
+                bytes,
+                fails,
+            } => {
+                let mut device = lock(disk);
+                device.met.reads += 1;
+                let read = device.read(&name, position, &mut buffer.as_mut_slice()[..bytes]);
+                Done {
+                    token,
+                    result: if fails { Err(Errno::IO) } else { Ok(read) },
+                    more: false,
+                    data: Data::Block(buffer),
+                }
+            }
+            Work::Housekeeping { task, fails } => finish_task(disk, token, &task, fails),
+            Work::Open { file, exists } => Done {
+                token,
+                result: if exists { Ok(0) } else { Err(Errno::IO) },
+                more: false,
+                data: if exists {
+                    Data::File(File(file))
+                } else {
+                    Data::None
+                },
+            },
+        };
+        Step::Done(shard, done)
+    }
+}
+
+fn finish_task(disk: &SharedDisk, token: Token, task: &Task, fails: bool) -> Done {
+    let run = || task.run(&mut SimVolume::new(Arc::clone(disk)));
+    let result = match task {
+        Task::MakeSpare { .. } if fails => Err(Errno::NO_SPACE),
+        Task::Install { .. } if fails => {
+            // The directory's fsync failed; the rename may have happened.
+            let happens = lock(disk).random().one_in(2);
+            if happens {
+                drop(run());
+            }
+            lock(disk).met.installs_failed += 1;
+            Err(Errno::IO)
+        }
+        Task::MakeSpare { .. } | Task::Install { .. } => {
+            run().map(|()| 0).map_err(|error| Errno::from(&error))
+        }
+    };
+    Done {
+        token,
+        result,
+        more: false,
+        data: Data::None,
+    }
 }
 
 impl Disk {

@@ -15,7 +15,7 @@ use corelane_wire::Timestamp;
 
 use crate::sim::clock::{MICROSECOND, MILLISECOND};
 use crate::sim::disk::{Disk, FileName};
-use crate::sim::disk_flight::{Fate, Flight, Work, WriteWork};
+use crate::sim::disk_flight::{Flight, Step, Work, WriteWork};
 use crate::sim::hub::Hub;
 use crate::sim::network::Side;
 use crate::sim::volume::SimVolume;
@@ -357,97 +357,14 @@ pub fn progress(hub: &mut Hub, disk: &SharedDisk, id: u64) -> bool {
         return false;
     };
     let failures = lock(disk).met.failures();
-    let Some((shard, done)) = advance(hub, disk, flight) else {
-        return false;
-    };
-    hub.complete(shard, done);
-    lock(disk).met.failures() > failures
-}
-
-/// Carries an operation on; its completion if it is at its end.
-fn advance(hub: &mut Hub, disk: &SharedDisk, flight: Flight) -> Option<(u16, Done)> {
-    let Flight { shard, token, work } = flight;
-    let done = match work {
-        Work::Write(work) => {
-            let mut device = lock(disk);
-            let result = device.carry_out(&work);
-            if result == Ok(work.bytes) && work.durable {
-                let stamp = device.stamp();
-                let delay = device.latency();
-                drop(device);
-                let work = Work::Sync(work, stamp);
-                hub.launch(Flight { shard, token, work }, delay);
-                return None;
-            }
-            work.done(token, result)
+    match flight.advance(disk) {
+        Step::Again(flight, delay) => {
+            hub.launch(flight, delay);
+            return false;
         }
-        Work::Sync(work, stamp) => {
-            let mut device = lock(disk);
-            let result = if work.fate == Fate::SyncError {
-                device.met.syncs_failed += 1;
-                device.fail_sync(&work.name, stamp);
-                Err(Errno::IO)
-            } else {
-                device.sync(&work.name, stamp);
-                Ok(work.bytes)
-            };
-            work.done(token, result)
-        }
-        Work::Read {
-            name,
-            position,
-            mut buffer,
-            bytes,
-            fails,
-        } => {
-            let mut device = lock(disk);
-            device.met.reads += 1;
-            let read = device.read(&name, position, &mut buffer.as_mut_slice()[..bytes]);
-            Done {
-                token,
-                result: if fails { Err(Errno::IO) } else { Ok(read) },
-                more: false,
-                data: Data::Block(buffer),
-            }
-        }
-        Work::Housekeeping { task, fails } => finish_task(disk, token, &task, fails),
-        Work::Open { file, exists } => Done {
-            token,
-            result: if exists { Ok(0) } else { Err(Errno::IO) },
-            more: false,
-            data: if exists {
-                Data::File(File(file))
-            } else {
-                Data::None
-            },
-        },
-    };
-    Some((shard, done))
-}
-
-fn finish_task(disk: &SharedDisk, token: Token, task: &Task, fails: bool) -> Done {
-    let run = || task.run(&mut SimVolume::new(Arc::clone(disk)));
-    let result = match task {
-        Task::MakeSpare { .. } if fails => Err(Errno::NO_SPACE),
-        Task::Install { .. } if fails => {
-            // The directory's fsync failed; the rename may have happened.
-            let happens = lock(disk).random().one_in(2);
-            if happens {
-                drop(run());
-            }
-            lock(disk).met.installs_failed += 1;
-            Err(Errno::IO)
-        }
-        Task::MakeSpare { .. } | Task::Install { .. } => {
-            run().map(|()| 0).map_err(|error| Errno::from(&error))
-        }
-    };
-    Done {
-        token,
-        result,
-        more: false,
-        data: Data::None,
+        Step::Done(shard, done) => hub.complete(shard, done),
     }
+    lock(disk).met.failures() > failures
 }
 
 /// The node stops in the middle of its disk operations; true when a commit was in flight.

@@ -90,3 +90,36 @@ fn the_power_goes_in_the_operation_that_the_fuse_names() {
     disk.stop(Stop::PowerLoss);
     assert!(!disk.is_dead());
 }
+
+#[test]
+fn a_chosen_loss_keeps_the_pieces_that_it_is_told_to() {
+    let mut disk = disk(0, 0);
+    write_and_sync(&mut disk, 7);
+    disk.write(&NAME, 0, &[8; SECTOR_BYTES]);
+    disk.write(&NAME, 0, &[9; SECTOR_BYTES]);
+    let writes = disk.unsynced();
+    let spans: Vec<(u64, u64)> = writes.iter().map(|it| (it.position, it.end)).collect();
+    assert_eq!(spans, [(0, 4096), (0, 4096)]);
+    let (older, newer) = (writes[0].stamp, writes[1].stamp);
+    disk.lose(|stamp, at| stamp == newer && at < 512 || stamp == older && at < 1_024);
+    let found = sector(&disk);
+    assert_eq!(found[..512], [9; 512]);
+    assert_eq!(found[512..1_024], [8; 512]);
+    assert_eq!(found[1_024..], [7; SECTOR_BYTES - 1_024]);
+    assert_eq!(disk.unsynced(), []);
+}
+
+#[test]
+fn the_tape_has_the_disk_before_every_change() {
+    let mut disk = disk(0, 0);
+    disk.record();
+    write_and_sync(&mut disk, 7);
+    disk.replace(&FileName::Named("superblock".to_owned()), &[1]);
+    let tape = disk.take_tape();
+    let verbs: Vec<&str> = tape.iter().map(|moment| moment.change.verb).collect();
+    assert_eq!(verbs, ["write", "sync", "replace"]);
+    assert_eq!(sector(&tape[0].disk), [0; SECTOR_BYTES]);
+    assert_eq!(tape[1].disk.unsynced().len(), 1);
+    assert_eq!(tape[2].disk.unsynced().len(), 0);
+    assert_eq!(sector(&tape[2].disk), [7; SECTOR_BYTES]);
+}
