@@ -1,11 +1,12 @@
 //! A disk in memory for the tests: knows what was synced, tears at 512-byte sectors, and stops at a fuse.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 
 use corelane_wire::PartitionId;
 
-use crate::layout::SegmentNumber;
+use crate::layout::{BLOCK_ALIGN, SegmentNumber};
 use crate::volume::{SpareId, Volume};
 
 pub(crate) const SECTOR: usize = 512;
@@ -22,6 +23,10 @@ pub(crate) struct File {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Memory {
     pub(crate) segments: BTreeMap<(u32, u32), File>,
+    pub(crate) checkpoints: BTreeMap<(u32, u32), File>,
+    pub(crate) drafts: BTreeMap<u32, File>,
+    /// Checkpoints that were removed; the next crash may bring them back.
+    pub(crate) removed: BTreeMap<(u32, u32), File>,
     pub(crate) named: BTreeMap<String, Vec<u8>>,
     pub(crate) spares: BTreeMap<u32, u64>,
     pub(crate) locked: Vec<u32>,
@@ -31,22 +36,50 @@ pub(crate) struct Memory {
     pub(crate) writes: usize,
     /// A segment whose reads fail.
     pub(crate) unreadable: Option<u32>,
+    /// A checkpoint whose reads fail.
+    pub(crate) unreadable_checkpoint: Option<u32>,
+    pub(crate) checkpoint_reads: Cell<usize>,
+}
+
+impl File {
+    fn read(&self, position: u64, into: &mut [u8]) -> usize {
+        let from = usize::try_from(position).unwrap().min(self.now.len());
+        let count = into.len().min(self.now.len() - from);
+        into[..count].copy_from_slice(&self.now[from..from + count]);
+        count
+    }
+
+    fn sync(&mut self) {
+        self.unsynced.clear();
+        self.durable = self.now.clone();
+    }
 }
 
 impl Memory {
     /// Cuts the power: of what was not synced, the sectors for which `keep` says so reach the disk.
     pub(crate) fn crash(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut sector = 0;
-        for file in self.segments.values_mut() {
+        let files = (self.segments.values_mut())
+            .chain(self.checkpoints.values_mut())
+            .chain(self.drafts.values_mut());
+        for file in files {
             for (position, bytes) in std::mem::take(&mut file.unsynced) {
                 let parts = bytes.chunks(SECTOR).enumerate();
                 for (at, part) in parts.filter(|(at, _)| keep(sector + at)) {
                     let from = position + at * SECTOR;
-                    file.durable[from..from + part.len()].copy_from_slice(part);
+                    let end = from + part.len();
+                    file.durable.resize(file.durable.len().max(end), 0);
+                    file.durable[from..end].copy_from_slice(part);
                 }
                 sector += bytes.chunks(SECTOR).count();
             }
             file.now = file.durable.clone();
+        }
+        for (name, file) in std::mem::take(&mut self.removed) {
+            if keep(sector) {
+                self.checkpoints.insert(name, file);
+            }
+            sector += 1;
         }
         self.fuse = None;
     }
@@ -54,6 +87,13 @@ impl Memory {
     pub(crate) fn unsynced_sectors(&self) -> usize {
         let writes = self.segments.values().flat_map(|file| &file.unsynced);
         writes.map(|(_, bytes)| bytes.chunks(SECTOR).count()).sum()
+    }
+
+    /// The content of a checkpoint, to be tampered with; it counts as synced.
+    pub(crate) fn tamper_checkpoint(&mut self, generation: u32, change: impl FnOnce(&mut Vec<u8>)) {
+        let file = self.checkpoints.get_mut(&(PARTITION, generation)).unwrap();
+        change(&mut file.now);
+        file.durable = file.now.clone();
     }
 
     /// The content of a segment, to be tampered with; it counts as synced.
@@ -120,11 +160,7 @@ impl Volume for Memory {
         if self.unreadable == Some(segment.0) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        let now = &self.file(partition, segment)?.now;
-        let from = usize::try_from(position).unwrap().min(now.len());
-        let count = into.len().min(now.len() - from);
-        into[..count].copy_from_slice(&now[from..from + count]);
-        Ok(count)
+        Ok(self.file(partition, segment)?.read(position, into))
     }
 
     fn write_at(
@@ -146,8 +182,7 @@ impl Volume for Memory {
     fn sync(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
         self.burn()?;
         let file = self.segments.get_mut(&(partition.0, segment.0)).unwrap();
-        file.unsynced.clear();
-        file.durable = file.now.clone();
+        file.sync();
         Ok(())
     }
 
@@ -192,6 +227,86 @@ impl Volume for Memory {
 
     fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {
         self.spares.remove(&spare.0);
+        Ok(())
+    }
+
+    fn checkpoints(&self, partition: PartitionId) -> io::Result<Vec<(u32, u64)>> {
+        let files = self
+            .checkpoints
+            .range((partition.0, 0)..=(partition.0, u32::MAX));
+        Ok(files
+            .map(|((_, generation), file)| (*generation, file.now.len() as u64))
+            .collect())
+    }
+
+    fn read_checkpoint(
+        &self,
+        partition: PartitionId,
+        generation: u32,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        if self.unreadable_checkpoint == Some(generation) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        self.checkpoint_reads.set(self.checkpoint_reads.get() + 1);
+        let found = self.checkpoints.get(&(partition.0, generation));
+        Ok(found.ok_or(io::ErrorKind::NotFound)?.read(position, into))
+    }
+
+    fn begin_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.burn()?;
+        self.drafts.insert(partition.0, File::default());
+        Ok(())
+    }
+
+    fn append_to_draft(
+        &mut self,
+        partition: PartitionId,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.burn()?;
+        let file = self.drafts.get_mut(&partition.0).unwrap();
+        assert_eq!(position, file.now.len() as u64, "a draft is appended to");
+        assert!(bytes.len().is_multiple_of(BLOCK_ALIGN), "in whole pages");
+        file.unsynced.push((file.now.len(), bytes.to_vec()));
+        file.now.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.burn()?;
+        self.drafts.get_mut(&partition.0).unwrap().sync();
+        Ok(())
+    }
+
+    fn publish_draft(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        self.burn()?;
+        if self.checkpoints.contains_key(&(partition.0, generation)) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let file = self.drafts.remove(&partition.0).unwrap();
+        self.checkpoints.insert((partition.0, generation), file);
+        // The sync of the folder covers names that went before, too.
+        self.removed.clear();
+        Ok(())
+    }
+
+    fn discard_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.burn()?;
+        self.drafts.remove(&partition.0);
+        Ok(())
+    }
+
+    fn remove_checkpoint(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        self.burn()?;
+        let name = (partition.0, generation);
+        let file = self
+            .checkpoints
+            .remove(&name)
+            .ok_or(io::ErrorKind::NotFound)?;
+        self.removed.insert(name, file);
         Ok(())
     }
 }

@@ -82,6 +82,43 @@ pub trait Volume: Send {
 
     /// Deletes a spare.
     fn remove_spare(&mut self, spare: SpareId) -> io::Result<()>;
+
+    /// The published checkpoints of a partition with the lengths of their files, ascending by generation.
+    fn checkpoints(&self, partition: PartitionId) -> io::Result<Vec<(u32, u64)>>;
+
+    /// Reads a published checkpoint from `position`; fewer bytes than asked for only at the end of the file.
+    fn read_checkpoint(
+        &self,
+        partition: PartitionId,
+        generation: u32,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize>;
+
+    /// Begins the one draft that a partition may have, an empty file; what an earlier one left behind is gone.
+    fn begin_draft(&mut self, partition: PartitionId) -> io::Result<()>;
+
+    /// Appends whole pages to the draft; `position` is its length.
+    fn append_to_draft(
+        &mut self,
+        partition: PartitionId,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()>;
+
+    /// On return, everything written to the draft survives a power cut.
+    fn sync_draft(&mut self, partition: PartitionId) -> io::Result<()>;
+
+    /// Makes the draft the checkpoint of a generation; on return that survives a power cut.
+    ///
+    /// Fails with `AlreadyExists` rather than replace a checkpoint.
+    fn publish_draft(&mut self, partition: PartitionId, generation: u32) -> io::Result<()>;
+
+    /// Deletes the draft, if there is one.
+    fn discard_draft(&mut self, partition: PartitionId) -> io::Result<()>;
+
+    /// Deletes a published checkpoint; a power cut may bring it back.
+    fn remove_checkpoint(&mut self, partition: PartitionId, generation: u32) -> io::Result<()>;
 }
 
 /// Housekeeping that blocks; the shell runs it through its driver, off the shard's loop.

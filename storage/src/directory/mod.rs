@@ -5,14 +5,15 @@
 //!   DIR/superblock                        identity, number of partitions, starts
 //!   DIR/spares/NNNN.spare                 zeros, waiting to become a segment
 //!   DIR/partitions/PPPP/SSSSSSSS.log      segments
+//!   DIR/partitions/PPPP/GGGGGGGG.ckpt     checkpoints; the one that is being written is `checkpoint.tmp`
 //! ```
 //! Owns: the lock. Called by: start-up, recovery and the housekeeping threads, each with a clone.
 //! Invariants: (D1) a name that was created, replaced or moved is made durable by an `fsync` of its directory
 //! before the call returns. (D2) names that are not ours are ignored, never deleted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,9 +30,15 @@ use crate::open_error::OpenError;
 use crate::superblock::{SUPERBLOCK_NAME, Superblock};
 use crate::volume::{SpareId, Volume};
 
+mod file;
 mod lock;
 mod probe;
 mod room;
+
+use file::{
+    create, make_directory, numbers_in, open_regular, open_regular_to_read, read_full,
+    sync_directory,
+};
 
 /// How a data directory is opened.
 #[derive(Clone, Debug)]
@@ -113,7 +120,8 @@ impl Directory {
     }
 
     /// The same directory, but a spare that is being made through this handle ends soon once `haste` is set: what was
-    /// not written out by then stays allocated only, and the first commits into it cost more.
+    /// not written out by then stays allocated only, and the first commits into it cost more. A checkpoint is then
+    /// written without pauses.
     #[must_use]
     pub fn hastened_by(&self, haste: Arc<AtomicBool>) -> Self {
         Self {
@@ -131,6 +139,12 @@ impl Directory {
     pub fn path_of(&self, partition: PartitionId, segment: SegmentNumber) -> PathBuf {
         self.partition_path(partition)
             .join(format!("{:08}.log", segment.0))
+    }
+
+    /// Where the checkpoint of a generation is, once it is published.
+    pub fn checkpoint_path(&self, partition: PartitionId, generation: u32) -> PathBuf {
+        self.partition_path(partition)
+            .join(format!("{generation:08}.ckpt"))
     }
 
     /// Whether the file system takes `O_DIRECT` with aligned buffers.
@@ -159,9 +173,7 @@ impl Directory {
     /// # Errors
     /// That of the open or the lock; `WouldBlock` if another process holds it.
     pub fn open_segment(&self, partition: PartitionId, segment: SegmentNumber) -> io::Result<File> {
-        let path = self.path_of(partition, segment);
-        let flags = if self.is_direct() { libc::O_DIRECT } else { 0 };
-        let file = open_regular(&path, flags)?;
+        let file = open_regular(&self.path_of(partition, segment), self.direct_flag())?;
         lock::hold(&file, self.shared.lock_wait)?;
         Ok(file)
     }
@@ -201,6 +213,34 @@ impl Directory {
             .root
             .join("partitions")
             .join(format!("{:04}", partition.0))
+    }
+
+    /// The folder of a partition, made if there is none.
+    fn partition_folder(&self, partition: PartitionId) -> io::Result<PathBuf> {
+        let folder = self.partition_path(partition);
+        if !folder.is_dir() {
+            make_directory(&folder)?;
+            self.sync_directory(&self.shared.root.join("partitions"))?;
+        }
+        Ok(folder)
+    }
+
+    fn draft_path(&self, partition: PartitionId) -> PathBuf {
+        self.partition_path(partition).join("checkpoint.tmp")
+    }
+
+    /// Reads from the media where it can, not from the page cache: after a failed write the cache may hold what the
+    /// disk lost.
+    fn read_path(&self, path: &Path, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        let is_aligned = into.as_ptr().addr().is_multiple_of(BLOCK_ALIGN)
+            && into.len().is_multiple_of(BLOCK_ALIGN)
+            && position.is_multiple_of(BLOCK_ALIGN as u64);
+        let flags = if is_aligned { self.direct_flag() } else { 0 };
+        read_full(&open_regular_to_read(path, flags)?, position, into)
+    }
+
+    fn direct_flag(&self) -> i32 {
+        if self.is_direct() { libc::O_DIRECT } else { 0 }
     }
 
     fn spare_path(&self, spare: SpareId) -> PathBuf {
@@ -257,17 +297,7 @@ impl Volume for Directory {
         position: u64,
         into: &mut [u8],
     ) -> io::Result<usize> {
-        // From the media, not from the page cache: after a failed write the cache may hold what the disk lost.
-        let is_aligned = into.as_ptr().addr().is_multiple_of(BLOCK_ALIGN)
-            && into.len().is_multiple_of(BLOCK_ALIGN)
-            && position.is_multiple_of(BLOCK_ALIGN as u64);
-        let flags = if is_aligned && self.is_direct() {
-            libc::O_DIRECT
-        } else {
-            0
-        };
-        let file = open_regular_to_read(&self.path_of(partition, segment), flags)?;
-        read_full(&file, position, into)
+        self.read_path(&self.path_of(partition, segment), position, into)
     }
 
     fn write_at(
@@ -324,12 +354,8 @@ impl Volume for Directory {
         partition: PartitionId,
         segment: SegmentNumber,
     ) -> io::Result<()> {
-        let folder = self.partition_path(partition);
+        let folder = self.partition_folder(partition)?;
         let path = self.path_of(partition, segment);
-        if !folder.is_dir() {
-            make_directory(&folder)?;
-            self.sync_directory(&self.shared.root.join("partitions"))?;
-        }
         // A rename would silently replace a segment with records. Nobody else creates one: we hold the lock.
         if fs::symlink_metadata(&path).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
@@ -343,97 +369,73 @@ impl Volume for Directory {
         fs::remove_file(self.spare_path(spare))?;
         self.sync_directory(&self.shared.root.join("spares"))
     }
-}
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-}
-
-/// Opens a file that must be a regular one: a FIFO in its place would block for ever, a link lead elsewhere.
-fn open_regular(path: &Path, flags: i32) -> io::Result<File> {
-    check_regular(path)?;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags | libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn open_regular_to_read(path: &Path, flags: i32) -> io::Result<File> {
-    check_regular(path)?;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags | libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn check_regular(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_file() {
-        return Ok(());
-    }
-    let text = format!("{} is not a regular file", path.display());
-    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-}
-
-fn read_full(file: &File, position: u64, into: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match file.read_at(&mut into[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    fn checkpoints(&self, partition: PartitionId) -> io::Result<Vec<(u32, u64)>> {
+        let mut checkpoints = Vec::new();
+        for generation in numbers_in(&self.partition_path(partition), 8, ".ckpt")? {
+            let found = fs::symlink_metadata(self.checkpoint_path(partition, generation))?;
+            if found.is_file() {
+                checkpoints.push((generation, found.len()));
+            }
         }
-        // A read that ends off the alignment has met the end of the file; direct I/O would refuse to go on.
-        if !filled.is_multiple_of(BLOCK_ALIGN) {
-            break;
+        Ok(checkpoints)
+    }
+
+    fn read_checkpoint(
+        &self,
+        partition: PartitionId,
+        generation: u32,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        self.read_path(&self.checkpoint_path(partition, generation), position, into)
+    }
+
+    fn begin_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.partition_folder(partition)?;
+        self.discard_draft(partition)?;
+        create(&self.draft_path(partition)).map(drop)
+    }
+
+    fn append_to_draft(
+        &mut self,
+        partition: PartitionId,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        // Past the page cache and with a pause, like the zeros of a spare: commits come first.
+        let begun = Instant::now();
+        open_regular(&self.draft_path(partition), self.direct_flag())?
+            .write_all_at(bytes, position)?;
+        if !self.haste.load(Ordering::Relaxed) {
+            thread::sleep(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    fn sync_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        open_regular(&self.draft_path(partition), 0)?.sync_data()
+    }
+
+    fn publish_draft(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        let path = self.checkpoint_path(partition, generation);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        fs::rename(self.draft_path(partition), &path)?;
+        self.sync_directory(&self.partition_path(partition))
+    }
+
+    fn discard_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        match fs::remove_file(self.draft_path(partition)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
-    Ok(filled)
-}
 
-/// The numbers of the files in a folder that are named `digits` digits (or more) and `suffix`, ascending.
-fn numbers_in(folder: &Path, digits: usize, suffix: &str) -> io::Result<Vec<u32>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut numbers = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(suffix))
-            .filter(|stem| stem.len() >= digits && stem.bytes().all(|byte| byte.is_ascii_digit()))
-            .filter(|stem| stem.len() == digits || !stem.starts_with('0'))
-            .and_then(|stem| stem.parse::<u32>().ok());
-        numbers.extend(number);
+    fn remove_checkpoint(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        fs::remove_file(self.checkpoint_path(partition, generation))
     }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
-    }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 const LOCK_WAIT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{numbers_in, sync_directory};
+use super::file::{numbers_in, sync_directory};
 
 /// Attempts something small that is written; if the disk is full, once more with a spare file less.
 pub(super) fn with_room<T>(

@@ -27,6 +27,10 @@ pub enum FileName {
     Spare(u32),
     /// A segment of a partition.
     Segment(u32, u32),
+    /// A published checkpoint of a partition.
+    Checkpoint(u32, u32),
+    /// The checkpoint of a partition that is being written.
+    Draft(u32),
 }
 
 #[derive(Clone, Debug)]

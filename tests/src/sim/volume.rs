@@ -38,6 +38,21 @@ impl SimVolume {
         act(&mut disk)
     }
 
+    /// A read that may fail like one of the media.
+    fn read(&self, name: &FileName, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.look(|disk| {
+            let odds = disk.faults.read_error;
+            if disk.chance(odds) {
+                disk.met.read_errors += 1;
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            if !disk.exists(name) {
+                return Err(missing());
+            }
+            Ok(disk.read(name, position, into))
+        })
+    }
+
     fn look<T>(&self, act: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         let mut disk = lock(&self.disk);
         if disk.is_dead() || disk.burn() {
@@ -69,15 +84,13 @@ impl Volume for SimVolume {
 
     fn segments(&self, partition: PartitionId) -> io::Result<Vec<SegmentNumber>> {
         self.look(|disk| {
-            Ok(disk
-                .names()
-                .filter_map(|name| match name {
-                    FileName::Segment(owner, number) if *owner == partition.0 => {
-                        Some(SegmentNumber(*number))
-                    }
-                    FileName::Segment(..) | FileName::Named(_) | FileName::Spare(_) => None,
-                })
-                .collect())
+            let own = disk.names().filter_map(|name| {
+                let FileName::Segment(owner, number) = name else {
+                    return None;
+                };
+                (*owner == partition.0).then_some(SegmentNumber(*number))
+            });
+            Ok(own.collect())
         })
     }
 
@@ -95,18 +108,7 @@ impl Volume for SimVolume {
         position: u64,
         into: &mut [u8],
     ) -> io::Result<usize> {
-        self.look(|disk| {
-            let odds = disk.faults.read_error;
-            if disk.chance(odds) {
-                disk.met.read_errors += 1;
-                return Err(io::Error::from_raw_os_error(libc::EIO));
-            }
-            let name = FileName::Segment(partition.0, segment.0);
-            if !disk.exists(&name) {
-                return Err(missing());
-            }
-            Ok(disk.read(&name, position, into))
-        })
+        self.read(&FileName::Segment(partition.0, segment.0), position, into)
     }
 
     fn write_at(
@@ -140,15 +142,13 @@ impl Volume for SimVolume {
 
     fn spares(&self) -> io::Result<Vec<(SpareId, u64)>> {
         self.look(|disk| {
-            Ok(disk
-                .names()
-                .filter_map(|name| match name {
-                    FileName::Spare(number) => {
-                        Some((SpareId(*number), disk.file_bytes(name).unwrap_or_default()))
-                    }
-                    FileName::Segment(..) | FileName::Named(_) => None,
-                })
-                .collect())
+            let spares = disk.names().filter_map(|name| {
+                let FileName::Spare(number) = name else {
+                    return None;
+                };
+                Some((SpareId(*number), disk.file_bytes(name)?))
+            });
+            Ok(spares.collect())
         })
     }
 
@@ -181,6 +181,88 @@ impl Volume for SimVolume {
     fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {
         self.change(|disk| {
             disk.remove(&FileName::Spare(spare.0));
+            Ok(())
+        })
+    }
+
+    fn checkpoints(&self, partition: PartitionId) -> io::Result<Vec<(u32, u64)>> {
+        self.look(|disk| {
+            let own = disk.names().filter_map(|name| {
+                let FileName::Checkpoint(owner, generation) = name else {
+                    return None;
+                };
+                let bytes = disk.file_bytes(name)?;
+                (*owner == partition.0).then_some((*generation, bytes))
+            });
+            Ok(own.collect())
+        })
+    }
+
+    fn read_checkpoint(
+        &self,
+        partition: PartitionId,
+        generation: u32,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        self.read(
+            &FileName::Checkpoint(partition.0, generation),
+            position,
+            into,
+        )
+    }
+
+    fn begin_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.change(|disk| {
+            disk.create_zeroed(FileName::Draft(partition.0), 0);
+            Ok(())
+        })
+    }
+
+    fn append_to_draft(
+        &mut self,
+        partition: PartitionId,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.change(|disk| {
+            disk.write(&FileName::Draft(partition.0), position, bytes);
+            Ok(())
+        })
+    }
+
+    fn sync_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.change(|disk| {
+            let stamp = disk.stamp();
+            disk.sync(&FileName::Draft(partition.0), stamp);
+            Ok(())
+        })
+    }
+
+    fn publish_draft(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        self.change(|disk| {
+            let to = FileName::Checkpoint(partition.0, generation);
+            if disk.exists(&to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if disk.rename(&FileName::Draft(partition.0), to) {
+                Ok(())
+            } else {
+                Err(missing())
+            }
+        })
+    }
+
+    fn discard_draft(&mut self, partition: PartitionId) -> io::Result<()> {
+        self.change(|disk| {
+            disk.remove(&FileName::Draft(partition.0));
+            Ok(())
+        })
+    }
+
+    fn remove_checkpoint(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
+        self.change(|disk| {
+            disk.remove(&FileName::Checkpoint(partition.0, generation));
             Ok(())
         })
     }
