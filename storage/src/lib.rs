@@ -4,7 +4,7 @@
 //! Only recovery and housekeeping block, through the [`Volume`] seam; [`Directory`] is that seam on real files.
 //! The formats, the torn-tail rule and what survives which crash are in `docs/storage-format.md`.
 //!
-//! Reading order: `layout`, `block`, `segment`, `log`, `recovery`.
+//! Reading order: `layout`, `block`, `segment`, `log`, `recovery`, `checkpoint`.
 
 mod layout;
 
@@ -34,6 +34,8 @@ mod volume;
 
 mod recovery;
 
+mod checkpoint;
+
 mod directory;
 
 mod error;
@@ -48,6 +50,11 @@ mod rig;
 
 pub use block::{BlockFault, BlockSite};
 pub use buffer::Buffer;
+pub use checkpoint::{
+    CHUNK_ALIGN, CHUNK_BYTES_MAX, CheckpointConfig, CheckpointFault, CheckpointFile,
+    CheckpointMeta, CheckpointWriter, ChunkFault, ChunkReader, FoundCheckpoint, MANIFEST_BYTES_MAX,
+    OpenCheckpoints, chunk_of, chunk_stretch, open_checkpoints, read_chunk,
+};
 pub use config::LogConfig;
 pub use directory::{Directory, DirectoryOptions};
 pub use error::{Damage, DamageCause, Poison, PoisonCause, ReadError, RecoverError};

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::{Directory, DirectoryOptions};
 use crate::buffer::Buffer;
+use crate::checkpoint::{CheckpointConfig, CheckpointWriter, ChunkReader, open_checkpoints};
 use crate::layout::SegmentNumber;
 use crate::log::{Log, LogIo};
 use crate::open_error::OpenError;
@@ -269,6 +270,91 @@ fn a_segment_held_by_another_is_waited_for_and_then_refused() {
     directory.lock_segment(P, S).unwrap();
     directory.lock_segment(P, S).unwrap();
     directory.open_segment(P, S).unwrap();
+}
+
+#[test]
+fn checkpoints_lie_in_files_of_their_own() {
+    let (_folder, mut directory) = open();
+    let config = CheckpointConfig {
+        partition: P,
+        log_id: 5,
+    };
+    let syncs = directory.directory_syncs();
+    let mut writer = CheckpointWriter::begin(&mut directory, config, None).unwrap();
+    let chunk = |key: u8| vec![key; 1_000 + 97 * usize::from(key)];
+    let mut places: Vec<_> = (0..200)
+        .map(|key| writer.put(&chunk(key)).unwrap())
+        .collect();
+    let mut meta = writer.finish(b"root", Lsn(7), b"table").unwrap();
+    assert_eq!(
+        directory.directory_syncs() - syncs,
+        2,
+        "partitions, the partition's"
+    );
+    for generation in 1..4 {
+        let mut writer = CheckpointWriter::begin(&mut directory, config, Some(&meta)).unwrap();
+        for (key, place) in (0..).zip(&mut places) {
+            *place = if key < 10 {
+                writer.put(&chunk(key)).unwrap()
+            } else {
+                writer.keep(*place).unwrap()
+            };
+        }
+        meta = writer
+            .finish(b"root", Lsn(7 + generation), b"table")
+            .unwrap();
+    }
+    let numbers: Vec<_> = directory
+        .checkpoints(P)
+        .unwrap()
+        .iter()
+        .map(|file| file.0)
+        .collect();
+    assert_eq!(numbers, [0, 2, 3]);
+    let path = directory.checkpoint_path(P, 3);
+    assert!(path.ends_with("partitions/0003/00000003.ckpt"));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().len(),
+        meta.files.last().unwrap().total
+    );
+    let open = open_checkpoints(&directory, &config).unwrap();
+    assert!(open.refused.is_empty());
+    assert_eq!(*open.found[0].meta(), meta);
+    assert_eq!(
+        (open.found[0].root(), open.found[0].table()),
+        (&b"root"[..], &b"table"[..])
+    );
+    let mut reader = ChunkReader::new(P);
+    for (key, place) in (0..).zip(&places) {
+        assert_eq!(reader.read(&directory, *place).unwrap(), chunk(key));
+    }
+    assert_eq!(directory.segments(P).unwrap(), []);
+}
+
+#[test]
+fn a_draft_left_behind_is_replaced_and_means_nothing() {
+    let (_folder, mut directory) = open();
+    directory.begin_draft(P).unwrap();
+    directory
+        .append_to_draft(P, 0, Buffer::zeroed(8_192).as_slice())
+        .unwrap();
+    assert_eq!(directory.checkpoints(P).unwrap(), []);
+    let draft = directory.root().join("partitions/0003/checkpoint.tmp");
+    assert_eq!(fs::metadata(&draft).unwrap().len(), 8_192);
+    directory.begin_draft(P).unwrap();
+    assert_eq!(fs::metadata(&draft).unwrap().len(), 0);
+    directory.sync_draft(P).unwrap();
+    directory.publish_draft(P, 4).unwrap();
+    assert_eq!(directory.checkpoints(P).unwrap(), [(4, 0)]);
+    directory.begin_draft(P).unwrap();
+    let error = directory.publish_draft(P, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    directory.discard_draft(P).unwrap();
+    directory.discard_draft(P).unwrap();
+    assert!(!draft.exists());
+    directory.remove_checkpoint(P, 4).unwrap();
+    assert_eq!(directory.checkpoints(P).unwrap(), []);
 }
 
 /// Runs the log against files, as a driver would, until all is durable.

@@ -29,6 +29,7 @@ const FORMATS: [Format; 2] = [
             "storage/src/block.rs",
             "storage/src/segment.rs",
             "storage/src/superblock.rs",
+            "storage/src/checkpoint/format.rs",
             "wire/src/record.rs",
         ],
     },
