@@ -5,8 +5,10 @@
 //! `starts` in the superblock, open every partition, then take [`epoch_of_start`] for all shards.
 
 use corelane_core::{Engine, Limits};
-use corelane_storage::{Log, LogConfig, RecoverError, Recovery, Scanned, Volume, recover};
-use corelane_wire::{Epoch, PartitionId};
+use corelane_storage::{
+    Log, LogConfig, RecoverError, Recovery, Scanned, SegmentTable, Volume, recover,
+};
+use corelane_wire::{Epoch, Lsn, PartitionId};
 
 /// A partition as its shard takes it over.
 #[derive(Debug)]
@@ -55,12 +57,17 @@ pub fn open_partition(
 ) -> Result<Opened, RecoverError> {
     let partition = config.partition;
     let mut engine = Box::new(Engine::new(partition, limits));
-    let recovered = recover(volume, config, &mut |scanned| match scanned {
-        Scanned::Segment { .. } => Ok(()),
-        Scanned::Record(record) => engine
-            .replay(record.lsn, record.time, record.kind, record.payload)
-            .map_err(|error| error.to_string()),
-    });
+    let recovered = recover(
+        volume,
+        config,
+        (Lsn(0), &SegmentTable::default()),
+        &mut |scanned| match scanned {
+            Scanned::Segment { .. } => Ok(()),
+            Scanned::Record(record) => engine
+                .replay(record.lsn, record.time, record.kind, record.payload)
+                .map_err(|error| error.to_string()),
+        },
+    );
     match recovered {
         Ok((log, recovery)) => {
             let log = Box::new(log);

@@ -22,6 +22,8 @@ mod record;
 
 mod open_block;
 
+mod segment_table;
+
 mod index;
 
 mod cache;
@@ -66,6 +68,8 @@ pub use log::{Log, LogIo, Lookup, Reader};
 pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
 pub use recovery::{Recovery, Scanned, TornBy, Truncated, Visit, recover};
+pub use segment::BlockEntry;
+pub use segment_table::{FooterEntry, Resume, SegmentEntry, SegmentTable, TableFault};
 pub use superblock::{
     FreshIds, SUPERBLOCK_BYTES, SUPERBLOCK_NAME, Superblock, SuperblockFault, open_superblock,
 };

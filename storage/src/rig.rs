@@ -2,13 +2,15 @@
 
 use corelane_wire::{Epoch, Lsn, PartitionId, Timestamp};
 
+use crate::buffer::Buffer;
 use crate::config::LogConfig;
-use crate::error::RecoverError;
+use crate::error::{ReadError, RecoverError};
 use crate::layout::BLOCK_ALIGN;
-use crate::log::{Log, LogIo};
+use crate::log::{Log, LogIo, Lookup};
 use crate::memory::{Memory, PARTITION};
 use crate::record::NewRecord;
 use crate::recovery::{Recovery, Scanned, recover};
+use crate::segment_table::SegmentTable;
 use crate::volume::{SpareId, Task, Volume};
 
 pub(crate) const LOG_ID: u128 = 0x1234_5678_9abc_def0_0fed_cba9_8765_4321;
@@ -28,6 +30,8 @@ pub(crate) struct Rig {
     pub(crate) model: Vec<Kept>,
     /// Where segments began.
     pub(crate) rolled: Vec<Lsn>,
+    /// The checkpoint that a start begins with.
+    pub(crate) checkpoint: (Lsn, SegmentTable),
     pub(crate) now: Timestamp,
     pub(crate) epoch: Epoch,
 }
@@ -72,6 +76,7 @@ impl Rig {
             log: Log::new(config),
             model: Vec::new(),
             rolled: Vec::new(),
+            checkpoint: (Lsn(0), SegmentTable::default()),
             now: Timestamp(1_000_000_000),
             epoch: Epoch(1),
         }
@@ -194,47 +199,94 @@ impl Rig {
             .unwrap()
     }
 
+    /// Takes note of a checkpoint of everything below `end`, which the next starts begin with.
+    pub(crate) fn checkpoint(&mut self, end: Lsn) {
+        let mut bytes = Vec::new();
+        self.log.segment_table(end).encode(&mut bytes);
+        let table = SegmentTable::decode(&bytes).expect("what was encoded");
+        assert_eq!(table, self.log.segment_table(end));
+        self.checkpoint = (end, table);
+    }
+
     /// Starts again from the disk; the model is cut to what came back, after comparing it.
     pub(crate) fn restart(&mut self) -> Result<Recovery, RecoverError> {
         let config = *self.log.config();
-        let mut seen = Vec::new();
-        let mut bases = Vec::new();
-        let (log, found) = recover(&mut self.disk, config, &mut |scanned| {
+        let (start, table) = &self.checkpoint;
+        let mut next = *start;
+        let (mut seen, mut bases) = (Vec::new(), Vec::new());
+        let visit = &mut |scanned: Scanned<'_>| {
             let view = match scanned {
                 Scanned::Segment { base } => {
-                    assert_eq!(
-                        base.0,
-                        seen.len() as u64,
-                        "a segment begins with the next record"
-                    );
+                    assert_eq!(base, next, "a segment begins with the next record");
                     bases.push(base);
                     return Ok(());
                 }
                 Scanned::Record(view) => view,
             };
-            assert_eq!(view.lsn.0, seen.len() as u64, "records come in lsn order");
-            assert_eq!(view.kind, 3);
+            assert_eq!(
+                (view.lsn, view.kind),
+                (next, 3),
+                "records come in lsn order"
+            );
+            next = Lsn(next.0 + 1);
             seen.push(Kept {
                 epoch: view.epoch,
                 head: view.head().to_vec(),
                 batch: view.batch().to_vec(),
             });
             Ok(())
-        })?;
-        assert!(seen.len() <= self.model.len(), "nothing comes from nowhere");
-        assert!(
-            seen == self.model[..seen.len()],
-            "what comes back is a prefix"
-        );
-        assert_eq!(found.end.0, seen.len() as u64);
-        self.rolled.retain(|base| *base < found.end);
-        assert_eq!(bases, self.rolled, "segments begin where they began");
-        assert_eq!(found.records, found.end.0);
+        };
+        let (log, found) = recover(&mut self.disk, config, (*start, table), visit)?;
+        let from = usize::try_from(start.0).unwrap();
+        let end = from + seen.len();
+        assert!(end <= self.model.len(), "nothing comes from nowhere");
+        assert!(seen == self.model[from..end], "what comes back is a prefix");
+        assert_eq!((found.end, found.end.0), (next, end as u64));
+        assert_eq!(found.records, seen.len() as u64);
         assert_eq!((log.end(), log.durable()), (found.end, found.end));
-        self.model.truncate(seen.len());
+        self.rolled.retain(|base| *base < found.end);
+        let rolled = self.rolled.iter().filter(|base| *base >= start);
+        assert!(bases.iter().eq(rolled), "segments begin where they began");
+        self.model.truncate(end);
         self.log = log;
         self.epoch = Epoch(found.epoch.0.max(self.epoch.0) + 1);
         Ok(found)
+    }
+
+    /// Reads a record as the shell does: perhaps a footer, then a block.
+    pub(crate) fn read(&mut self, lsn: Lsn) -> Result<Vec<u8>, ReadError> {
+        for _ in 0..3 {
+            let (segment, position, bytes) = match self.log.reader().read(lsn) {
+                Lookup::Cached(view) => {
+                    assert_eq!(view.lsn, lsn);
+                    return Ok(view.payload.to_vec());
+                }
+                Lookup::OnDisk {
+                    segment,
+                    position,
+                    bytes,
+                } => (segment, position, bytes),
+                lookup @ (Lookup::Damaged(_) | Lookup::Unknown) => panic!("{lsn}: {lookup:?}"),
+            };
+            let mut buffer = Buffer::zeroed(bytes);
+            let file = &self.disk.segments[&(PARTITION, segment.0)].now;
+            let from = usize::try_from(position).unwrap();
+            buffer
+                .as_mut_slice()
+                .copy_from_slice(&file[from..from + bytes]);
+            self.log
+                .on_read_done(segment, position, buffer, Ok(bytes))?;
+        }
+        panic!("{lsn} was read and is not in the cache");
+    }
+
+    /// Reads every record from `from` on and compares it.
+    pub(crate) fn check_reads(&mut self, from: Lsn) {
+        for lsn in from.0..self.log.durable().0 {
+            let kept = &self.model[usize::try_from(lsn).unwrap()];
+            let payload = [&kept.head[..], &kept.batch].concat();
+            assert!(self.read(Lsn(lsn)).unwrap() == payload, "record {lsn}");
+        }
     }
 
     /// Every byte of every segment file.

@@ -6,13 +6,16 @@
 use corelane_wire::{Epoch, Lsn, PartitionId, checksum};
 
 use crate::fixed::{put, u16_at, u32_at, u64_at, u128_at};
-use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, FORMAT_LEVEL, SegmentNumber, aligned};
+use crate::layout::{
+    BLOCK_ALIGN, BLOCK_HEADER_BYTES, FORMAT_LEVEL, SEGMENT_HEADER_BYTES, SegmentNumber, aligned,
+};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"CLSG");
 const CRC_FROM: usize = 8;
 const SPARE_FROM: usize = 88;
 const FOOTER_FIXED_BYTES: usize = 32;
-const FOOTER_ENTRY_BYTES: usize = 8;
+/// Bytes of one entry of the index, in a footer and elsewhere.
+pub(crate) const ENTRY_BYTES: usize = 8;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +108,7 @@ impl SegmentHeader {
 
 /// One block of a segment in the index: where it begins and with which record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct BlockEntry {
+pub struct BlockEntry {
     /// Its first lsn minus the segment's base.
     pub(crate) lsn_delta: u32,
     /// Its position in units of `BLOCK_ALIGN`.
@@ -121,9 +124,43 @@ impl BlockEntry {
         }
     }
 
+    /// The entry of a block that begins with `first` at `position`, in a segment that begins with `base`; `None` if
+    /// no block does.
+    pub(crate) fn checked(base: Lsn, first: Lsn, position: u64) -> Option<Self> {
+        let lsn_delta = u32::try_from(first.0.checked_sub(base.0)?).ok()?;
+        let page = u32::try_from(position / BLOCK_ALIGN as u64).ok()?;
+        let entry = Self { lsn_delta, page };
+        (entry.position() == position).then_some(entry)
+    }
+
     pub(crate) fn position(self) -> u64 {
         u64::from(self.page) * BLOCK_ALIGN as u64
     }
+
+    pub(crate) fn encode(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        put(&mut bytes, 0, self.lsn_delta.to_le_bytes());
+        put(&mut bytes, 4, self.page.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: [u8; ENTRY_BYTES]) -> Self {
+        Self {
+            lsn_delta: u32_at(&bytes, 0),
+            page: u32_at(&bytes, 4),
+        }
+    }
+}
+
+/// Whether `blocks`, and `end` behind the last of them, begin where a segment does and ascend in it.
+pub(crate) fn are_in_row(blocks: &[BlockEntry], end: BlockEntry) -> bool {
+    let first = blocks.first().unwrap_or(&end);
+    let mut pairs = blocks
+        .iter()
+        .zip(blocks.iter().skip(1).chain(std::iter::once(&end)));
+    first.lsn_delta == 0
+        && first.position() == SEGMENT_HEADER_BYTES as u64
+        && pairs.all(|(block, next)| block.lsn_delta < next.lsn_delta && block.page < next.page)
 }
 
 /// Bytes of the footer block of a segment with `blocks` blocks.
@@ -133,7 +170,7 @@ pub(crate) fn footer_bytes(blocks: usize) -> usize {
 
 /// Bytes of the body of that block.
 pub(crate) fn footer_body_bytes(blocks: usize) -> usize {
-    FOOTER_FIXED_BYTES + FOOTER_ENTRY_BYTES * blocks
+    FOOTER_FIXED_BYTES + ENTRY_BYTES * blocks
 }
 
 /// Writes the body of a footer: the segment's extent and one entry for each of its blocks.
@@ -145,9 +182,8 @@ pub(crate) fn encode_footer(base: Lsn, end: Lsn, blocks: &[BlockEntry], into: &m
     put(fixed, 0, base.0.to_le_bytes());
     put(fixed, 8, end.0.to_le_bytes());
     put(fixed, 16, count.to_le_bytes());
-    for (entry, block) in entries.chunks_exact_mut(FOOTER_ENTRY_BYTES).zip(blocks) {
-        entry[..4].copy_from_slice(&block.lsn_delta.to_le_bytes());
-        entry[4..].copy_from_slice(&block.page.to_le_bytes());
+    for (entry, block) in entries.chunks_exact_mut(ENTRY_BYTES).zip(blocks) {
+        entry.copy_from_slice(&block.encode());
     }
 }
 
@@ -156,6 +192,23 @@ pub(crate) fn footer_matches(body: &[u8], base: Lsn, end: Lsn, blocks: &[BlockEn
     let mut expected = vec![0; footer_body_bytes(blocks.len())];
     encode_footer(base, end, blocks, &mut expected);
     body == expected
+}
+
+/// The blocks that a footer names, if it is that of the segment from `base` to `end` which ends at `position`.
+pub(crate) fn decode_footer(
+    body: &[u8],
+    base: Lsn,
+    end: Lsn,
+    position: u64,
+) -> Option<Vec<BlockEntry>> {
+    let (_, entries) = body.split_at_checked(FOOTER_FIXED_BYTES)?;
+    let (entries, []) = entries.as_chunks::<ENTRY_BYTES>() else {
+        return None;
+    };
+    let blocks: Vec<_> = entries.iter().copied().map(BlockEntry::decode).collect();
+    let behind = BlockEntry::checked(base, end, position)?;
+    let is_whole = are_in_row(&blocks, behind) && footer_matches(body, base, end, &blocks);
+    is_whole.then_some(blocks)
 }
 
 #[cfg(test)]

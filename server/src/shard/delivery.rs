@@ -394,7 +394,7 @@ fn gather<'a>(log: &'a Log, gathering: &mut Gathering, slices: &mut Vec<&'a [u8]
                 };
                 return Found::OnDisk(run.lsn, read);
             }
-            Lookup::Unknown => return Found::Missing(run.lsn),
+            Lookup::Damaged(_) | Lookup::Unknown => return Found::Missing(run.lsn),
         }
     }
     Found::All

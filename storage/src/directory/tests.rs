@@ -17,6 +17,7 @@ use crate::open_error::OpenError;
 use crate::record::NewRecord;
 use crate::recovery::{Scanned, recover};
 use crate::rig::tiny_config;
+use crate::segment_table::SegmentTable;
 use crate::superblock::{FreshIds, open_superblock};
 use crate::volume::{SpareId, Task, Volume};
 
@@ -407,13 +408,18 @@ fn a_log_on_files_recovers_and_is_cut() {
         let last = *log.segments().last().unwrap();
         directory.write_at(P, last, 40_000, b"torn").unwrap();
         let mut records = 0;
-        let (recovered, found) = recover(&mut directory, config, &mut |scanned| {
-            if let Scanned::Record(view) = scanned {
-                assert_eq!((view.head(), view.batch().len()), (&b"head"[..], 3_000));
-                records += 1;
-            }
-            Ok(())
-        })
+        let (recovered, found) = recover(
+            &mut directory,
+            config,
+            (Lsn(0), &SegmentTable::default()),
+            &mut |scanned| {
+                if let Scanned::Record(view) = scanned {
+                    assert_eq!((view.head(), view.batch().len()), (&b"head"[..], 3_000));
+                    records += 1;
+                }
+                Ok(())
+            },
+        )
         .unwrap();
         assert_eq!(found.end, log.end());
         assert_eq!(Lsn(records), log.end());

@@ -16,6 +16,7 @@ use crate::layout::{
 };
 use crate::open_block::OpenBlock;
 use crate::segment::{Link, SegmentHeader, encode_footer, footer_body_bytes, footer_bytes};
+use crate::segment_table::FooterEntry;
 
 /// What the log wants done by the driver.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ struct Submission {
 #[derive(Debug)]
 enum Purpose {
     Block(Written),
-    Footer(Link),
+    Footer(FooterEntry),
     Seal,
 }
 
@@ -237,8 +238,9 @@ impl Log {
             .index
             .last()
             .filter(|segment| segment.number == current.number)
-            .map(|segment| (segment.base, &segment.blocks))
+            .map(|segment| (segment.base, segment.blocks()))
             .expect("a segment that is closed has a block in the index");
+        let count = u32::try_from(blocks.len()).expect("a segment holds fewer than 2^32 blocks");
         let mut buffer = Buffer::zeroed(footer_bytes(blocks.len()));
         let body_bytes = footer_body_bytes(blocks.len());
         let body = &mut buffer.as_mut_slice()[BLOCK_HEADER_BYTES..][..body_bytes];
@@ -254,8 +256,9 @@ impl Log {
             segment: current.number,
             position: current.position,
             bytes: buffer.len(),
-            purpose: Purpose::Footer(Link {
-                uuid: current.uuid,
+            purpose: Purpose::Footer(FooterEntry {
+                position: current.position,
+                blocks: count,
                 crc,
             }),
         };
@@ -355,9 +358,14 @@ impl Log {
             Purpose::Block(written) => {
                 Some(self.on_block_durable(now, io.segment, written, buffer))
             }
-            Purpose::Footer(link) => {
-                self.previous = link;
-                self.current = None;
+            Purpose::Footer(footer) => {
+                if let Some(closed) = self.current.take() {
+                    self.previous = Link {
+                        uuid: closed.uuid,
+                        crc: footer.crc,
+                    };
+                }
+                self.index.close(footer);
                 None
             }
             Purpose::Seal => None,
@@ -373,12 +381,12 @@ impl Log {
         written: Written,
         buffer: Buffer,
     ) -> Lsn {
-        let position = self
+        let (position, file_bytes) = self
             .current
-            .map(|current| current.position - written.bytes as u64)
+            .map(|current| (current.position - written.bytes as u64, current.bytes))
             .expect("L2: the segment of the block in flight is current");
         if self.index.last().is_none_or(|last| last.number != segment) {
-            let begun = SegmentIndex::new(segment, written.uuid, written.first_lsn);
+            let begun = SegmentIndex::new(segment, written.uuid, written.first_lsn, file_bytes);
             self.index.push_segment(begun);
         }
         if let Some(last) = self.index.last_mut() {

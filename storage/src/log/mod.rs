@@ -29,6 +29,7 @@ use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, SegmentNumber};
 use crate::open_block::OpenBlock;
 use crate::record::NewRecord;
 use crate::segment::{Link, footer_bytes};
+use crate::segment_table::SegmentTable;
 
 mod commit;
 mod read;
@@ -274,6 +275,20 @@ impl Log {
     /// lie in another file. To be taken after every call of `next_io`; the newest is kept.
     pub fn take_rolled(&mut self) -> Option<Lsn> {
         self.rolled.take()
+    }
+
+    /// The table for a checkpoint of everything below `end`. Cheap: no file is read, and nothing is copied but the
+    /// index of one segment.
+    ///
+    /// # Panics
+    /// If `end` is above what is durable, or the segment with the record before it was forgotten.
+    pub fn segment_table(&self, end: Lsn) -> SegmentTable {
+        let durable = self.positions.durable;
+        assert!(
+            end <= durable,
+            "a checkpoint at {end} above durable {durable}"
+        );
+        self.index.table(end)
     }
 
     fn assert_invariants(&self) {

@@ -8,9 +8,12 @@ use super::Log;
 use crate::block::{Block, BlockFault, BlockKind, BlockSite, Place};
 use crate::buffer::Buffer;
 use crate::cache::CachedBlock;
-use crate::error::ReadError;
-use crate::layout::SegmentNumber;
+use crate::error::{Damage, ReadError};
+use crate::index::{Found, SegmentIndex};
+use crate::layout::{BLOCK_HEADER_BYTES, SegmentNumber};
 use crate::record::{RecordView, record_places};
+use crate::segment::{BlockEntry, decode_footer};
+use crate::segment_table::FooterEntry;
 
 /// Where a record is.
 #[derive(Debug)]
@@ -23,10 +26,13 @@ pub enum Lookup<'a> {
         segment: SegmentNumber,
         /// Byte distance from the start of the file.
         position: u64,
-        /// Whole blocks: the one with the record, and what follows it up to the read-ahead.
+        /// Whole blocks: the one with the record, and what follows it up to the read-ahead. Or the footer of the
+        /// segment, which tells where that block is.
         bytes: usize,
     },
-    /// Not in the log, or not durable yet.
+    /// In a segment whose file was missing or not whole when the log was opened.
+    Damaged(Damage),
+    /// Not in the log any more, or not durable yet.
     Unknown,
 }
 
@@ -53,11 +59,14 @@ impl<'a> Reader<'a> {
         }
         match log.index.find(lsn, log.config.read_ahead_bytes) {
             None => Lookup::Unknown,
-            Some(stretch) => Lookup::OnDisk {
+            Some(Found::Stretch(stretch)) => Lookup::OnDisk {
                 segment: stretch.segment,
                 position: stretch.position,
                 bytes: stretch.bytes,
             },
+            Some(Found::Lost(segment, cause)) => {
+                Lookup::Damaged(segment.damage(log.config.partition, cause))
+            }
         }
     }
 }
@@ -90,62 +99,95 @@ impl Log {
         };
         let bytes = result.map_err(|errno| ReadError::Errno { site, errno })?;
         buffer.set_len(bytes.min(buffer.len()));
-        let mut blocks = Vec::new();
-        let fault = self.verify_blocks(site, &Arc::new(buffer), &mut blocks);
-        if let (true, Some(fault)) = (blocks.is_empty(), fault) {
-            let (first, end) = self
-                .index
-                .block_range(segment, position)
-                .unwrap_or_default();
-            return Err(ReadError::Damaged {
-                site,
-                fault,
-                first,
-                end,
-            });
-        }
-        // The block that was asked for goes in last, so that those read ahead cannot push it out.
-        for block in blocks.into_iter().rev() {
-            self.cache.insert(block);
+        let Some(found) = self.index.segment(segment) else {
+            // Forgotten meanwhile: who asks again learns that.
+            return Ok(());
+        };
+        match found.footer {
+            Some(footer) if footer.position == position => {
+                let blocks = read_footer(found, footer, site, buffer.as_slice());
+                let blocks = blocks.map_err(|fault| self.damaged(site, fault))?;
+                self.index.load(segment, blocks);
+            }
+            Some(_) | None => {
+                let mut blocks = Vec::new();
+                let fault = verify_blocks(found.uuid, site, &Arc::new(buffer), &mut blocks);
+                if let (true, Some(fault)) = (blocks.is_empty(), fault) {
+                    return Err(self.damaged(site, fault));
+                }
+                // The block that was asked for goes in last, so that those read ahead cannot push it out.
+                for block in blocks.into_iter().rev() {
+                    self.cache.insert(block);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Collects the intact blocks at the start of `buffer`; returns what ended that, if not its end.
-    fn verify_blocks(
-        &self,
-        site: BlockSite,
-        buffer: &Arc<Buffer>,
-        blocks: &mut Vec<CachedBlock>,
-    ) -> Option<BlockFault> {
-        let Some(uuid) = self.index.segment(site.segment).map(|found| found.uuid) else {
-            return Some(BlockFault::Place);
-        };
-        let mut start = 0;
-        while start < buffer.len() || blocks.is_empty() {
-            let place = Place {
-                segment_uuid: uuid,
-                partition: site.partition,
-                position: site.position + start as u64,
-            };
-            let bytes = buffer.as_slice().get(start..).unwrap_or_default();
-            let verified = Block::verify(bytes, &place)
-                .and_then(|block| Ok((record_places(&block)?, block.header)));
-            let (records, header) = match verified {
-                Ok((_, header)) if header.kind != BlockKind::Data => return None,
-                Ok(verified) => verified,
-                Err(fault) => return Some(fault),
-            };
-            blocks.push(CachedBlock {
-                buffer: Arc::clone(buffer),
-                start,
-                cost: header.block_bytes(),
-                first_lsn: header.first_lsn,
-                epoch: header.epoch,
-                records,
-            });
-            start += header.block_bytes();
+    fn damaged(&self, site: BlockSite, fault: BlockFault) -> ReadError {
+        let range = self.index.range(site.segment, site.position);
+        let (first, end) = range.unwrap_or_default();
+        ReadError::Damaged {
+            site,
+            fault,
+            first,
+            end,
         }
-        None
     }
+}
+
+/// The blocks that the footer of a segment names, if it is the one that closed it.
+fn read_footer(
+    segment: &SegmentIndex,
+    footer: FooterEntry,
+    site: BlockSite,
+    bytes: &[u8],
+) -> Result<Vec<BlockEntry>, BlockFault> {
+    let place = Place {
+        segment_uuid: segment.uuid,
+        partition: site.partition,
+        position: site.position,
+    };
+    let block = Block::verify(bytes, &place)?;
+    if block.header.kind != BlockKind::Footer || block.crc != footer.crc {
+        return Err(BlockFault::Chain);
+    }
+    let body = &block.bytes[BLOCK_HEADER_BYTES..][..block.header.body_bytes];
+    let blocks = decode_footer(body, segment.base, segment.end, footer.position);
+    blocks.ok_or(BlockFault::Record)
+}
+
+/// Collects the intact blocks at the start of `buffer`; returns what ended that, if not its end.
+fn verify_blocks(
+    segment_uuid: u64,
+    site: BlockSite,
+    buffer: &Arc<Buffer>,
+    blocks: &mut Vec<CachedBlock>,
+) -> Option<BlockFault> {
+    let mut start = 0;
+    while start < buffer.len() || blocks.is_empty() {
+        let place = Place {
+            segment_uuid,
+            partition: site.partition,
+            position: site.position + start as u64,
+        };
+        let bytes = buffer.as_slice().get(start..).unwrap_or_default();
+        let verified = Block::verify(bytes, &place)
+            .and_then(|block| Ok((record_places(&block)?, block.header)));
+        let (records, header) = match verified {
+            Ok((_, header)) if header.kind != BlockKind::Data => return None,
+            Ok(verified) => verified,
+            Err(fault) => return Some(fault),
+        };
+        blocks.push(CachedBlock {
+            buffer: Arc::clone(buffer),
+            start,
+            cost: header.block_bytes(),
+            first_lsn: header.first_lsn,
+            epoch: header.epoch,
+            records,
+        });
+        start += header.block_bytes();
+    }
+    None
 }

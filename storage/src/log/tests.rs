@@ -6,7 +6,6 @@ use crate::config::LogConfig;
 use crate::error::{PoisonCause, ReadError};
 use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
 use crate::log::{LogIo, Lookup};
-use crate::memory::PARTITION;
 use crate::record::NewRecord;
 use crate::rig::{Rig, tiny_config};
 use crate::segment::SegmentHeader;
@@ -375,32 +374,6 @@ fn a_written_block_is_read_from_its_own_buffer() {
     assert_eq!(view.batch(), rig.model[1].batch);
 }
 
-/// Reads a record as the shell does.
-fn read(rig: &mut Rig, lsn: Lsn) -> Result<Vec<u8>, ReadError> {
-    for _ in 0..2 {
-        let (segment, position, bytes) = match rig.log.reader().read(lsn) {
-            Lookup::Cached(view) => {
-                assert_eq!(view.lsn, lsn);
-                return Ok(view.payload.to_vec());
-            }
-            Lookup::OnDisk {
-                segment,
-                position,
-                bytes,
-            } => (segment, position, bytes),
-            Lookup::Unknown => panic!("{lsn} is durable"),
-        };
-        let mut buffer = Buffer::zeroed(bytes);
-        let file = &rig.disk.segments[&(PARTITION, segment.0)].now;
-        let from = usize::try_from(position).unwrap();
-        buffer
-            .as_mut_slice()
-            .copy_from_slice(&file[from..from + bytes]);
-        rig.log.on_read_done(segment, position, buffer, Ok(bytes))?;
-    }
-    panic!("{lsn} was read and is not in the cache");
-}
-
 #[test]
 fn every_record_can_be_read_with_a_bounded_cache() {
     for cache_bytes in [0, 20 << 10, 10 << 20] {
@@ -420,7 +393,7 @@ fn every_record_can_be_read_with_a_bounded_cache() {
                 let lsn = at * order % 150;
                 let kept = &rig.model[lsn];
                 let payload = [&kept.head[..], &kept.batch].concat();
-                assert_eq!(read(&mut rig, Lsn(lsn as u64)).unwrap(), payload);
+                assert_eq!(rig.read(Lsn(lsn as u64)).unwrap(), payload);
                 let bound = cache_bytes.max(64 << 10);
                 assert!(rig.log.cache_bytes() <= bound, "{}", rig.log.cache_bytes());
             }
@@ -439,7 +412,7 @@ fn a_read_of_a_rotten_block_is_a_typed_error() {
     }
     rig.disk
         .tamper(0, |bytes| bytes[SEGMENT_HEADER_BYTES + 1_000] ^= 1);
-    let error = read(&mut rig, Lsn(0)).unwrap_err();
+    let error = rig.read(Lsn(0)).unwrap_err();
     assert!(
         matches!(
             error,
@@ -451,7 +424,7 @@ fn a_read_of_a_rotten_block_is_a_typed_error() {
         ),
         "{error}"
     );
-    assert!(read(&mut rig, Lsn(1)).is_ok(), "its neighbours are intact");
+    assert!(rig.read(Lsn(1)).is_ok(), "its neighbours are intact");
     let Lookup::OnDisk {
         segment, position, ..
     } = rig.log.reader().read(Lsn(0))

@@ -1,8 +1,10 @@
 //! The only part of recovery that writes: zeros over what is torn, then a sync of what is kept.
 
+use corelane_wire::Lsn;
+
 use super::look_ahead::{Evidence, Leftover, Tail};
 use super::scan::Repair;
-use super::{Recovery, TornBy, Truncated, failed};
+use super::{TornBy, Truncated, failed};
 use crate::block::BlockSite;
 use crate::buffer::Buffer;
 use crate::config::LogConfig;
@@ -10,14 +12,14 @@ use crate::error::RecoverError;
 use crate::layout::SegmentNumber;
 use crate::volume::Volume;
 
-/// Zeroes everything behind the last good block, repairs copies of headers and syncs every segment.
+/// Zeroes everything behind the last good block, repairs copies of headers and syncs every segment that was scanned.
 pub(super) fn cut(
     volume: &mut dyn Volume,
     config: &LogConfig,
-    found: &Recovery,
+    (end, scanned): (Lsn, &[SegmentNumber]),
     (tail, evidence, repairs): (&Tail, &Evidence, &[Repair]),
 ) -> Result<Option<Truncated>, RecoverError> {
-    let truncated = truncation(config, found, tail, evidence);
+    let truncated = truncation(config, end, tail, evidence);
     if let Some(truncated) = &truncated {
         tracing::warn!(
             partition = config.partition.0,
@@ -44,7 +46,7 @@ pub(super) fn cut(
         let (page, _) = repair.header.encode(repair.position);
         write(volume, config, (repair.segment, repair.position), &page)?;
     }
-    for segment in &found.segments {
+    for segment in scanned {
         volume
             .sync(config.partition, *segment)
             .map_err(|source| failed(config, &format!("sync segment {segment}"), source))?;
@@ -52,12 +54,7 @@ pub(super) fn cut(
     Ok(truncated)
 }
 
-fn truncation(
-    config: &LogConfig,
-    found: &Recovery,
-    tail: &Tail,
-    evidence: &Evidence,
-) -> Option<Truncated> {
+fn truncation(config: &LogConfig, end: Lsn, tail: &Tail, evidence: &Evidence) -> Option<Truncated> {
     if evidence.leftovers.is_empty() {
         return None;
     }
@@ -67,7 +64,7 @@ fn truncation(
         TornBy::Garbage
     };
     Some(Truncated {
-        lsn: found.end,
+        lsn: end,
         site: BlockSite {
             partition: config.partition,
             segment: tail.segment,

@@ -94,10 +94,16 @@ impl Scan<'_, '_> {
         tail: &Tail,
         later: &[SegmentNumber],
     ) -> Result<Evidence, RecoverError> {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence {
+            // What a checkpoint covers was durable.
+            attested: self.start,
+            ..Evidence::default()
+        };
         self.look_at(tail, &mut evidence)?;
-        for (at, segment) in later.iter().enumerate() {
-            self.expect_number(tail.segment.0 as usize + 1 + at, *segment)?;
+        let mut expected = tail.segment;
+        for segment in later {
+            expected = expected.next();
+            self.expect_number(expected, *segment)?;
             let file_bytes = self.file_bytes(*segment)?;
             // A header is written only when the segment before it was closed and durable.
             if let Some(header) = self.header(*segment)? {

@@ -16,18 +16,20 @@ use corelane_wire::{Epoch, Lsn};
 
 use crate::block::BlockSite;
 use crate::config::LogConfig;
-use crate::error::RecoverError;
+use crate::error::{Damage, RecoverError};
 use crate::layout::SegmentNumber;
 use crate::log::{Log, Recovered};
 use crate::record::RecordView;
+use crate::segment_table::SegmentTable;
 use crate::volume::Volume;
 
 mod cut;
 mod look_ahead;
+mod resume;
 mod scan;
 mod window;
 
-use scan::{Scan, SegmentEnd};
+use scan::Scan;
 
 /// What recovery found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,8 +40,13 @@ pub struct Recovery {
     pub records: u64,
     /// The highest epoch in the log; 0 if it is empty.
     pub epoch: Epoch,
-    /// Every segment file, ascending, those that hold nothing yet included.
+    /// Every segment file, ascending, those that hold nothing yet included. Those of `missing` and `leftovers` are not.
     pub segments: Vec<SegmentNumber>,
+    /// Segments that the checkpoint's table names and whose files are gone or not whole: what they held is damaged,
+    /// everything else is served.
+    pub missing: Vec<Damage>,
+    /// Segment files that the log does not use any more: a removal was cut off. They were not looked at.
+    pub leftovers: Vec<SegmentNumber>,
     /// What was cut off the end, if anything was.
     pub truncated: Option<Truncated>,
 }
@@ -81,7 +88,11 @@ pub enum Scanned<'a> {
 /// Takes what is scanned, records in lsn order; an error ends the recovery.
 pub type Visit<'a> = dyn FnMut(Scanned<'_>) -> Result<(), String> + 'a;
 
-/// Opens a partition's log: hands every record to `visit` in lsn order and returns the log, ready to go on.
+/// Opens a partition's log: hands the records from `start` on to `visit` in lsn order and returns the log, ready to
+/// go on.
+///
+/// `table` is that of a checkpoint at `start`, which holds everything below; only what follows it is read. With an
+/// empty table the log is read from its first segment.
 ///
 /// On return everything below `Recovery::end` survives a power cut, and nothing behind it is left on disk.
 /// # Errors
@@ -89,56 +100,47 @@ pub type Visit<'a> = dyn FnMut(Scanned<'_>) -> Result<(), String> + 'a;
 pub fn recover(
     volume: &mut dyn Volume,
     config: LogConfig,
+    (start, table): (Lsn, &SegmentTable),
     visit: &mut Visit<'_>,
 ) -> Result<(Log, Recovery), RecoverError> {
     config.assert_valid();
     let partition = config.partition;
-    let segments = volume
+    let files = volume
         .segments(partition)
         .map_err(|source| failed(&config, "list the segments", source))?;
     // The two newest are the only ones a dead process can still have been writing to.
-    for segment in segments.iter().rev().take(2) {
+    for segment in files.iter().rev().take(2) {
         volume
             .lock_segment(partition, *segment)
             .map_err(|source| failed(&config, "lock a segment", source))?;
     }
-    let mut scan = Scan::new(&*volume, &config, visit);
-    let mut tail = None;
-    for (at, segment) in segments.iter().enumerate() {
-        scan.expect_number(at, *segment)?;
-        match scan.segment(*segment)? {
-            SegmentEnd::Sealed => {}
-            SegmentEnd::Open(open) => {
-                tail = Some((at, open));
-                break;
-            }
-        }
-    }
+    let mut scan = Scan::new(&*volume, &config, start, visit);
+    let known = scan.closed_segments(table, files)?;
+    let tail = scan.segments(table, &known.scanned)?;
     let mut found = Recovery {
         end: scan.end,
         records: scan.records,
         epoch: scan.epoch,
-        segments,
+        segments: [known.closed, known.scanned.clone()].concat(),
+        missing: known.missing,
+        leftovers: known.leftovers,
         truncated: None,
     };
-    let Some((at, tail)) = tail else {
-        if !found.segments.is_empty() {
-            return Err(scan.missing_segment(found.segments.len()));
-        }
+    let Some((tail, later)) = tail else {
         return Ok((Log::new(config), found));
     };
-    let later = &found.segments[at + 1..];
     let evidence = scan.look_ahead(&tail, later)?;
     let ready = scan.ready_segments(&tail, later)?;
     let (index, previous, repairs) = (scan.index, scan.link, scan.repairs);
-    found.truncated = cut::cut(volume, &config, &found, (&tail, &evidence, &repairs))?;
+    let damage = (&tail, &evidence, &repairs[..]);
+    found.truncated = cut::cut(volume, &config, (found.end, &known.scanned), damage)?;
     let recovered = Recovered {
         end: found.end,
         current: tail.current,
         previous,
         ready,
-        next_number: found
-            .segments
+        next_number: known
+            .scanned
             .last()
             .map_or(SegmentNumber(0), |last| last.next()),
         index,

@@ -17,6 +17,7 @@ use crate::layout::{
 use crate::log::Current;
 use crate::record::{RecordView, record_places};
 use crate::segment::{HeaderFault, Link, SegmentHeader, footer_matches};
+use crate::segment_table::FooterEntry;
 use crate::volume::Volume;
 
 pub(super) struct Scan<'a, 'v> {
@@ -24,6 +25,8 @@ pub(super) struct Scan<'a, 'v> {
     pub(super) config: &'a LogConfig,
     visit: &'a mut Visit<'v>,
     pub(super) window: Window,
+    /// The first lsn to be handed out: everything below is in a checkpoint.
+    pub(super) start: Lsn,
     /// The lsn that must come next.
     pub(super) end: Lsn,
     pub(super) records: u64,
@@ -53,7 +56,7 @@ pub(super) enum SegmentEnd {
 /// What stands at the place where a block is expected.
 enum Found {
     Data { bytes: usize, crc: u32 },
-    Footer { crc: u32 },
+    Footer(FooterEntry),
     Seal,
     Fault(BlockFault),
 }
@@ -62,9 +65,11 @@ impl<'a, 'v> Scan<'a, 'v> {
     pub(super) fn new(
         volume: &'a dyn Volume,
         config: &'a LogConfig,
+        start: Lsn,
         visit: &'a mut Visit<'v>,
     ) -> Self {
         Self {
+            start,
             volume,
             config,
             visit,
@@ -78,22 +83,21 @@ impl<'a, 'v> Scan<'a, 'v> {
         }
     }
 
-    /// Segments are numbered from 0 without gaps; a hole is damage, whatever is behind it.
+    /// The segments that are scanned are numbered without gaps; a hole is damage, whatever is behind it.
     pub(super) fn expect_number(
         &self,
-        at: usize,
+        expected: SegmentNumber,
         number: SegmentNumber,
     ) -> Result<(), RecoverError> {
-        if number.0 as usize == at {
+        if number == expected {
             return Ok(());
         }
-        Err(self.missing_segment(at))
+        Err(self.missing_segment(expected))
     }
 
-    pub(super) fn missing_segment(&self, at: usize) -> RecoverError {
-        let missing = SegmentNumber(u32::try_from(at).unwrap_or(u32::MAX));
+    pub(super) fn missing_segment(&self, missing: SegmentNumber) -> RecoverError {
         let cause = DamageCause::MissingSegment(missing);
-        self.damage(missing, 0, self.end, cause)
+        self.damage(missing, 0, self.start, cause)
     }
 
     /// Scans one segment from its header to its footer, or to the first block that is not intact.
@@ -115,14 +119,18 @@ impl<'a, 'v> Scan<'a, 'v> {
         if header.base != self.end || header.previous != self.link || header.uuid != uuid {
             return Err(self.damage(number, 0, header.base, DamageCause::BrokenLink));
         }
-        let mut current = Current {
+        self.blocks(Current {
             number,
             uuid,
             bytes: file_bytes,
             position: SEGMENT_HEADER_BYTES as u64,
             chain: header.chain_start(),
             blocks: 0,
-        };
+        })
+    }
+
+    /// Scans blocks from the end of what is known of a segment on.
+    pub(super) fn blocks(&mut self, mut current: Current) -> Result<SegmentEnd, RecoverError> {
         loop {
             match self.block(&current)? {
                 Found::Data { bytes, crc } => {
@@ -130,8 +138,12 @@ impl<'a, 'v> Scan<'a, 'v> {
                     current.chain = crc;
                     current.blocks += 1;
                 }
-                Found::Footer { crc } => {
-                    self.link = Link { uuid, crc };
+                Found::Footer(footer) => {
+                    self.link = Link {
+                        uuid: current.uuid,
+                        crc: footer.crc,
+                    };
+                    self.index.close(footer);
                     return Ok(SegmentEnd::Sealed);
                 }
                 Found::Seal => return Ok(SegmentEnd::Open(Tail::sealed(current))),
@@ -176,10 +188,14 @@ impl<'a, 'v> Scan<'a, 'v> {
                 .index
                 .last()
                 .filter(|last| last.number == current.number)
-                .is_some_and(|last| footer_matches(body, last.base, self.end, &last.blocks));
-            let crc = block.crc;
+                .is_some_and(|last| footer_matches(body, last.base, self.end, last.blocks()));
+            let footer = FooterEntry {
+                position: current.position,
+                blocks: u32::try_from(current.blocks).unwrap_or(u32::MAX),
+                crc: block.crc,
+            };
             if matches {
-                return Ok(Found::Footer { crc });
+                return Ok(Found::Footer(footer));
             }
             return self.fault(current, BlockFault::Record);
         }
@@ -203,17 +219,19 @@ impl<'a, 'v> Scan<'a, 'v> {
         for _ in 0..header.count {
             let read = RecordView::read(block, at, header.first_lsn, header.epoch);
             let (view, next) = read.expect("each record was decoded a moment ago");
-            (self.visit)(Scanned::Record(view)).map_err(|reason| RecoverError::Replay {
-                lsn: view.lsn,
-                reason,
-            })?;
+            if view.lsn >= self.start {
+                (self.visit)(Scanned::Record(view)).map_err(|reason| RecoverError::Replay {
+                    lsn: view.lsn,
+                    reason,
+                })?;
+                self.records += 1;
+            }
             at = next;
         }
         if let Some(last) = self.index.last_mut() {
             let bytes = header.block_bytes();
             last.push(self.end, header.end_lsn(), current.position, bytes);
         }
-        self.records += u64::from(header.count);
         self.epoch = self.epoch.max(header.epoch);
         self.end = header.end_lsn();
         Ok(())
@@ -221,9 +239,11 @@ impl<'a, 'v> Scan<'a, 'v> {
 
     fn begin_segment(&mut self, current: &Current) -> Result<(), RecoverError> {
         let base = self.end;
-        (self.visit)(Scanned::Segment { base })
-            .map_err(|reason| RecoverError::Replay { lsn: base, reason })?;
-        let begun = SegmentIndex::new(current.number, current.uuid, base);
+        if base >= self.start {
+            (self.visit)(Scanned::Segment { base })
+                .map_err(|reason| RecoverError::Replay { lsn: base, reason })?;
+        }
+        let begun = SegmentIndex::new(current.number, current.uuid, base, current.bytes);
         self.index.push_segment(begun);
         Ok(())
     }

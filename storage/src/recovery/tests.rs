@@ -1,6 +1,7 @@
 mod crash;
 mod files;
 mod hostile;
+mod resume;
 mod rot;
 mod torn;
 
@@ -12,6 +13,7 @@ use crate::layout::{BLOCK_ALIGN, SegmentNumber};
 use crate::log::LogIo;
 use crate::memory::PARTITION;
 use crate::rig::{Rig, tiny_config};
+use crate::segment_table::SegmentTable;
 use crate::volume::Volume;
 
 /// A segment and a position, as indices into a file's bytes.
@@ -178,10 +180,15 @@ fn what_recovery_keeps_is_synced() {
 #[test]
 fn a_record_that_the_state_machine_refuses_ends_the_recovery() {
     let mut rig = filled();
-    let error = recover(&mut rig.disk, tiny_config(), &mut |scanned| match scanned {
-        Scanned::Record(view) if view.lsn == Lsn(7) => Err(String::from("no")),
-        Scanned::Record(_) | Scanned::Segment { .. } => Ok(()),
-    })
+    let error = recover(
+        &mut rig.disk,
+        tiny_config(),
+        (Lsn(0), &SegmentTable::default()),
+        &mut |scanned| match scanned {
+            Scanned::Record(view) if view.lsn == Lsn(7) => Err(String::from("no")),
+            Scanned::Record(_) | Scanned::Segment { .. } => Ok(()),
+        },
+    )
     .unwrap_err();
     assert!(
         matches!(&error, RecoverError::Replay { lsn: Lsn(7), reason } if reason == "no"),
@@ -195,6 +202,12 @@ fn another_partition_is_not_looked_at() {
     assert_eq!(rig.disk.segments(PartitionId(4)).unwrap(), []);
     let mut config = tiny_config();
     config.partition = PartitionId(4);
-    let (log, _) = recover(&mut rig.disk, config, &mut |_| unreachable!()).unwrap();
+    let (log, _) = recover(
+        &mut rig.disk,
+        config,
+        (Lsn(0), &SegmentTable::default()),
+        &mut |_| unreachable!(),
+    )
+    .unwrap();
     assert_eq!(log.end(), Lsn(0));
 }

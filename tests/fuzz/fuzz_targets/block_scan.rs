@@ -10,7 +10,7 @@
 use corelane_fuzz::files::Files;
 use corelane_fuzz::opinion::{Opinion, Seen};
 use corelane_fuzz::{edits, written};
-use corelane_storage::{Buffer, Log, Lookup, RecoverError, Recovery, Scanned, recover};
+use corelane_storage::{Buffer, Log, Lookup, RecoverError, Recovery, Scanned, SegmentTable, recover};
 use corelane_wire::Lsn;
 use libfuzzer_sys::fuzz_target;
 
@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
 fn scan(files: &mut Files) -> Result<(Log, Recovery, Vec<Seen>), RecoverError> {
     files.reads.set(0);
     let mut records = Vec::new();
-    let outcome = recover(files, written::config(), &mut |scanned| {
+    let outcome = recover(files, written::config(), (Lsn(0), &SegmentTable::default()), &mut |scanned| {
         let Scanned::Record(view) = scanned else {
             return Ok(());
         };

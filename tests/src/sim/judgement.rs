@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use corelane::recovery::{PartitionState, open_partition};
 use corelane_core::record::Record;
 use corelane_core::{Engine, Limits};
-use corelane_storage::{RecordView, RecoverError, Scanned, recover};
-use corelane_wire::PartitionId;
+use corelane_storage::{RecordView, RecoverError, Scanned, SegmentTable, recover};
+use corelane_wire::{Lsn, PartitionId};
 
 use crate::sim::checker::Event as History;
 use crate::sim::checker::evidence::{Evidence, LogRecord};
@@ -46,6 +46,7 @@ fn replay(world: &mut World, disk: &SharedDisk, partition: u32) -> Result<u64, F
     let result = recover(
         &mut SimVolume::new(Arc::clone(disk)),
         log_config(&world.plan, world.seed, partition),
+        (Lsn(0), &SegmentTable::default()),
         &mut |scanned| {
             let Scanned::Record(record) = scanned else {
                 return Ok(());
@@ -140,6 +141,7 @@ fn testify(world: &World, disk: &SharedDisk, partition: u32) -> Result<Evidence,
     let result = recover(
         &mut SimVolume::new(Arc::clone(disk)),
         log_config(&world.plan, world.seed, partition),
+        (Lsn(0), &SegmentTable::default()),
         &mut |scanned| {
             let Scanned::Record(record) = scanned else {
                 return Ok(());

@@ -28,6 +28,7 @@ const FORMATS: [Format; 2] = [
             "storage/src/fixed.rs",
             "storage/src/block.rs",
             "storage/src/segment.rs",
+            "storage/src/segment_table.rs",
             "storage/src/superblock.rs",
             "storage/src/checkpoint/format.rs",
             "wire/src/record.rs",

@@ -1,5 +1,6 @@
 //! Crashes anywhere, again and again, also while recovering.
 
+use corelane_wire::Lsn;
 use proptest::prelude::*;
 
 use crate::config::LogConfig;
@@ -14,6 +15,8 @@ enum Step {
     Write {
         sync: bool,
     },
+    /// A checkpoint, so many thousandths of the way from the last one to what is durable.
+    Checkpoint(u64),
     Crash(Crash),
 }
 
@@ -56,6 +59,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Flush),
         2 => Just(Step::Idle),
         3 => any::<bool>().prop_map(|sync| Step::Write { sync }),
+        2 => (0..=1_000_u64).prop_map(Step::Checkpoint),
         2 => crash_steps().prop_map(Step::Crash),
     ];
     proptest::collection::vec(step, 1..60)
@@ -117,11 +121,20 @@ fn run(config: LogConfig, steps: &[Step]) {
                     });
                 }
             }
+            Step::Checkpoint(thousandths) => {
+                let last = rig.checkpoint.0.0;
+                let ahead = (rig.log.durable().0 - last) * thousandths / 1_000;
+                rig.checkpoint(Lsn(last + ahead));
+            }
             Step::Crash(crash) => rig.crash_and_recover(crash),
         }
     }
     rig.flush();
     let end = rig.log.end();
+    assert_eq!(rig.restart().unwrap().end, end);
+    rig.check_reads(Lsn(0));
+    // A whole replay finds the same.
+    rig.checkpoint = Default::default();
     assert_eq!(rig.restart().unwrap().end, end);
 }
 

@@ -1,6 +1,6 @@
 //! Files that are missing, too short, foreign or of another version: refused, and left as they are.
 
-use corelane_wire::{PartitionId, checksum};
+use corelane_wire::{Lsn, PartitionId, checksum};
 
 use super::{damage, filled};
 use crate::error::{DamageCause, RecoverError};
@@ -8,6 +8,7 @@ use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
 use crate::memory::PARTITION;
 use crate::recovery::recover;
 use crate::rig::{Rig, tiny_config};
+use crate::segment_table::SegmentTable;
 
 fn expect(rig: &mut Rig, cause: DamageCause) {
     let content = rig.content();
@@ -102,7 +103,13 @@ fn segments_of_another_partition_or_log_are_foreign() {
     let mut other_log = tiny_config();
     other_log.log_id = 9;
     for config in [elsewhere, other_log] {
-        let error = recover(&mut rig.disk, config, &mut |_| Ok(())).unwrap_err();
+        let error = recover(
+            &mut rig.disk,
+            config,
+            (Lsn(0), &SegmentTable::default()),
+            &mut |_| Ok(()),
+        )
+        .unwrap_err();
         assert!(matches!(error, RecoverError::Foreign { .. }), "{error}");
     }
     assert!(rig.content() == content);
