@@ -1,8 +1,10 @@
-//! An input of `block_scan`: where to begin, and a list of edits of the segment files.
+//! An input of `block_scan` or `checkpoint`: where to begin, and a list of edits of the segment files.
 //!
 //! Byte 0: bit 0 begins with the written log instead of zeros, bit 1 makes checksums right after the edits, bit 2
 //! also lengths of bodies, places and the hash chain.
-//! Then edits of 6 bytes: operation, segment, page, offset in the page / 16, and a length or argument in two bytes.
+//! Then edits of 6 bytes: operation, number of the file, page, offset in the page / 16, and a length or argument in two bytes.
+
+use std::collections::BTreeMap;
 
 use corelane_storage::{BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use corelane_wire::{RECORD_HEADER_BYTES, checksum};
@@ -23,21 +25,26 @@ const EDIT_BYTES: usize = 6;
 
 /// Carries out an input; `None` if it is too short.
 pub fn build(input: &[u8], written: &Files) -> Option<Files> {
-    let (options, mut edits) = input.split_first()?;
+    let (options, edits) = input.split_first()?;
     let mut files = if options & FROM_WRITTEN == 0 {
         blank(written)
     } else {
         written.clone()
     };
-    while let Some((edit, rest)) = edits.split_first_chunk::<EDIT_BYTES>() {
-        edits = &rest[apply(&mut files, *edit, rest)..];
-    }
+    apply_all(&mut files.segments, edits);
     if options & (REPAIR | RELINK) != 0 {
         for file in files.segments.values_mut() {
             repair(file, options & RELINK != 0);
         }
     }
     Some(files)
+}
+
+/// Carries out a list of edits.
+pub fn apply_all(files: &mut BTreeMap<u32, Vec<u8>>, mut edits: &[u8]) {
+    while let Some((edit, rest)) = edits.split_first_chunk::<EDIT_BYTES>() {
+        edits = &rest[apply(files, *edit, rest)..];
+    }
 }
 
 /// The input that writes these files onto zeros, page by page.
@@ -71,16 +78,14 @@ fn blank(written: &Files) -> Files {
 }
 
 /// Carries out one edit and returns how many bytes of `rest` it used.
-fn apply(files: &mut Files, edit: [u8; EDIT_BYTES], rest: &[u8]) -> usize {
+fn apply(files: &mut BTreeMap<u32, Vec<u8>>, edit: [u8; EDIT_BYTES], rest: &[u8]) -> usize {
     let [operation, segment, page, offset, low, high] = edit;
     let segment = u32::from(segment % SEGMENTS_MAX);
     let argument = usize::from(u16::from_le_bytes([low, high]));
     let source = pick(files, u32::from(low % SEGMENTS_MAX), usize::from(high));
-    let Some(file) = files.segments.get_mut(&segment) else {
+    let Some(file) = files.get_mut(&segment) else {
         if operation == 5 {
-            files
-                .segments
-                .insert(segment, vec![0; argument % 16 * BLOCK_ALIGN]);
+            files.insert(segment, vec![0; argument % 16 * BLOCK_ALIGN]);
         }
         return 0;
     };
@@ -102,7 +107,7 @@ fn apply(files: &mut Files, edit: [u8; EDIT_BYTES], rest: &[u8]) -> usize {
             into[..count].copy_from_slice(&source[..count]);
         }
         3 => file.truncate(to),
-        4 => drop(files.segments.remove(&segment)),
+        4 => drop(files.remove(&segment)),
         _ => {
             if let Some(byte) = into.get_mut(usize::from(low)) {
                 *byte ^= high;
@@ -113,8 +118,8 @@ fn apply(files: &mut Files, edit: [u8; EDIT_BYTES], rest: &[u8]) -> usize {
 }
 
 /// A page to be copied.
-fn pick(files: &Files, segment: u32, page: usize) -> Vec<u8> {
-    let file = files.segments.get(&segment).map_or(&[][..], Vec::as_slice);
+fn pick(files: &BTreeMap<u32, Vec<u8>>, segment: u32, page: usize) -> Vec<u8> {
+    let file = files.get(&segment).map_or(&[][..], Vec::as_slice);
     let from = (page * BLOCK_ALIGN).min(file.len());
     file[from..file.len().min(from + BLOCK_ALIGN)].to_vec()
 }

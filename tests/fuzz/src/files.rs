@@ -148,6 +148,8 @@ impl Volume for Files {
 
     fn remove_checkpoint(&mut self, _: PartitionId, generation: u32) -> io::Result<()> {
         let removed = self.checkpoints.remove(&generation);
-        removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        removed
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

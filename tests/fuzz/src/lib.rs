@@ -1,5 +1,7 @@
-//! What the fuzz targets share: frames and logs made right again, and a second opinion on what lies in a log.
+//! What the fuzz targets share: frames, logs and checkpoints made right again, and a second opinion on what lies in a
+//! log.
 
+pub mod checkpoints;
 pub mod edits;
 pub mod files;
 pub mod frames;

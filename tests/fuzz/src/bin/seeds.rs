@@ -1,11 +1,11 @@
-//! Writes the seed corpora anew: golden vectors as frames, and segments that the real log wrote.
+//! Writes the seed corpora anew: golden vectors as frames, segments that the real log wrote, and checkpoints.
 //!
 //! Run in the folder of the fuzz targets. Existing files of other names are kept.
 
 use std::fs;
 use std::path::Path;
 
-use corelane_fuzz::{edits, written};
+use corelane_fuzz::{checkpoints, edits, written};
 
 fn main() -> std::io::Result<()> {
     let vectors = Path::new("../../wire/src/testdata");
@@ -30,6 +30,17 @@ fn main() -> std::io::Result<()> {
     ] {
         // One byte of the second segment's first block.
         save("block_scan", name, &[options, 5, 1, 2, 0, 40, 1])?;
+    }
+    for (name, options) in [
+        ("written", edits::FROM_WRITTEN),
+        ("written_repaired", edits::FROM_WRITTEN | edits::REPAIR),
+    ] {
+        save("checkpoint", name, &[options])?;
+        for (page, place) in checkpoints::newest_pages() {
+            // One byte of the newest generation.
+            let edit = [options, 5, checkpoints::NEWEST, place, 2, 8, 1];
+            save("checkpoint", &format!("{name}_{page}"), &edit)?;
+        }
     }
     Ok(())
 }
