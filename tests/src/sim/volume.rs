@@ -275,3 +275,6 @@ fn dead() -> io::Error {
 fn missing() -> io::Error {
     io::Error::from(io::ErrorKind::NotFound)
 }
+
+#[cfg(test)]
+mod tests;
