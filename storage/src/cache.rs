@@ -6,6 +6,7 @@
 //! its bytes do not change while it is there: what is taken out needs no second check.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use corelane_wire::{Epoch, Lsn};
@@ -80,12 +81,23 @@ impl Cache {
         }
     }
 
+    /// Drops the blocks of a segment that is forgotten.
+    pub(crate) fn forget(&mut self, range: Range<Lsn>) {
+        self.oldest_first.retain(|lsn| !range.contains(lsn));
+        let lsns: Vec<_> = self.blocks.range(range).map(|(lsn, _)| *lsn).collect();
+        for lsn in lsns {
+            self.drop_block(lsn);
+        }
+    }
+
     fn drop_oldest(&mut self) {
-        let dropped = self
-            .oldest_first
-            .pop_front()
-            .and_then(|lsn| self.blocks.remove(&lsn));
-        if let Some(block) = dropped {
+        if let Some(lsn) = self.oldest_first.pop_front() {
+            self.drop_block(lsn);
+        }
+    }
+
+    fn drop_block(&mut self, lsn: Lsn) {
+        if let Some(block) = self.blocks.remove(&lsn) {
             self.bytes -= block.cost();
             // A read buffer may still be shared by other blocks.
             if let Some(buffer) = Arc::into_inner(block.buffer) {

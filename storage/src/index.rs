@@ -5,6 +5,7 @@
 //! segment; the others stand in the footers.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use corelane_wire::{Lsn, PartitionId};
 
@@ -225,6 +226,27 @@ impl Index {
             .iter()
             .filter(|segment| !matches!(segment.blocks, Blocks::Lost(_)))
             .map(|segment| segment.number)
+    }
+
+    /// The segments that have a footer.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &SegmentIndex> {
+        self.segments
+            .iter()
+            .filter(|segment| segment.footer.is_some())
+    }
+
+    /// Drops a closed segment and returns the range of its records; `None` if there is no such segment.
+    pub(crate) fn forget(&mut self, number: SegmentNumber) -> Option<Range<Lsn>> {
+        let forgotten = self.segments.remove(self.place(number)?)?;
+        assert!(
+            forgotten.footer.is_some(),
+            "only a closed segment is forgotten"
+        );
+        if self.closed.contains(&number) {
+            self.closed.retain(|closed| *closed != number);
+            self.closed_blocks -= forgotten.blocks().len();
+        }
+        Some(forgotten.base..forgotten.end)
     }
 
     /// The newest segment got its footer.

@@ -64,7 +64,7 @@ pub use layout::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, FIRST_SEGMENT_BYTES, FORMAT_LEVEL,
     SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber,
 };
-pub use log::{Log, LogIo, Lookup, Reader};
+pub use log::{Log, LogIo, Lookup, Reader, SealedSegment};
 pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
 pub use recovery::{Recovery, Scanned, TornBy, Truncated, Visit, recover};

@@ -6,7 +6,7 @@ use std::io;
 
 use corelane_wire::PartitionId;
 
-use crate::layout::{BLOCK_ALIGN, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
 use crate::volume::{SpareId, Volume};
 
 pub(crate) const SECTOR: usize = 512;
@@ -28,7 +28,7 @@ pub(crate) struct Memory {
     /// Checkpoints that were removed; the next crash may bring them back.
     pub(crate) removed: BTreeMap<(u32, u32), File>,
     pub(crate) named: BTreeMap<String, Vec<u8>>,
-    pub(crate) spares: BTreeMap<u32, u64>,
+    pub(crate) spares: BTreeMap<u32, File>,
     pub(crate) locked: Vec<u32>,
     /// Changes that still succeed; at zero the power is gone and every call fails.
     pub(crate) fuse: Option<usize>,
@@ -194,13 +194,19 @@ impl Volume for Memory {
     fn spares(&self) -> io::Result<Vec<(SpareId, u64)>> {
         let spares = self.spares.iter();
         Ok(spares
-            .map(|(spare, bytes)| (SpareId(*spare), *bytes))
+            .map(|(spare, file)| (SpareId(*spare), file.now.len() as u64))
             .collect())
     }
 
     fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()> {
         self.burn()?;
-        self.spares.insert(spare.0, bytes);
+        let zeros = vec![0; usize::try_from(bytes).unwrap()];
+        let file = File {
+            durable: zeros.clone(),
+            now: zeros,
+            unsynced: Vec::new(),
+        };
+        self.spares.insert(spare.0, file);
         Ok(())
     }
 
@@ -214,14 +220,28 @@ impl Volume for Memory {
         if self.segments.contains_key(&(partition.0, segment.0)) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
-        let bytes = self.spares.remove(&spare.0).unwrap();
-        let zeros = vec![0; usize::try_from(bytes).unwrap()];
-        let file = File {
-            durable: zeros.clone(),
-            now: zeros,
-            unsynced: Vec::new(),
-        };
+        let file = self.spares.remove(&spare.0).unwrap();
         self.segments.insert((partition.0, segment.0), file);
+        Ok(())
+    }
+
+    fn retire_segment(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        spare: SpareId,
+    ) -> io::Result<()> {
+        self.write_at(partition, segment, 0, &[0; SEGMENT_HEADER_BYTES])?;
+        self.sync(partition, segment)?;
+        self.burn()?;
+        let file = self.segments.remove(&(partition.0, segment.0)).unwrap();
+        assert!(self.spares.insert(spare.0, file).is_none());
+        Ok(())
+    }
+
+    fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        self.burn()?;
+        self.segments.remove(&(partition.0, segment.0));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use corelane_wire::PartitionId;
 
 use crate::layout::SegmentNumber;
 
-/// Number of a spare file: zeros on disk, waiting to become a segment.
+/// Number of a spare file, waiting to become a segment: zeros, or a segment without its header.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SpareId(pub u32);
 
@@ -80,6 +80,22 @@ pub trait Volume: Send {
         segment: SegmentNumber,
     ) -> io::Result<()>;
 
+    /// Makes a segment that the log does not need any more a spare of the same length; on return that survives a
+    /// power cut.
+    ///
+    /// Both copies of its header are zeros then, durably so before it loses its name; behind them stands what stood
+    /// there. A crash leaves the segment, with its header or without, or the spare. Nobody may hold the file open.
+    /// Fails with `AlreadyExists` rather than replace a spare.
+    fn retire_segment(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        spare: SpareId,
+    ) -> io::Result<()>;
+
+    /// Deletes a segment, if it is there; on return that survives a power cut.
+    fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()>;
+
     /// Deletes a spare.
     fn remove_spare(&mut self, spare: SpareId) -> io::Result<()>;
 
@@ -140,6 +156,22 @@ pub enum Task {
         /// The segment it becomes.
         segment: SegmentNumber,
     },
+    /// See [`Volume::retire_segment`].
+    Retire {
+        /// The partition that had it.
+        partition: PartitionId,
+        /// The segment to be used up.
+        segment: SegmentNumber,
+        /// The spare it becomes.
+        spare: SpareId,
+    },
+    /// See [`Volume::remove_segment`].
+    RemoveSegment {
+        /// The partition that had it.
+        partition: PartitionId,
+        /// The segment.
+        segment: SegmentNumber,
+    },
 }
 
 impl Task {
@@ -155,6 +187,12 @@ impl Task {
                 partition,
                 segment,
             } => volume.install_spare(spare, partition, segment),
+            Self::Retire {
+                partition,
+                segment,
+                spare,
+            } => volume.retire_segment(partition, segment, spare),
+            Self::RemoveSegment { partition, segment } => volume.remove_segment(partition, segment),
         }
     }
 }

@@ -162,9 +162,10 @@ impl Jobs {
         match &job {
             Job::Write { .. } => self.shared.commits.put(token, job, usize::MAX),
             Job::Read { .. } => self.shared.reads.put(token, job, READS_MAX),
-            Job::Open { .. } | Job::Housekeeping(Task::Install { .. }) => {
-                self.shared.files.put(token, job, usize::MAX)
-            }
+            Job::Open { .. }
+            | Job::Housekeeping(
+                Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. },
+            ) => self.shared.files.put(token, job, usize::MAX),
             Job::Housekeeping(Task::MakeSpare { .. }) => {
                 self.making = Some(token);
                 self.haste.store(false, Ordering::Relaxed);

@@ -311,6 +311,8 @@ impl State {
                     }
                 }
             }
+            // Nothing waits for a file that goes.
+            Task::Retire { .. } | Task::RemoveSegment { .. } => {}
         }
     }
 

@@ -25,7 +25,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::buffer::Buffer;
-use crate::layout::{BLOCK_ALIGN, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
 use crate::open_error::OpenError;
 use crate::superblock::{SUPERBLOCK_NAME, Superblock};
 use crate::volume::{SpareId, Volume};
@@ -363,6 +363,32 @@ impl Volume for Directory {
         fs::rename(self.spare_path(spare), &path)?;
         self.sync_directory(&folder)?;
         self.sync_directory(&self.shared.root.join("spares"))
+    }
+
+    fn retire_segment(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        spare: SpareId,
+    ) -> io::Result<()> {
+        let path = self.path_of(partition, segment);
+        let spare = self.spare_path(spare);
+        if fs::symlink_metadata(&spare).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let file = open_regular(&path, 0)?;
+        file.write_all_at(&[0; SEGMENT_HEADER_BYTES], 0)?;
+        file.sync_data()?;
+        fs::rename(&path, &spare)?;
+        self.sync_directory(&self.shared.root.join("spares"))?;
+        self.sync_directory(&self.partition_path(partition))
+    }
+
+    fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        match fs::remove_file(self.path_of(partition, segment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => self.sync_directory(&self.partition_path(partition)),
+        }
     }
 
     fn remove_spare(&mut self, spare: SpareId) -> io::Result<()> {

@@ -149,6 +149,36 @@ fn every_new_name_is_followed_by_a_sync_of_its_directory() {
     directory.make_spare(SpareId(1), 8_192).unwrap();
     directory.remove_spare(SpareId(1)).unwrap();
     assert_eq!(synced(&directory), 2, "spares twice");
+    directory.retire_segment(P, S, SpareId(2)).unwrap();
+    assert_eq!(synced(&directory), 2, "spares and the partition's");
+    directory.install_spare(SpareId(2), P, S).unwrap();
+    assert_eq!(synced(&directory), 2, "the partition's and spares");
+    directory.remove_segment(P, S).unwrap();
+    directory.remove_segment(P, S).unwrap();
+    assert_eq!(synced(&directory), 2, "the partition's twice");
+    assert_eq!(directory.segments(P).unwrap(), []);
+}
+
+#[test]
+fn a_retired_segment_keeps_what_stands_behind_its_header() {
+    let (_folder, mut directory) = open();
+    directory.make_spare(SpareId(0), 16_384).unwrap();
+    directory.install_spare(SpareId(0), P, S).unwrap();
+    directory.write_at(P, S, 0, &[7; 16_384]).unwrap();
+    directory.make_spare(SpareId(1), 8_192).unwrap();
+    let error = directory.retire_segment(P, S, SpareId(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let mut bytes = [0; 16_384];
+    directory.read_at(P, S, 0, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 16_384], "nothing was done to it");
+    directory.retire_segment(P, S, SpareId(2)).unwrap();
+    let spares = directory.spares().unwrap();
+    assert_eq!(spares, [(SpareId(1), 8_192), (SpareId(2), 16_384)]);
+    assert_eq!(directory.segments(P).unwrap(), []);
+    directory.install_spare(SpareId(2), P, S).unwrap();
+    directory.read_at(P, S, 0, &mut bytes).unwrap();
+    assert_eq!(bytes[..8_192], [0; 8_192]);
+    assert_eq!(bytes[8_192..], [7; 8_192]);
 }
 
 #[test]

@@ -29,13 +29,14 @@ use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, SegmentNumber};
 use crate::open_block::OpenBlock;
 use crate::record::NewRecord;
 use crate::segment::{Link, footer_bytes};
-use crate::segment_table::SegmentTable;
 
 mod commit;
 mod read;
+mod segments;
 
 pub use commit::LogIo;
 pub use read::{Lookup, Reader};
+pub use segments::SealedSegment;
 
 use commit::InFlight;
 
@@ -171,15 +172,6 @@ impl Log {
         self.cache.bytes()
     }
 
-    /// Every segment file of the log, ascending; those that hold nothing yet included.
-    pub fn segments(&self) -> Vec<SegmentNumber> {
-        let mut numbers: Vec<_> = self.index.numbers().collect();
-        let begun = self.current.map(|current| current.number);
-        numbers.extend(begun.filter(|number| numbers.last() != Some(number)));
-        numbers.extend(self.ready.iter().map(|(number, _)| *number));
-        numbers
-    }
-
     /// Appends a record to the open block; nothing is durable by that.
     ///
     /// # Errors
@@ -269,26 +261,6 @@ impl Log {
         );
         self.ready.push_back((number, bytes));
         self.next_number = number.next();
-    }
-
-    /// The base of a segment, once, after the `next_io` that handed its first block out: where records begin to
-    /// lie in another file. To be taken after every call of `next_io`; the newest is kept.
-    pub fn take_rolled(&mut self) -> Option<Lsn> {
-        self.rolled.take()
-    }
-
-    /// The table for a checkpoint of everything below `end`. Cheap: no file is read, and nothing is copied but the
-    /// index of one segment.
-    ///
-    /// # Panics
-    /// If `end` is above what is durable, or the segment with the record before it was forgotten.
-    pub fn segment_table(&self, end: Lsn) -> SegmentTable {
-        let durable = self.positions.durable;
-        assert!(
-            end <= durable,
-            "a checkpoint at {end} above durable {durable}"
-        );
-        self.index.table(end)
     }
 
     fn assert_invariants(&self) {

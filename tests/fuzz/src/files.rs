@@ -98,6 +98,14 @@ impl Volume for Files {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn retire_segment(&mut self, _: PartitionId, _: SegmentNumber, _: SpareId) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove_segment(&mut self, _: PartitionId, _: SegmentNumber) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn remove_spare(&mut self, _: SpareId) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -97,7 +97,7 @@ pub struct DiskMet {
     pub writes_short: u64,
     /// Failed fdatasyncs.
     pub syncs_failed: u64,
-    /// Segments that could not be installed.
+    /// Segments that could not be installed, retired or removed.
     pub installs_failed: u64,
 }
 

@@ -161,7 +161,7 @@ fn finish_task(disk: &SharedDisk, token: Token, task: &Task, fails: bool) -> Don
     let run = || task.run(&mut SimVolume::new(Arc::clone(disk)));
     let result = match task {
         Task::MakeSpare { .. } if fails => Err(Errno::NO_SPACE),
-        Task::Install { .. } if fails => {
+        Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. } if fails => {
             // The directory's fsync failed; the rename may have happened.
             let happens = lock(disk).random().one_in(2);
             if happens {
@@ -170,9 +170,10 @@ fn finish_task(disk: &SharedDisk, token: Token, task: &Task, fails: bool) -> Don
             lock(disk).met.installs_failed += 1;
             Err(Errno::IO)
         }
-        Task::MakeSpare { .. } | Task::Install { .. } => {
-            run().map(|()| 0).map_err(|error| Errno::from(&error))
-        }
+        Task::MakeSpare { .. }
+        | Task::Install { .. }
+        | Task::Retire { .. }
+        | Task::RemoveSegment { .. } => run().map(|()| 0).map_err(|error| Errno::from(&error)),
     };
     Done {
         token,

@@ -85,7 +85,9 @@ impl SimDriver {
         let mut disk = lock(&self.disk);
         let odds = match task {
             Task::MakeSpare { .. } => disk.faults.no_space,
-            Task::Install { .. } => disk.faults.write_error,
+            Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. } => {
+                disk.faults.write_error
+            }
         };
         let fails = disk.chance(odds);
         let delay = disk.latency() + disk.random().skewed(MICROSECOND, 50 * MILLISECOND);

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use corelane_storage::{SegmentNumber, SpareId, Volume};
+use corelane_storage::{SEGMENT_HEADER_BYTES, SegmentNumber, SpareId, Volume};
 use corelane_wire::PartitionId;
 
 use crate::sim::disk::{Disk, FileName};
@@ -175,6 +175,41 @@ impl Volume for SimVolume {
             } else {
                 Err(missing())
             }
+        })
+    }
+
+    fn retire_segment(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentNumber,
+        spare: SpareId,
+    ) -> io::Result<()> {
+        let from = FileName::Segment(partition.0, segment.0);
+        let to = FileName::Spare(spare.0);
+        self.change(|disk| {
+            if disk.exists(&to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if !disk.exists(&from) {
+                return Err(missing());
+            }
+            disk.write(&from, 0, &[0; SEGMENT_HEADER_BYTES]);
+            Ok(())
+        })?;
+        self.sync(partition, segment)?;
+        self.change(|disk| {
+            if disk.rename(&from, to) {
+                Ok(())
+            } else {
+                Err(missing())
+            }
+        })
+    }
+
+    fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
+        self.change(|disk| {
+            disk.remove(&FileName::Segment(partition.0, segment.0));
+            Ok(())
         })
     }
 
