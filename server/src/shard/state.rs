@@ -128,7 +128,9 @@ impl State {
         }
         let partitions = self.partitions.iter().filter_map(Hosted::serving);
         let engines = partitions.clone().filter_map(Partition::next_deadline);
-        let logs = partitions.filter_map(|it| it.log.next_deadline());
+        // Nothing more is written to the log of a poisoned one, whatever it has been waiting for.
+        let logs = partitions.filter(|it| !it.poisoned);
+        let logs = logs.filter_map(|it| it.log.next_deadline());
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),

@@ -217,6 +217,22 @@ fn a_failed_write_ends_the_connections_that_wait_and_poisons_only_its_partition(
 }
 
 #[test]
+fn a_shard_sleeps_although_its_partition_was_poisoned_before_its_seal() {
+    let mut world = World::new(1);
+    let queue = queue_of(&world, 0);
+    let socket = world.greeted(0);
+    world.driver(0).fails_to_install = Some(1);
+    for number in 1..=3 {
+        world.enqueue_body(0, socket, number, (&queue, &vec![7; 900_000]));
+        world.finish_writes(0, true);
+    }
+    let poisoned = world.shards[0].engines().next().map(|it| it.stats().status);
+    assert_eq!(poisoned, Some(corelane_core::Status::Poisoned));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.driver(0).timeout, Duration::from_millis(500));
+}
+
+#[test]
 fn too_many_connections_are_closed_at_once() {
     let mut world = World::new(1);
     for _ in 0..4 {

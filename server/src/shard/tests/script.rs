@@ -33,6 +33,8 @@ pub(super) struct Script {
     pub(super) timeout: Duration,
     /// While set, no spare can be made.
     pub(super) is_full: bool,
+    /// The segment that cannot be installed.
+    pub(super) fails_to_install: Option<u32>,
     pub(super) files: u32,
 }
 
@@ -78,6 +80,11 @@ impl Driver for Script {
             }
             Op::Housekeeping(Task::MakeSpare { .. }) if self.is_full => {
                 return Some(done(Err(crate::driver::Errno::NO_SPACE), Data::None));
+            }
+            Op::Housekeeping(Task::Install { segment, .. })
+                if self.fails_to_install == Some(segment.0) =>
+            {
+                return Some(done(Err(crate::driver::Errno::IO), Data::None));
             }
             Op::Housekeeping(_) | Op::CloseFile { .. } => {
                 return Some(done(Ok(0), Data::None));
@@ -352,6 +359,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         done: Vec::new(),
         timeout: Duration::ZERO,
         is_full: false,
+        fails_to_install: None,
         files: 0,
     };
     let small = config(PartitionId(number)).first_segment_bytes;
