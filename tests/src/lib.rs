@@ -1,5 +1,6 @@
 //! What tests the whole of Corelane: the deterministic simulation, and fixtures for the integration tests.
 
+pub mod crash;
 pub mod crowd;
 pub mod fixture;
 pub mod instructions;

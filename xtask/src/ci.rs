@@ -14,6 +14,8 @@ use crate::tools;
 
 /// Seeds of the simulation in one run of CI; a person runs ten times as many.
 const SIMULATION_SEEDS: &str = "2000";
+/// Crash states in one run of CI; the gate of a release has a million.
+const CRASH_STATES: &str = "20000";
 
 /// Runs all steps, then prints their times and the test runners' closing lines.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -38,6 +40,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("loom", || memory::loom(&[]))?;
     steps.run("simulation", || {
         harness::run("sim", &["--seeds".to_owned(), SIMULATION_SEEDS.to_owned()])
+    })?;
+    steps.run("crash states", || {
+        harness::run(
+            "crash-states",
+            &["--states".to_owned(), CRASH_STATES.to_owned()],
+        )
     })?;
     steps.run("instructions", || harness::run("instructions", &[]))?;
     steps.run("canary", canary)?;
@@ -118,7 +126,7 @@ fn deny() -> Result<()> {
     shell::run(&mut deny)
 }
 
-/// Builds with a planted bug must fail the simulation, or the simulation proves nothing.
+/// Builds with a planted bug must fail the simulation, and some the crash states, or neither proves anything.
 fn canary() -> Result<()> {
     harness::run("mutants", &["--canary".to_owned()])
 }

@@ -9,6 +9,7 @@
     reason = "progress and verdicts are what this prints"
 )]
 
+mod crash_states;
 mod patch;
 mod scratch;
 mod simulation;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crash_states::CrashStates;
 use patch::Mutant;
 use scratch::Scratch;
 use simulation::{Budget, Hunt};
@@ -63,9 +65,19 @@ pub fn run(root: &Path, selection: &Selection, seeds_max: u64) -> Result<bool> {
         let begun = Instant::now();
         print!("{:<37} {:<35} ", mutant.name, mutant.expected());
         std::io::stdout().flush()?;
-        let hunt = hunt(&scratch, mutant, seeds_max)?;
+        scratch.restore()?;
+        scratch.apply(&mutant.path)?;
+        let (simulation, crash_states) = scratch
+            .build()
+            .with_context(|| format!("mutant {}", mutant.name))?;
+        let budget = Budget {
+            seeds: seeds_max,
+            time: HUNT_TIME_MAX,
+        };
+        let hunt = simulation.hunt(&budget, &mutant.expect)?;
         println!("{}", told(&hunt, begun.elapsed()));
-        caught += usize::from(matches!(hunt, Hunt::Caught { .. }));
+        let is_caught = matches!(hunt, Hunt::Caught { .. });
+        caught += usize::from(is_caught && is_harm_found(mutant, &crash_states)?);
     }
     scratch.restore()?;
     println!("mutants: caught {caught} of {}", mutants.len());
@@ -120,17 +132,20 @@ fn select(root: &Path, selection: &Selection) -> Result<Vec<Mutant>> {
 fn control(scratch: &Scratch) -> Result<()> {
     let begun = Instant::now();
     scratch.restore()?;
-    let simulation = scratch.build().context("the unchanged build")?;
+    let (simulation, crash_states) = scratch.build().context("the unchanged build")?;
     let built = begun.elapsed().as_secs_f64();
     let budget = Budget {
         seeds: CONTROL_SEEDS,
         time: HUNT_TIME_MAX,
     };
+    if let Some(harm) = crash_states.harm(CONTROL_STATES)? {
+        bail!("the crash states do harm without any mutant, so mutants prove nothing: {harm}");
+    }
     match simulation.hunt(&budget, &[])? {
         Hunt::Survived { other: None, .. } => {
             let seconds = begun.elapsed().as_secs_f64();
             println!(
-                "control: {CONTROL_SEEDS} seeds passed, {seconds:.1} s, {built:.1} s of them for the build"
+                "control: {CONTROL_SEEDS} seeds and {CONTROL_STATES} crash states passed, {seconds:.1} s, {built:.1} s of them for the build"
             );
             Ok(())
         }
@@ -144,21 +159,26 @@ fn control(scratch: &Scratch) -> Result<()> {
     }
 }
 
-fn hunt(scratch: &Scratch, mutant: &Mutant, seeds_max: u64) -> Result<Hunt> {
-    scratch.restore()?;
-    scratch.apply(&mutant.path)?;
-    let simulation = scratch
-        .build()
-        .with_context(|| format!("mutant {}", mutant.name))?;
-    let budget = Budget {
-        seeds: seeds_max,
-        time: HUNT_TIME_MAX,
+/// Whether the crash states report the harm that the mutant names, if it names one.
+fn is_harm_found(mutant: &Mutant, crash_states: &CrashStates) -> Result<bool> {
+    let Some(kind) = &mutant.harm else {
+        return Ok(true);
     };
-    simulation.hunt(&budget, &mutant.expect)
+    let harm = crash_states.harm(CRASH_STATES_MAX)?;
+    let is_found = harm
+        .as_ref()
+        .is_some_and(|harm| harm.contains(&format!(" {kind}: ")));
+    let said = harm.as_deref().unwrap_or("no harm was done");
+    let verdict = if is_found { "" } else { "SURVIVED " };
+    println!("    {verdict}crash states: {}", shortened(said));
+    Ok(is_found)
 }
 
-/// Seeds that the unchanged build must pass.
+/// Seeds and crash states that the unchanged build must pass.
 const CONTROL_SEEDS: u64 = 64;
+const CONTROL_STATES: u64 = 1_000;
+/// A mutant that lives through so many crash states has survived.
+const CRASH_STATES_MAX: u64 = 20_000;
 /// A mutant that makes a seed endless is not caught by it.
 const HUNT_TIME_MAX: Duration = Duration::from_mins(10);
 /// How much of a failure is shown; a replay of the seed would show all.

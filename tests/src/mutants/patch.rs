@@ -5,10 +5,13 @@
 //! ```text
 //! # about: one sentence that says what goes wrong
 //! # expect: C1 | does not recover
+//! # crash-states: lost
 //! # canary
 //! ```
 //!
 //! `expect` lists, separated by `|`, what the failure of a seed must say: one of them, as whole words.
+//! `crash-states` says that the crash states must find it too, and as what kind of harm: `lost`, `wrong` or
+//! `unrecovered`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +26,8 @@ pub(super) struct Mutant {
     pub(super) about: String,
     /// What a failure must say, one of these.
     pub(super) expect: Vec<String>,
+    /// The kind of harm that the crash states must report, if they must.
+    pub(super) harm: Option<String>,
     /// Whether CI runs it.
     pub(super) is_canary: bool,
     /// Its file.
@@ -43,6 +48,7 @@ impl Mutant {
             name: name.to_owned(),
             about: String::new(),
             expect: Vec::new(),
+            harm: None,
             is_canary: false,
             path: path.to_owned(),
         };
@@ -51,6 +57,8 @@ impl Mutant {
                 about.clone_into(&mut mutant.about);
             } else if let Some(expect) = line.strip_prefix("# expect: ") {
                 mutant.expect = expect.split(" | ").map(str::to_owned).collect();
+            } else if let Some(harm) = line.strip_prefix("# crash-states: ") {
+                mutant.harm = Some(harm.to_owned());
             } else if line == "# canary" {
                 mutant.is_canary = true;
             } else {

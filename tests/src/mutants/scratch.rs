@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::crash_states::CrashStates;
 use super::simulation::Simulation;
 
 /// The copy.
@@ -72,13 +73,14 @@ impl Scratch {
         Ok(())
     }
 
-    /// Builds the simulation in the copy.
-    pub(super) fn build(&self) -> Result<Simulation> {
+    /// Builds the simulation and the crash-states harness in the copy.
+    pub(super) fn build(&self) -> Result<(Simulation, CrashStates)> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.current_dir(&self.tree);
         build.args(["build", "--quiet", "--profile", "tools"]);
-        build.args(["--package", "corelane-tests", "--bin", "sim"]);
+        build.args(["--package", "corelane-tests"]);
+        build.args(["--bin", "sim", "--bin", "crash-states"]);
         build.arg("--target-dir").arg(&self.build);
         // A few lines change between two builds, and nobody debugs them.
         build.env("CARGO_INCREMENTAL", "1");
@@ -88,7 +90,9 @@ impl Scratch {
             let reason = String::from_utf8_lossy(&output.stderr);
             bail!("the simulation cannot be built:\n{reason}");
         }
-        Ok(Simulation::new(self.build.join("tools/sim")))
+        let binary = |name: &str| self.build.join("tools").join(name);
+        let crash_states = CrashStates::new(binary("crash-states"));
+        Ok((Simulation::new(binary("sim")), crash_states))
     }
 }
 

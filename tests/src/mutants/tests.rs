@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::crash_states::first_harm;
 use super::patch::{Mutant, load};
 use super::scratch::git_apply;
 use super::simulation::{Failure, failures};
@@ -23,12 +24,12 @@ fn says(text: &str, expected: &str) -> bool {
 
 #[test]
 fn the_lines_before_a_patch_say_what_it_is() {
-    let text =
-        "# about: a sentence\n# expect: C1 | does not recover\n# canary\ndiff --git a/x b/x\n";
+    let text = "# about: a sentence\n# expect: C1 | does not recover\n# crash-states: lost\n# canary\ndiff --git a/x b/x\n";
     let mutant = parse("tests/mutants/07-a-name.patch", text).unwrap();
     assert_eq!(mutant.name, "a-name");
     assert_eq!(mutant.about, "a sentence");
     assert_eq!(mutant.expect, ["C1", "does not recover"]);
+    assert_eq!(mutant.harm.as_deref(), Some("lost"));
     assert!(mutant.is_canary);
 }
 
@@ -71,6 +72,17 @@ fn failed_seeds_and_the_message_of_a_panic_are_read() {
             (9, "a panic: E1: committed 7 and more")
         ]
     );
+}
+
+#[test]
+fn the_first_harm_of_the_crash_states_is_read() {
+    let out = "seed 1 state 0.29 lost: the log ends at 3\n  replay: cargo\nseed 2 state 0.1 wrong: it\ncrash-states: 2 states\n";
+    let harm = first_harm(out);
+    assert_eq!(
+        harm.as_deref(),
+        Some("seed 1 state 0.29 lost: the log ends at 3")
+    );
+    assert_eq!(first_harm("crash-states: 2 states, lost 0\n"), None);
 }
 
 #[test]

@@ -45,6 +45,30 @@ impl Disk {
         found.into_values().collect()
     }
 
+    /// Whether a failed fdatasync left something in doubt.
+    pub fn is_in_doubt(&self) -> bool {
+        let mut files = self.files.values();
+        files.any(|file| {
+            let mut sectors = file.unsynced.iter().filter_map(|it| file.sectors.get(it));
+            sectors.any(|sector| sector.volatile.iter().any(|version| version.doomed))
+        })
+    }
+
+    /// The process is killed. What a failed fdatasync left in doubt is on the media, or is not, from now on: a
+    /// restart reads it from there.
+    pub fn kill(&mut self, keeps_doubtful: bool) {
+        if !self.is_in_doubt() {
+            return;
+        }
+        for file in self.files.values_mut().map(Arc::make_mut) {
+            let sectors = &mut file.sectors;
+            file.unsynced.retain(|index| {
+                let sector = sectors.get_mut(index);
+                sector.is_some_and(|sector| sector.settle_doubts(keeps_doubtful))
+            });
+        }
+    }
+
     /// The power goes. Of each unsynced write, by its stamp, those pieces of 512 bytes reach the media for whose
     /// position in the file `keeps` says so.
     pub fn lose(&mut self, keeps: impl Fn(u64, u64) -> bool) {
@@ -63,6 +87,18 @@ impl Disk {
 }
 
 impl Sector {
+    /// Decides about the doomed versions; returns true when some other version is still unsynced.
+    fn settle_doubts(&mut self, are_kept: bool) -> bool {
+        for version in std::mem::take(&mut self.volatile) {
+            if !version.doomed {
+                self.volatile.push(version);
+            } else if are_kept {
+                self.durable = Some(version.bytes);
+            }
+        }
+        !self.volatile.is_empty()
+    }
+
     /// Puts those pieces of the unsynced versions, oldest first, over the durable one for which `keeps` says so.
     fn lose(&mut self, keeps: impl Fn(u64, u64) -> bool) {
         for version in std::mem::take(&mut self.volatile) {

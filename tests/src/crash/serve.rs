@@ -1,0 +1,244 @@
+//! What a node must be able to do after a crash: show what it has, take and give, and keep that.
+
+use corelane_wire::{
+    Dequeue, Lane, Offset, Peek, ProducerId, Request, Sequence, SettleEntry, Timestamp,
+};
+
+use super::client::{Asked, Client, Fact, Held, Of};
+use super::harm::{Verdict, lost, unrecovered, wrong};
+use super::machine::{Machine, Opened};
+use super::reference::is_done;
+use super::setup::{FLEETING, QUEUES, SUBSCRIPTIONS, Setup};
+use crate::sim::checker::evidence::{Evidence, Place, QueueLog};
+use crate::sim::checker::{Body, Token, Verb};
+use crate::sim::driver::SharedDisk;
+
+/// The message that is enqueued after a crash.
+const NEW: Token = 1 << 40;
+/// What a dequeue asks for.
+const COUNT: u32 = 4;
+/// Messages of a peek.
+const PEEK_MAX: u32 = 1_000;
+
+/// What was confirmed after the crash.
+pub(super) struct Promise {
+    enqueued: Vec<(usize, u64)>,
+    acked: Vec<(Of, u64)>,
+}
+
+/// Serves a few operations; `model` is what the log means that was recovered.
+pub(super) fn serve(
+    disk: &SharedDisk,
+    setup: &Setup,
+    opened: Opened,
+    (model, now): (&Evidence, Timestamp),
+) -> Verdict<Promise> {
+    let mut machine = Machine::new(disk, setup, opened, now);
+    machine.driver().is_eager = true;
+    let mut client = machine.connect()?;
+    for name in QUEUES {
+        peek(&mut client, name);
+    }
+    // The deleted one may or may not be there; the others have what their last enqueue says.
+    let of = (usize::from(model.queue(QUEUES[0]).is_none()), 0);
+    dequeue(&mut client, of);
+    client.enqueue(of.0, &[(NEW, 40)], (ProducerId::NONE, Sequence(0)));
+    machine.await_answers(&mut client)?;
+    let held: Vec<Held> = client.held.drain(..).collect();
+    for held in &held {
+        #[expect(
+            clippy::redundant_closure,
+            reason = "the variant alone is not general over lifetimes"
+        )]
+        client.settle(*held, Verb::Ack, |settle| Request::Ack(settle));
+    }
+    machine.await_answers(&mut client)?;
+    let facts: Vec<Fact> = machine.facts.into_iter().map(|(_, fact)| fact).collect();
+    for (queue, name) in QUEUES.into_iter().enumerate() {
+        check_peek(&facts, queue, model.queue(name))?;
+    }
+    check_dequeue(&facts, of, model.queue(QUEUES[of.0]), now)?;
+    promise(&facts, &held, of, model)
+}
+
+fn peek(client: &mut Client, name: &str) {
+    let queue = QUEUES.iter().position(|queue| *queue == name);
+    let request = Request::Peek(Peek {
+        queue: name,
+        lane: Lane(0),
+        from: Offset(0),
+        count: PEEK_MAX,
+    });
+    let queue = queue.unwrap_or(FLEETING);
+    client.ask(&request, Asked::Peek { queue });
+}
+
+fn dequeue(client: &mut Client, of: Of) {
+    let request = Request::Dequeue(Dequeue {
+        queue: QUEUES[of.0],
+        lane: Lane(0),
+        subscription: SUBSCRIPTIONS[of.1],
+        count: COUNT,
+        lease_ms: 60_000,
+        wait_ms: 0,
+    });
+    client.ask(&request, Asked::Dequeue(of));
+}
+
+/// Every message that somebody is not done with is there, and each is the one that was sent.
+fn check_peek(facts: &[Fact], queue: usize, log: Option<&QueueLog>) -> Verdict {
+    let name = QUEUES[queue];
+    let mut seen = std::collections::BTreeSet::new();
+    for fact in facts {
+        let Fact::Peeked {
+            queue: of,
+            offset,
+            body,
+        } = fact
+        else {
+            continue;
+        };
+        if *of != queue {
+            continue;
+        }
+        let sent = log.and_then(|log| log.tokens.get(offset)).copied();
+        if sent.map(Body::Intact) != Some(*body) {
+            return wrong(format!(
+                "offset {offset} of {name} is {body:?}, sent was {sent:?}"
+            ));
+        }
+        seen.insert(*offset);
+    }
+    let Some(log) = log else {
+        return Ok(());
+    };
+    let missing = (0..log.end).find(|offset| !seen.contains(offset) && !is_done(log, *offset));
+    match missing {
+        Some(offset) => lost(format!("offset {offset} of {name} cannot be looked at")),
+        None => Ok(()),
+    }
+}
+
+/// What is ready is given out, as the next attempt; nothing else is.
+fn check_dequeue(facts: &[Fact], of: Of, log: Option<&QueueLog>, now: Timestamp) -> Verdict {
+    let subscription = log.and_then(|log| {
+        let mut all = log.subscriptions.values();
+        all.find(|subscription| subscription.name == SUBSCRIPTIONS[of.1])
+    });
+    let mut given = 0;
+    for fact in facts {
+        let Fact::Given {
+            attempt,
+            offset,
+            body,
+            ..
+        } = fact
+        else {
+            continue;
+        };
+        given += 1;
+        let known = subscription.and_then(|subscription| subscription.facts.get(offset));
+        let is_ready = known.is_none_or(|fact| match fact.place {
+            Place::Ready => true,
+            Place::Delayed { due } => due <= now.0 + SERVED_NS,
+            Place::Leased { .. } | Place::Done => false,
+        });
+        if !is_ready {
+            return wrong(format!("{fact:?} is given out, it was {known:?}"));
+        }
+        let attempts = known.map_or(0, |fact| fact.attempts);
+        if *attempt != attempts + 1 {
+            return wrong(format!("{fact:?}: {attempts} attempts were made before"));
+        }
+        let sent = log.and_then(|log| log.tokens.get(offset)).copied();
+        let is_new = sent.is_none() && *body == Body::Intact(NEW);
+        if sent.map(Body::Intact) != Some(*body) && !is_new {
+            return wrong(format!("{fact:?}: sent was {sent:?}"));
+        }
+    }
+    let ready = log.map_or(0, |log| {
+        let facts = subscription.map(|subscription| &subscription.facts);
+        // The first subscription of a queue begins at its first message, later ones behind its last.
+        let begin = if log.subscriptions.is_empty() {
+            0
+        } else {
+            log.end
+        };
+        let cursor = subscription.map_or(begin, |subscription| subscription.cursor);
+        let waiting = facts.into_iter().flat_map(|facts| facts.values());
+        let waiting = waiting.filter(|fact| fact.place == Place::Ready).count() as u64;
+        waiting + log.end - cursor
+    });
+    if given < ready.min(u64::from(COUNT)) {
+        return lost(format!(
+            "{ready} messages are ready, {given} were given out"
+        ));
+    }
+    Ok(())
+}
+
+/// Confirmations of what was asked for.
+fn promise(facts: &[Fact], held: &[Held], of: Of, model: &Evidence) -> Verdict<Promise> {
+    let mut promise = Promise {
+        enqueued: Vec::new(),
+        acked: Vec::new(),
+    };
+    for fact in facts {
+        match fact {
+            Fact::Enqueued { queue, first, .. } => promise.enqueued.push((*queue, *first)),
+            Fact::Settled { of, offset, .. } => promise.acked.push((*of, *offset)),
+            Fact::Created { .. }
+            | Fact::Deleted { .. }
+            | Fact::Given { .. }
+            | Fact::Peeked { .. }
+            | Fact::Refused { .. } => {}
+        }
+    }
+    let end = model.queue(QUEUES[of.0]).map_or(0, |queue| queue.end);
+    if promise.enqueued != [(of.0, end)] {
+        let enqueued = &promise.enqueued;
+        return unrecovered(format!("an enqueue at {end} was answered by {enqueued:?}"));
+    }
+    let count = |held: &Held| u64::from(SettleEntry::clone(&held.entry).range.count);
+    let asked: u64 = held.iter().map(count).sum();
+    let done = promise.acked.len() as u64;
+    if done != asked {
+        return unrecovered(format!("{asked} messages were acked, {done} are done"));
+    }
+    Ok(promise)
+}
+
+impl Promise {
+    /// Everything promised is in the log that `model` is the meaning of.
+    pub(super) fn check(&self, model: &Evidence) -> Verdict {
+        for (queue, offset) in &self.enqueued {
+            let log = model.queue(QUEUES[*queue]);
+            let found = log.and_then(|log| log.tokens.get(offset)).copied();
+            if found != Some(NEW) {
+                let name = QUEUES[*queue];
+                return lost(format!(
+                    "enqueued after the crash at {offset} of {name}: {found:?}"
+                ));
+            }
+        }
+        for (of, offset) in &self.acked {
+            let log = model.queue(QUEUES[of.0]);
+            let subscription = log.and_then(|log| {
+                let mut all = log.subscriptions.values();
+                all.find(|subscription| subscription.name == SUBSCRIPTIONS[of.1])
+            });
+            let place = subscription
+                .and_then(|subscription| subscription.facts.get(offset))
+                .map(|fact| fact.place);
+            if place != Some(Place::Done) {
+                return lost(format!(
+                    "acked after the crash at {offset} of {of:?}: {place:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long after the start something may have come due.
+const SERVED_NS: u64 = 1_000_000_000;
