@@ -19,12 +19,14 @@ pub mod ids;
 pub mod limits;
 pub mod record;
 
+mod checkpoint;
 mod engine;
 pub mod mailbox;
-mod range_set;
+
 mod state;
 mod time;
 
+pub use checkpoint::{ChunkSink, Cut, ReadChunk, RestoreError, Written};
 pub use engine::{
     DeliverTo, Delivery, Engine, Input, Output, Positions, Reply, Requester, Run, Stats, Status,
 };

@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
+use corelane_wire::Lsn;
 use corelane_wire::limits::{
     CREDIT_MAX, DELIVERY_BYTES_MAX, DEQUEUE_MESSAGES_MAX, NAME_BYTES_MAX, SETTLE_ENTRIES_MAX,
     SETTLE_MESSAGES_MAX, SUBSCRIPTIONS_MAX,
 };
+
+use crate::state::Layout;
+use crate::state::runs::RUNS_MAX;
 
 /// How many of a producer's last batches in a queue are recognised when they are sent again.
 pub const PRODUCER_WINDOW: u64 = 1_024;
@@ -44,14 +48,20 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Subscriptions of all queues together.
     pub subscriptions_total_max: usize,
-    /// Enqueue records whose messages are not all done; each costs about 48 bytes.
+    /// Enqueue records whose places are kept, written and read back together; at most 4,096.
+    pub stretch_runs_max: usize,
+    /// Enqueue records whose place is kept in memory because no checkpoint holds it yet; each costs 40 bytes.
     pub runs_max: usize,
+    /// The same, beyond which those are dropped from memory that a checkpoint holds and no consumer is near.
+    pub runs_loaded_max: usize,
     /// Producer windows.
     pub producers_max: usize,
     /// Leases at a time.
     pub leases_max: usize,
-    /// Fragments of one subscription between its done prefix and its cursor; at this many, messages are neither
-    /// given out for the first time nor delayed, so that only what was given out can break it up further.
+    /// Fragments of one subscription between its done prefix and its cursor: stretches that are ready again or delayed,
+    /// and pages of 4,096 messages that are done out of order. At this many, messages are neither given out for the
+    /// first time nor delayed, so that only what was given out can break it up further. Each costs up to 600 bytes,
+    /// mostly 50.
     pub ranges_max: usize,
     /// Messages given out by Lease records that are not committed; at half of it Lease records gate a flush.
     pub uncommitted_leases_max: u64,
@@ -61,6 +71,8 @@ pub struct Limits {
     pub gated_replies_max: usize,
     /// Bytes of answers that wait for a commit, and of settlements that wait for the end of the turn.
     pub gated_bytes_max: usize,
+    /// Peeks that wait for a chunk of a checkpoint, and chunks that are being read.
+    pub loads_max: usize,
     /// Dequeues that wait for messages.
     pub waiters_max: usize,
     /// Consumers of one connection.
@@ -69,6 +81,16 @@ pub struct Limits {
     pub consumers_max: usize,
     /// Deliveries of one turn; the next turn goes on.
     pub turn_deliveries_max: usize,
+}
+
+impl Limits {
+    pub(crate) fn layout(&self) -> Layout {
+        assert!((1..=RUNS_MAX).contains(&self.stretch_runs_max), "{self:?}");
+        Layout {
+            segment_base: Lsn(0),
+            runs_max: self.stretch_runs_max,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -81,14 +103,17 @@ const DEFAULT: Limits = Limits {
     queues_max: 131_072,
     subscriptions_max: 256,
     subscriptions_total_max: 262_144,
-    runs_max: 1 << 24,
+    stretch_runs_max: RUNS_MAX,
+    runs_max: 1 << 21,
+    runs_loaded_max: 1 << 16,
     producers_max: 16_384,
     leases_max: 262_144,
-    ranges_max: 65_536,
+    ranges_max: 1 << 21,
     uncommitted_leases_max: 16_384,
     uncommitted_bytes_max: 64 << 20,
     gated_replies_max: 65_536,
     gated_bytes_max: 64 << 20,
+    loads_max: 64,
     waiters_max: 65_536,
     consumers_per_connection_max: 1_024,
     consumers_max: 65_536,

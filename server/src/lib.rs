@@ -19,6 +19,8 @@ pub mod mail;
 
 pub mod session;
 
+pub mod checkpoint;
+
 pub mod recovery;
 
 pub mod stats;

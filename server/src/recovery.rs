@@ -6,9 +6,10 @@
 
 use corelane_core::{Engine, Limits};
 use corelane_storage::{
-    Log, LogConfig, RecoverError, Recovery, Scanned, SegmentTable, Volume, recover,
+    CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig, RecoverError,
+    Recovery, Scanned, SegmentNumber, SegmentTable, Volume, open_checkpoints, recover,
 };
-use corelane_wire::{Epoch, Lsn, PartitionId};
+use corelane_wire::{Epoch, PartitionId};
 
 /// A partition as its shard takes it over.
 #[derive(Debug)]
@@ -23,15 +24,39 @@ pub struct PartitionStart {
 #[derive(Debug)]
 pub enum PartitionState {
     /// The log was read to its end and the engine has replayed it. `Input::Start` is the shard's.
-    Ready {
-        /// The engine, after the last record.
-        engine: Box<Engine>,
-        /// The log, ready to append.
-        log: Box<Log>,
-    },
+    Ready(Box<ReadyPartition>),
     /// Confirmed records are damaged or cannot be understood; the files are as they were. Every
     /// request is answered with `Damaged` and this reason.
     Damaged(String),
+}
+
+/// A partition that can be served.
+#[derive(Debug)]
+pub struct ReadyPartition {
+    /// The engine, after the last record.
+    pub engine: Engine,
+    /// The log, ready to append.
+    pub log: Log,
+    /// The checkpoint that the engine began with.
+    pub checkpoint: Option<CheckpointMeta>,
+    /// Segment files that are not needed any more.
+    pub leftovers: Vec<SegmentNumber>,
+}
+
+impl PartitionStart {
+    /// A partition that was never used.
+    pub fn unused(config: LogConfig, limits: Limits) -> Self {
+        let ready = ReadyPartition {
+            engine: Engine::new(config.partition, limits),
+            log: Log::new(config),
+            checkpoint: None,
+            leftovers: Vec::new(),
+        };
+        Self {
+            partition: config.partition,
+            state: PartitionState::Ready(Box::new(ready)),
+        }
+    }
 }
 
 /// A partition with what its recovery found.
@@ -43,7 +68,14 @@ pub struct Opened {
     pub recovery: Option<Recovery>,
 }
 
-/// Opens one partition: scans and cuts its log, replays it into a new engine.
+/// An engine as of some lsn, and what the log must know to go on from there.
+struct Begin {
+    engine: Engine,
+    checkpoint: Option<CheckpointMeta>,
+    table: SegmentTable,
+}
+
+/// Opens one partition: takes the newest checkpoint that is whole, scans and cuts the log behind it, and replays that.
 ///
 /// On return every record of a partition that is `Ready` is durable. A damaged one is no error:
 /// it is hosted, refuses everything, and leaves the others alone.
@@ -56,38 +88,108 @@ pub fn open_partition(
     limits: Limits,
 ) -> Result<Opened, RecoverError> {
     let partition = config.partition;
-    let mut engine = Box::new(Engine::new(partition, limits));
-    let recovered = recover(
-        volume,
-        config,
-        (Lsn(0), &SegmentTable::default()),
-        &mut |scanned| match scanned {
-            Scanned::Segment { .. } => Ok(()),
+    let begin = begin(&*volume, &config, limits)?;
+    let mut engine = begin.engine;
+    let end = engine.positions().end;
+    let recovered = recover(volume, config, (end, &begin.table), &mut |scanned| {
+        match scanned {
+            Scanned::Segment { base } => engine.segment_begins(base),
             Scanned::Record(record) => engine
                 .replay(record.lsn, record.time, record.kind, record.payload)
-                .map_err(|error| error.to_string()),
-        },
-    );
-    match recovered {
-        Ok((log, recovery)) => {
-            let log = Box::new(log);
-            let state = PartitionState::Ready { engine, log };
-            Ok(Opened {
-                start: PartitionStart { partition, state },
-                recovery: Some(recovery),
-            })
+                .map_err(|error| error.to_string())?,
         }
-        Err(error @ RecoverError::Io { .. }) => Err(error),
+        Ok(())
+    });
+    let (state, recovery) = match recovered {
+        Ok((log, mut recovery)) => {
+            for damage in &recovery.missing {
+                tracing::error!(partition = partition.0, %damage, "part of a log is missing, the rest is served");
+            }
+            // The scan saw only what is behind the checkpoint.
+            recovery.epoch = recovery.epoch.max(engine.epoch());
+            let ready = ReadyPartition {
+                engine,
+                log,
+                checkpoint: begin.checkpoint,
+                leftovers: recovery.leftovers.clone(),
+            };
+            (PartitionState::Ready(Box::new(ready)), Some(recovery))
+        }
+        Err(error @ RecoverError::Io { .. }) => return Err(error),
         Err(error) => {
             let reason = error.to_string();
             tracing::error!(partition = partition.0, %reason, "partition is damaged");
-            let state = PartitionState::Damaged(reason);
-            Ok(Opened {
-                start: PartitionStart { partition, state },
-                recovery: None,
-            })
+            (PartitionState::Damaged(reason), None)
+        }
+    };
+    Ok(Opened {
+        start: PartitionStart { partition, state },
+        recovery,
+    })
+}
+
+/// The state of the newest checkpoint that is whole, else of the one before, else of the log's beginning.
+///
+/// A log that was trimmed has no beginning, and its scan says so.
+fn begin(volume: &dyn Volume, config: &LogConfig, limits: Limits) -> Result<Begin, RecoverError> {
+    let partition = config.partition;
+    let of = CheckpointConfig {
+        partition,
+        log_id: config.log_id,
+    };
+    let open = open_checkpoints(volume, &of).map_err(|source| RecoverError::Io {
+        action: format!("partition {partition}: cannot list the checkpoints"),
+        source,
+    })?;
+    for (generation, fault) in &open.refused {
+        tracing::warn!(partition = partition.0, generation, %fault, "checkpoint refused");
+    }
+    for found in open.found {
+        match restore(volume, &found, partition, limits) {
+            Ok((engine, table)) => {
+                return Ok(Begin {
+                    engine,
+                    checkpoint: Some(found.meta().clone()),
+                    table,
+                });
+            }
+            Err(reason) => tracing::warn!(
+                partition = partition.0,
+                generation = found.meta().generation,
+                %reason,
+                "checkpoint refused"
+            ),
         }
     }
+    Ok(Begin {
+        engine: Engine::new(partition, limits),
+        checkpoint: None,
+        table: SegmentTable::default(),
+    })
+}
+
+fn restore(
+    volume: &dyn Volume,
+    found: &FoundCheckpoint,
+    partition: PartitionId,
+    limits: Limits,
+) -> Result<(Engine, SegmentTable), String> {
+    let table = SegmentTable::decode(found.table()).map_err(|fault| fault.to_string())?;
+    let mut chunks = ChunkReader::new(partition);
+    let mut read = |place| match chunks.read(volume, place) {
+        Ok(chunk) => Ok(chunk.to_vec()),
+        Err(fault) => Err(fault.to_string()),
+    };
+    let engine = Engine::restore(partition, limits, found.root(), &mut read);
+    let engine = engine.map_err(|error| error.to_string())?;
+    if engine.positions().end != found.end() {
+        return Err(format!(
+            "it ends at {}, not at {}",
+            engine.positions().end,
+            found.end()
+        ));
+    }
+    Ok((engine, table))
 }
 
 /// The epoch of a start: above every epoch in any log, and never one that an earlier start may

@@ -97,6 +97,12 @@ counters! {
     commit_nanoseconds_total,
     /// Reads from segments, for messages that had left the cache.
     log_reads_total,
+    /// Checkpoints written.
+    checkpoints_total,
+    /// Checkpoints that could not be written.
+    checkpoint_failures_total,
+    /// Chunks of checkpoints read back, to know where messages lie.
+    chunk_reads_total,
     /// Batches of mail sent to other shards.
     mail_batches_total,
     /// Turns that ended with mail kept back because a ring was full.

@@ -85,9 +85,12 @@ impl Engine {
         let mut last = None;
         while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
             last = Some((waiter.deadline, serial));
-            if !self.withholds || self.ready_now(waiter.key) == 0 {
+            let is_loading = self.loads.concern(waiter.key.0);
+            if !(self.withholds || is_loading) || self.ready_now(waiter.key) == 0 {
                 self.demand.end_wait(serial);
                 self.reply(waiter.from, Reply::Empty, outputs);
+            } else {
+                self.loads.holds_waits |= is_loading;
             }
         }
     }
@@ -100,7 +103,7 @@ impl Engine {
         if self.more {
             return Some(Timestamp(0));
         }
-        let wait = (!self.withholds)
+        let wait = (!self.withholds && !self.loads.holds_waits)
             .then(|| self.demand.next_deadline())
             .flatten();
         let rider = self

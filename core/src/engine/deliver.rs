@@ -89,17 +89,32 @@ impl Engine {
             };
             let mut pack = Pack::new(wanted.min(room).min(LEASE_MESSAGES_MAX), bytes_max);
             self.fill(key, &mut pack);
+            if let Some(away) = pack.away {
+                self.load(key.0, away, outputs);
+            }
             if pack.runs.is_empty() {
                 return Served::All;
             }
             *budget -= 1;
             self.give(now, taker, pack, outputs);
         }
+        self.load_ahead(key, outputs);
         // Consumers that were served and want more stand behind the mark.
         if self.demand.is_wanted(key) && self.ready_now(key) > 0 {
             Served::More
         } else {
             Served::All
+        }
+    }
+
+    /// Has the stretch read that a subscription will need next.
+    fn load_ahead(&mut self, key: SubscriptionKey, outputs: &mut VecDeque<Output>) {
+        let ahead = self.state.queues.get(key.0).and_then(|queue| {
+            let cursor = queue.subscription(key.1)?.cursor;
+            queue.runs.away_behind(cursor)
+        });
+        if let Some(ahead) = ahead {
+            self.load(key.0, ahead, outputs);
         }
     }
 

@@ -209,12 +209,6 @@ impl Demand {
 
     /// Ends everything that concerns a queue; returns the dequeues that waited.
     pub(super) fn forget_queue(&mut self, queue: QueueId) -> Vec<Requester> {
-        let waiting: Vec<Serial> = self
-            .waiters
-            .iter()
-            .filter(|(_, waiter)| waiter.key.0 == queue)
-            .map(|(&serial, _)| serial)
-            .collect();
         let listening: Vec<Serial> = self
             .consumers
             .iter()
@@ -224,11 +218,19 @@ impl Demand {
         for serial in listening {
             self.remove_consumer(serial);
         }
-        waiting
-            .into_iter()
-            .filter_map(|serial| self.remove_waiter(serial))
-            .map(|waiter| waiter.from)
-            .collect()
+        self.end_waits_in(queue)
+    }
+
+    /// Ends the dequeues that wait for messages of a queue; returns whose they were.
+    pub(super) fn end_waits_in(&mut self, queue: QueueId) -> Vec<Requester> {
+        let waiting = self.waiters.iter();
+        let waiting: Vec<Serial> = waiting
+            .filter(|(_, waiter)| waiter.key.0 == queue)
+            .map(|(&serial, _)| serial)
+            .collect();
+        let ended = waiting.into_iter();
+        let ended = ended.filter_map(|serial| self.remove_waiter(serial));
+        ended.map(|waiter| waiter.from).collect()
     }
 
     /// Ends everything; returns the dequeues that waited.

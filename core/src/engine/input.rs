@@ -1,8 +1,8 @@
 //! Everything that can happen to a partition.
 
-use corelane_wire::{Correlation, Epoch, Lsn, Request, SessionId};
+use corelane_wire::{Correlation, Epoch, Lsn, Offset, Request, SessionId};
 
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, QueueId};
 
 /// Who asked, and under which number the answer is awaited.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -59,6 +59,15 @@ pub enum Input<'a> {
     GiveOut {
         /// Whether messages are given out.
         allowed: bool,
+    },
+    /// A chunk that `Output::Load` asked for was read, or cannot be.
+    Loaded {
+        /// As in the output.
+        queue: QueueId,
+        /// As in the output.
+        first: Offset,
+        /// Its bytes, if their checksum is right.
+        chunk: Option<&'a [u8]>,
     },
     /// Storage made every record below `end` durable.
     Durable {

@@ -15,9 +15,11 @@ mod deliver;
 mod demand;
 mod gate;
 mod input;
+mod loads;
 mod output;
 mod pack;
 mod queues;
+mod range_set;
 mod request;
 mod sessions;
 mod turn;
@@ -26,12 +28,14 @@ use std::collections::VecDeque;
 
 use corelane_wire::{Epoch, Lsn, PartitionId, Timestamp};
 
+use crate::checkpoint::{Cut, ReadChunk, RestoreError};
 use crate::ids::QueueId;
 use crate::limits::Limits;
 use crate::record::Record;
 use crate::state::{Effects, ReplayError, State};
 use demand::Demand;
 use gate::{Answer, Gate};
+use loads::Loads;
 use sessions::LostSessions;
 use turn::Turn;
 
@@ -69,6 +73,7 @@ pub struct Engine {
     /// Lease records above `committed`: number, messages.
     uncommitted_leases: VecDeque<(Lsn, u32)>,
     uncommitted_leases_count: u64,
+    loads: Loads,
     /// Sessions without a connection.
     lost: LostSessions,
     /// The turn ended with more to give out than one turn may.
@@ -161,7 +166,10 @@ impl Engine {
             status: Status::Replaying,
             epoch: Epoch(0),
             epoch_pending: false,
-            state: State::default(),
+            state: State {
+                layout: limits.layout(),
+                ..State::default()
+            },
             effects: Effects::default(),
             committed: Lsn(0),
             durable: Lsn(0),
@@ -174,10 +182,46 @@ impl Engine {
             uncommitted_bytes: 0,
             uncommitted_leases: VecDeque::new(),
             uncommitted_leases_count: 0,
+            loads: Loads::default(),
             lost: LostSessions::default(),
             more: false,
             withholds: false,
         }
+    }
+
+    /// An engine with the state of a checkpoint, to be replayed from [`Engine::positions`]`.end` on.
+    ///
+    /// # Errors
+    /// If a chunk cannot be read or does not fit; nothing is to be concluded about the log then.
+    pub fn restore(
+        partition: PartitionId,
+        limits: Limits,
+        root: &[u8],
+        read: &mut ReadChunk<'_>,
+    ) -> Result<Self, RestoreError> {
+        Ok(Self {
+            state: State {
+                layout: limits.layout(),
+                ..State::restore(root, read)?
+            },
+            ..Self::new(partition, limits)
+        })
+    }
+
+    /// The state as of now, for a checkpoint. It must not be published before everything below its end is committed.
+    pub fn cut(&mut self) -> Cut {
+        Cut::of(&mut self.state)
+    }
+
+    /// A segment of the log begins with the record `base`: told before that record is replayed, or before it is
+    /// durable.
+    pub fn segment_begins(&mut self, base: Lsn) {
+        let behind = self.uncommitted.iter().rev();
+        let behind = behind.take_while(|(lsn, _, _)| *lsn >= base);
+        let mut queues: Vec<QueueId> = behind.map(|(_, queue, _)| *queue).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        self.state.segment_begins(base, queues.into_iter());
     }
 
     /// Applies a record of the log before the start; `payload` is the whole payload, an Enqueue's batch included.
@@ -212,6 +256,7 @@ impl Engine {
             Input::Disconnected { connection } => {
                 self.demand.disconnect(connection);
                 self.gate.disconnect(connection);
+                self.loads.disconnect(connection);
             }
             Input::SessionLost { session } => self.on_session_lost(now, session),
             Input::SessionResumed { session } => self.lost.remove(session),
@@ -220,6 +265,11 @@ impl Engine {
                 writable,
             } => self.demand.set_writable(connection, writable),
             Input::GiveOut { allowed } => self.withholds = !allowed,
+            Input::Loaded {
+                queue,
+                first,
+                chunk,
+            } => self.on_loaded(queue, first, chunk, outputs),
             Input::Durable { end } => self.on_durable(end, outputs),
             Input::Poisoned => self.on_poisoned(outputs),
             Input::Deadline => self.on_deadline(now, outputs),

@@ -1,11 +1,11 @@
 //! Everything that a partition can want done.
 
 use corelane_wire::{
-    ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled, Timestamp,
+    ChunkPlace, ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled, Timestamp,
 };
 
 use super::input::Requester;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, QueueId};
 use crate::record::Record;
 
 /// What the shell has to do, in this order, before the next step.
@@ -36,6 +36,15 @@ pub enum Output {
     },
     /// Send messages now.
     Deliver(Delivery),
+    /// Read this chunk of a checkpoint and give it back with `Input::Loaded`.
+    Load {
+        /// Whose messages it is about.
+        queue: QueueId,
+        /// Names the chunk in `Input::Loaded`.
+        first: Offset,
+        /// Where it lies.
+        place: ChunkPlace,
+    },
     /// The outcome of this request is unknown and stays so: close the connection instead of answering.
     Abandon {
         /// Whose request it was.

@@ -1,9 +1,10 @@
 //! Fills one delivery: which runs of which batches go together without exceeding what a frame may hold.
 
 use corelane_wire::limits::DELIVERY_RUNS_MAX;
-use corelane_wire::{Lsn, Offset, OffsetRange};
+use corelane_wire::{ChunkPlace, Lsn, Offset, OffsetRange};
 
 use super::Run;
+use crate::state::runs::RunsAt;
 use crate::state::{EnqueueRun, Queue, Subscription};
 
 /// The messages chosen so far.
@@ -13,6 +14,8 @@ pub(super) struct Pack {
     pub(super) runs: Vec<Run>,
     /// What the Lease record says; each lies within one fragment of the subscription.
     pub(super) ranges: Vec<OffsetRange>,
+    /// A stretch whose runs have to be read before anything else can be chosen.
+    pub(super) away: Option<(Offset, ChunkPlace)>,
     count_left: u32,
     bytes_left: u64,
 }
@@ -23,6 +26,7 @@ impl Pack {
         Self {
             runs: Vec::new(),
             ranges: Vec::new(),
+            away: None,
             count_left: count_max,
             bytes_left: bytes_max as u64,
         }
@@ -36,7 +40,7 @@ impl Pack {
         committed: Lsn,
         returned_only: bool,
     ) {
-        for (&first, fragment) in &subscription.returned {
+        for (&first, fragment) in subscription.returned.iter() {
             let end = Offset(first.0 + fragment.count);
             if !self.take(queue, first, end, fragment.attempts.saturating_add(1)) {
                 return;
@@ -56,7 +60,41 @@ impl Pack {
     /// Adds what fits of `first..end`; false if not all of it did.
     pub(super) fn take(&mut self, queue: &Queue, first: Offset, end: Offset, attempt: u32) -> bool {
         let mut next = first;
-        for run in queue.runs_from(first) {
+        while next < end {
+            let runs = match queue.runs.at(next) {
+                RunsAt::Here(runs) => runs,
+                RunsAt::Away(first, place) => {
+                    self.away = Some((first, place));
+                    break;
+                }
+                RunsAt::Nothing => break,
+            };
+            let reached = self.take_runs(runs, next, end, attempt);
+            let is_full = runs.last().is_none_or(|run| reached < run.end().min(end));
+            next = reached;
+            if is_full {
+                break;
+            }
+        }
+        if next > first {
+            self.ranges.push(OffsetRange {
+                first,
+                count: small(next.0 - first.0),
+            });
+        }
+        next >= end
+    }
+
+    /// Adds what fits of `first..end` in runs of one stretch; says how far that is.
+    fn take_runs(
+        &mut self,
+        runs: &[EnqueueRun],
+        first: Offset,
+        end: Offset,
+        attempt: u32,
+    ) -> Offset {
+        let mut next = first;
+        for run in runs {
             if next >= end {
                 break;
             }
@@ -77,13 +115,7 @@ impl Pack {
                 break;
             }
         }
-        if next > first {
-            self.ranges.push(OffsetRange {
-                first,
-                count: small(next.0 - first.0),
-            });
-        }
-        next >= end
+        next
     }
 
     /// How many of `wanted` messages of a run still fit; pays for them.

@@ -106,14 +106,23 @@ impl Engine {
             outputs.push_back(super::poisoned(from));
             return Ok(());
         }
-        let Some(queue) = self.state.queues.get(id?) else {
+        let id = id?;
+        let Some(queue) = self.state.queues.get(id) else {
             return Ok(());
         };
         let mut pack = Pack::new(peek.count.min(PEEK_MESSAGES_MAX), DELIVERY_BYTES_MAX);
-        let first = peek.from.max(queue.start());
-        let end = queue.visible_end(self.committed);
-        if first < end {
-            pack.take(queue, first, end, 0);
+        let mut next = peek.from.max(queue.start);
+        let visible = queue.visible_end(self.committed);
+        while let Some((first, end)) = queue.runs.kept_from(next) {
+            next = end.min(visible);
+            if first >= next || !pack.take(queue, first, next, 0) {
+                break;
+            }
+        }
+        if pack.runs.is_empty()
+            && let Some(away) = pack.away
+        {
+            return self.wait_to_peek(from, peek, (id, away), outputs);
         }
         if pack.runs.is_empty() {
             self.reply(from, Reply::EmptyPeek, outputs);
@@ -143,7 +152,7 @@ impl Engine {
                 ready: subscription.ready(queue.end),
                 leased: subscription.leased,
                 delayed: subscription.delayed_count,
-                done: subscription.done.0 + subscription.done_ranges.count(),
+                done: subscription.done.0 + subscription.done_set.count(),
                 consumers: self.demand.consumers_in((id, number)),
             })
             .collect();
@@ -152,7 +161,7 @@ impl Engine {
             partition: self.partition,
             lanes: 1,
             created: queue.created,
-            start: queue.start(),
+            start: queue.start,
             end: queue.end,
             subscriptions,
         }

@@ -232,10 +232,13 @@ impl Engine {
                 ),
             ));
         }
-        if self.state.counts.runs >= limits.runs_max {
+        if self.state.loaded.runs() >= limits.runs_max {
             return Err((
                 ErrorCode::Busy,
-                format!("{} batches are not done", self.state.counts.runs),
+                format!(
+                    "{} batches wait for a checkpoint to hold them",
+                    self.state.loaded.runs()
+                ),
             ));
         }
         if verdict == Verdict::First && self.state.producers.len() >= limits.producers_max {
@@ -399,7 +402,7 @@ impl Engine {
             .expect("the queue was found or created in this step");
         let subscription = queue.next_subscription();
         let from = if queue.subscriptions.is_empty() {
-            queue.start()
+            queue.start
         } else {
             queue.end
         };

@@ -1,5 +1,6 @@
 //! Each test arranges, takes one step and compares the whole list of outputs.
 
+mod chunks;
 mod deliver;
 mod enqueue;
 mod gate;

@@ -10,9 +10,9 @@ use corelane_wire::{
     ErrorCode, LeaseId, Offset, OffsetRange, SettleEntry, SettleOutcome, Settled, Timestamp,
 };
 
+use super::range_set::RangeSet;
 use super::{Engine, Output, Reply, Requester};
 use crate::limits::RECORD_ENTRIES_MAX;
-use crate::range_set::RangeSet;
 use crate::record::Record;
 use crate::state::{State, SubscriptionKey};
 
@@ -96,6 +96,8 @@ impl Engine {
         self.settle(now, outputs);
         self.give_out(now, outputs);
         self.end_waits(now, outputs);
+        let runs_max = self.limits.runs_loaded_max;
+        self.state.loaded.shrink(&mut self.state.queues, runs_max);
     }
 
     fn settle(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {

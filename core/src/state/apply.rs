@@ -116,18 +116,25 @@ impl State {
         if queue.find(name).is_some() {
             return Err("a subscription of that name exists");
         }
-        if from < queue.start() || from > queue.end {
+        if from < queue.start || from > queue.end {
             return Err("the subscription begins outside the queue");
         }
+        if from < queue.end && !queue.subscriptions.is_empty() {
+            // Some of these messages may be gone: the others were done with them.
+            return Err("a later subscription begins before the end of the queue");
+        }
+        let before = queue.start;
         queue
             .subscriptions
             .push(Subscription::new(name.to_owned(), from));
         self.counts.subscriptions += 1;
         self.counts.ready += queue.end.0 - from.0;
         // The first subscription may begin behind messages that nobody needs any more.
-        let (runs, messages) = queue.drop_done();
-        self.counts.runs -= runs;
-        self.counts.messages -= messages;
+        self.counts.messages -= queue.advance_start();
+        let start = queue.start;
+        if before < start {
+            queue.runs.kill(before, start);
+        }
         Ok(())
     }
 
@@ -148,23 +155,24 @@ impl State {
         if first != queue.end {
             return Err("the first offset is not the end of the queue");
         }
-        let end = first.0.checked_add(count.into()).ok_or(OFFSET_OVERFLOW)?;
+        first.0.checked_add(count.into()).ok_or(OFFSET_OVERFLOW)?;
         if producer != ProducerId::NONE {
             let range = OffsetRange { first, count };
             let now = self.clock.lease();
             self.producers
                 .record((id, producer), sequence, range, now)?;
         }
-        queue.runs.push_back(EnqueueRun {
+        let run = EnqueueRun {
             lsn,
             first,
             count,
             bytes,
             largest,
             time: self.clock.log,
-        });
-        queue.end = Offset(end);
-        self.counts.runs += 1;
+        };
+        if let Some(closed) = queue.push(run, self.layout) {
+            self.loaded.push(id, closed, queue.runs.loaded_at(closed));
+        }
         self.counts.messages += u64::from(count);
         self.counts.ready += u64::from(count) * queue.subscriptions.len() as u64;
         Ok(())
@@ -224,17 +232,16 @@ impl State {
     ) -> Result<(), Misfit> {
         self.remove_held(key, entries, effects)?;
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
-        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
-        let done_before = subscription.done;
         for run in effects.removed.drain(..) {
             self.counts.leased -= u64::from(run.count);
+            let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
             subscription.finish(run);
+            queue.done_in(key.1, run.first, run.end());
         }
+        let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
         subscription.assert_counts();
-        if subscription.done != done_before {
-            let (runs, messages) = queue.drop_done();
-            self.counts.runs -= runs;
-            self.counts.messages -= messages;
+        if subscription.done > queue.start {
+            self.counts.messages -= queue.advance_start();
         }
         // A subscription that was too scattered for new messages may not be so any more.
         effects.ready.push(key);
@@ -364,8 +371,7 @@ impl State {
             self.counts.leased -= subscription.leased;
             self.counts.delayed -= subscription.delayed_count;
         }
-        self.counts.runs -= queue.runs.len();
-        self.counts.messages -= queue.end.0 - queue.start().0;
+        self.counts.messages -= queue.end.0 - queue.start.0;
         Ok(())
     }
 

@@ -17,8 +17,7 @@ pub(super) fn assert_consistent(state: &State) {
     for (id, queue) in state.queues.iter() {
         assert_eq!(state.queues.find(&queue.name), Some(id), "queue by name");
         assert_queue(queue);
-        counts.runs += queue.runs.len();
-        counts.messages += queue.end.0 - queue.start().0;
+        counts.messages += queue.end.0 - queue.start.0;
         for (number, subscription) in (0..).zip(&queue.subscriptions) {
             let key = (id, SubscriptionId(number));
             subscription.assert_counts();
@@ -31,7 +30,7 @@ pub(super) fn assert_consistent(state: &State) {
             let mut pieces = held.remove(&key).unwrap_or_default();
             let leased: u64 = pieces.iter().map(|piece| piece.1.0 - piece.0.0).sum();
             assert_eq!(leased, subscription.leased, "E5: leased in {key:?}");
-            pieces.extend(subscription.done_ranges.iter());
+            pieces.extend(subscription.done_set.iter());
             let returned = subscription.returned.iter();
             pieces.extend(returned.map(|(&first, fragment)| piece(first, fragment.count)));
             let delayed = subscription.delayed.iter();
@@ -50,19 +49,44 @@ pub(super) fn assert_consistent(state: &State) {
     state.leases.assert_counts();
 }
 
-/// Q1 and Q2.
+/// Q1 and Q2, and those of the runs.
 fn assert_queue(queue: &Queue) {
-    let mut next = queue.start();
-    for run in &queue.runs {
-        assert_eq!(run.first, next, "Q1: runs of {}", queue.name);
-        next = run.end();
+    if let Some(done) = queue.subscriptions.iter().map(|each| each.done).min() {
+        assert_eq!(queue.start, done, "Q1: start of {}", queue.name);
     }
-    assert_eq!(next, queue.end, "Q1: end of {}", queue.name);
-    if let Some(done) = queue.subscriptions.iter().map(|each| each.done).min()
-        && let Some(first) = queue.runs.front()
-    {
-        assert!(first.end() > done, "Q2: a run of {} is done", queue.name);
+    let mut dead = vec![(queue.start, queue.end)];
+    for subscription in &queue.subscriptions {
+        dead = dead
+            .into_iter()
+            .flat_map(|(first, end)| subscription.done_between(first, end))
+            .collect();
     }
+    if queue.subscriptions.is_empty() {
+        dead.clear();
+    }
+    let is_live = |offset: u64| {
+        let is_dead = |(first, end): &(Offset, Offset)| (first.0..end.0).contains(&offset);
+        offset >= queue.start.0 && !dead.iter().any(is_dead)
+    };
+    let mut expected: u64 = queue.end.0 - queue.start.0;
+    expected -= dead.iter().map(|(first, end)| end.0 - first.0).sum::<u64>();
+    let mut found = 0;
+    let mut before = Offset(0);
+    for (&first, stretch) in queue.runs.stretches() {
+        assert!(before <= first && first < stretch.end, "R1: {stretch:?}");
+        let live = (first.0..stretch.end.0)
+            .filter(|offset| is_live(*offset))
+            .count();
+        assert_eq!(
+            live as u64, stretch.live,
+            "R3: {} {first} {stretch:?}",
+            queue.name
+        );
+        assert!(stretch.live > 0, "R3: {stretch:?}");
+        found += stretch.live;
+        before = stretch.end;
+    }
+    assert_eq!(found, expected, "Q2: live messages of {}", queue.name);
 }
 
 /// L1 to L3 of every lease; returns what each subscription has under lease.

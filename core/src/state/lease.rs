@@ -5,17 +5,20 @@
 //! Invariants: (L1) runs of a lease are sorted, disjoint and not empty. (L2) a lease's deadline is the least of its
 //! runs'. (L3) a lease that holds nothing does not exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 
 use corelane_wire::{LeaseId, Offset, OffsetRange, SessionId};
 
 use super::SubscriptionKey;
+use super::chunk::Chunk;
+use super::pages::{FrozenPage, Page, Pages};
 use crate::time::LeaseTime;
 
 /// All leases of a partition.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
-    held: BTreeMap<LeaseId, Lease>,
+    held: Pages<LeaseId, Lease>,
     by_deadline: BTreeSet<(LeaseTime, LeaseId)>,
     by_session: BTreeSet<(SessionId, LeaseId)>,
 }
@@ -181,9 +184,22 @@ impl Leases {
     }
 
     /// All leases, by id.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
         self.held.iter().map(|(&id, lease)| (id, lease))
+    }
+
+    /// The leases as of now, in pages.
+    pub(crate) fn freeze(&mut self) -> Vec<FrozenPage<LeaseId, Lease>> {
+        self.held.freeze(|_| {})
+    }
+
+    /// Takes in a page that was read from a checkpoint; false if it does not follow those before.
+    pub(crate) fn push_page(&mut self, page: Chunk<Page<LeaseId, Lease>>) -> bool {
+        for (id, lease) in page.get() {
+            self.by_deadline.insert((lease.deadline, *id));
+            self.by_session.insert((lease.session, *id));
+        }
+        self.held.push_page(page)
     }
 
     /// O(1) part of the invariants: the indexes hold as many leases.
@@ -225,7 +241,30 @@ impl Leases {
     }
 }
 
+impl Hash for Leases {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.held.hash(state);
+    }
+}
+
 impl Lease {
+    /// A lease as it was read from a checkpoint; `None` if its runs are not those of one.
+    pub(crate) fn read(
+        key: SubscriptionKey,
+        session: SessionId,
+        runs: Vec<HeldRun>,
+    ) -> Option<Self> {
+        let is_whole = runs.iter().all(|run| run.count > 0 && run.attempt > 0)
+            && runs.is_sorted_by(|left, right| left.end() <= right.first)
+            && !runs.is_empty();
+        is_whole.then(|| Self {
+            key,
+            session,
+            deadline: least_deadline(&runs),
+            runs,
+        })
+    }
+
     /// The run that holds `offset`.
     pub(crate) fn run_at(&self, offset: Offset) -> Option<HeldRun> {
         let run = *self.runs.get(self.first_ending_after(offset))?;
@@ -239,7 +278,6 @@ impl Lease {
     }
 
     /// The runs in order.
-    #[cfg(test)]
     pub(crate) fn runs(&self) -> &[HeldRun] {
         &self.runs
     }

@@ -4,11 +4,16 @@
 //! replay, which repeats. Nothing here knows connections, commits or the clock of the machine.
 
 mod apply;
+pub(crate) mod chunk;
+pub(crate) mod done_set;
 mod error;
 mod hash;
 mod lease;
+mod loaded;
+pub(crate) mod pages;
 mod producer;
 mod queue;
+pub(crate) mod runs;
 mod subscription;
 
 use std::collections::BTreeSet;
@@ -20,16 +25,18 @@ use crate::ids::{QueueId, SubscriptionId};
 use crate::time::LogClock;
 
 pub use error::ReplayError;
-pub(crate) use lease::{HeldRun, Leases};
-pub(crate) use producer::{Producers, Verdict};
-pub(crate) use queue::{EnqueueRun, Queue, Queues};
-pub(crate) use subscription::Subscription;
+pub(crate) use lease::{HeldRun, Lease, Leases};
+pub(crate) use loaded::Loaded;
+pub(crate) use producer::{Producers, Verdict, Window, WindowRun};
+pub(crate) use queue::{Queue, QueuePage, Queues};
+pub(crate) use runs::{EnqueueRun, Layout};
+pub(crate) use subscription::{Fragment, Subscription};
 
 /// A subscription of the partition.
 pub(crate) type SubscriptionKey = (QueueId, SubscriptionId);
 
 /// Everything that follows from the log.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
     /// The number of the next record.
     pub(crate) end: Lsn,
@@ -47,6 +54,10 @@ pub(crate) struct State {
     pub(crate) producers: Producers,
     /// Sums over all queues.
     pub(crate) counts: Counts,
+    /// How the places of messages are kept; not replicated.
+    pub(crate) layout: Layout,
+    /// Which runs are in memory; not replicated.
+    pub(crate) loaded: Loaded,
 }
 
 /// Sums over all queues, kept up with every record.
@@ -54,8 +65,6 @@ pub(crate) struct State {
 pub(crate) struct Counts {
     /// Messages that some subscription is not done with.
     pub(crate) messages: u64,
-    /// Enqueue records of these messages.
-    pub(crate) runs: usize,
     /// Subscriptions.
     pub(crate) subscriptions: usize,
     /// Messages ready, once per subscription.
@@ -98,7 +107,12 @@ impl State {
     /// The same for the same state, on every machine.
     pub(crate) fn hash(&self) -> u64 {
         let mut hasher = hash::StateHasher::new();
-        Hash::hash(self, &mut hasher);
+        self.end.hash(&mut hasher);
+        self.epoch.hash(&mut hasher);
+        self.clock.hash(&mut hasher);
+        self.queues.hash(&mut hasher);
+        self.leases.hash(&mut hasher);
+        self.producers.hash(&mut hasher);
         hasher.finish()
     }
 
@@ -113,6 +127,16 @@ impl State {
             .into_iter()
             .chain(delayed)
             .min()
+    }
+
+    /// A segment of the log begins at `base`; `behind` are the queues with messages from there on.
+    pub(crate) fn segment_begins(&mut self, base: Lsn, behind: impl Iterator<Item = QueueId>) {
+        self.layout.segment_base = base;
+        for id in behind {
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.runs.cut(self.layout);
+            }
+        }
     }
 
     /// O(n) check of every invariant; for tests.

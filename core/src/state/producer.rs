@@ -4,19 +4,21 @@
 //! alone in its queue gets consecutive offsets.
 //! Invariants: (P1) sequences within a window are dense. (P2) a window spans at most `PRODUCER_WINDOW` sequences.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use corelane_wire::{Offset, OffsetRange, ProducerId, Sequence};
 
+use super::chunk::Chunk;
+use super::pages::{FrozenPage, Page, Pages};
 use crate::ids::QueueId;
 use crate::limits::{PRODUCER_IDLE, PRODUCER_WINDOW};
 use crate::time::LeaseTime;
 
 /// All windows of a partition.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Producers {
-    windows: BTreeMap<(QueueId, ProducerId), Window>,
+    windows: Pages<(QueueId, ProducerId), Window>,
     /// When to look whether a window is idle; never later than its true end, so that an enqueue need not move it.
     checks: BTreeSet<(LeaseTime, QueueId, ProducerId)>,
 }
@@ -62,19 +64,16 @@ impl Producers {
         range: OffsetRange,
         now: LeaseTime,
     ) -> Result<(), &'static str> {
-        let window = match self.windows.entry((queue, producer)) {
-            Entry::Occupied(entry) if entry.get().judge(sequence) == Verdict::Next => {
-                entry.into_mut()
-            }
-            Entry::Vacant(entry) if sequence == Sequence(0) => {
-                self.checks
-                    .insert((now.later(PRODUCER_IDLE), queue, producer));
-                entry.insert(Window::default())
-            }
-            Entry::Occupied(_) | Entry::Vacant(_) => {
-                return Err("the batch is not the next one of its producer");
-            }
-        };
+        if self.windows.get(&(queue, producer)).is_none() && sequence == Sequence(0) {
+            self.checks
+                .insert((now.later(PRODUCER_IDLE), queue, producer));
+            self.windows.insert((queue, producer), Window::default());
+        }
+        let window = self
+            .windows
+            .get_mut(&(queue, producer))
+            .filter(|window| window.judge(sequence) == Verdict::Next)
+            .ok_or("the batch is not the next one of its producer")?;
         window.push(range);
         window.used = now;
         Ok(())
@@ -86,11 +85,12 @@ impl Producers {
             && let Some(&(due, queue, producer)) = self.checks.first()
             && due <= now
         {
-            work -= 1;
             self.checks.pop_first();
             if let Some(window) = self.windows.get(&(queue, producer)) {
                 let end = window.used.later(PRODUCER_IDLE);
+                // Only what is forgotten counts as work: how often a window was looked at is no part of the state.
                 if end <= now {
+                    work -= 1;
                     self.windows.remove(&(queue, producer));
                 } else {
                     self.checks.insert((end, queue, producer));
@@ -102,16 +102,32 @@ impl Producers {
 
     /// Forgets the windows of a queue that is deleted.
     pub(crate) fn forget(&mut self, queue: QueueId) {
-        let after = QueueId(queue.0.saturating_add(1));
-        let mut of_queue = self.windows.split_off(&(queue, ProducerId::NONE));
-        let mut behind = of_queue.split_off(&(after, ProducerId::NONE));
-        self.windows.append(&mut behind);
+        let first = (queue, ProducerId::NONE);
+        let of_queue = self.windows.from(&first).map(|(key, _)| *key);
+        let gone: Vec<_> = of_queue.take_while(|key| key.0 == queue).collect();
+        for key in gone {
+            self.windows.remove(&key);
+        }
         self.checks.retain(|&(_, of, _)| of != queue);
     }
 
     /// When the next window has to be looked at.
     pub(crate) fn next_check(&self) -> Option<LeaseTime> {
         self.checks.first().map(|&(due, _, _)| due)
+    }
+
+    /// The windows as of now, in pages.
+    pub(crate) fn freeze(&mut self) -> Vec<FrozenPage<(QueueId, ProducerId), Window>> {
+        self.windows.freeze(|_| {})
+    }
+
+    /// Takes in a page that was read from a checkpoint; false if it does not follow those before.
+    pub(crate) fn push_page(&mut self, page: Chunk<Page<(QueueId, ProducerId), Window>>) -> bool {
+        for ((queue, producer), window) in page.get() {
+            let due = window.used.later(PRODUCER_IDLE);
+            self.checks.insert((due, *queue, *producer));
+        }
+        self.windows.push_page(page)
     }
 
     /// How many windows there are.
@@ -122,20 +138,27 @@ impl Producers {
 
 /// The receipts of the last batches of one producer in one queue.
 #[derive(Clone, Hash, Debug, Default)]
-struct Window {
-    next: Sequence,
-    used: LeaseTime,
-    runs: VecDeque<WindowRun>,
+pub(crate) struct Window {
+    pub(crate) next: Sequence,
+    pub(crate) used: LeaseTime,
+    pub(crate) runs: VecDeque<WindowRun>,
 }
 
 /// Consecutive batches of the same size with consecutive offsets.
 #[derive(Clone, Copy, Hash, Debug)]
-struct WindowRun {
-    sequence: u64,
-    first: Offset,
+pub(crate) struct WindowRun {
+    pub(crate) sequence: u64,
+    pub(crate) first: Offset,
     /// Messages of each batch.
-    count: u32,
-    batches: u64,
+    pub(crate) count: u32,
+    pub(crate) batches: u64,
+}
+
+impl Hash for Producers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // When a window is looked at again follows from when it was used, but for how often that was.
+        self.windows.hash(state);
+    }
 }
 
 impl Window {

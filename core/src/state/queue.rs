@@ -1,26 +1,36 @@
 //! A queue: its messages as runs, and its subscriptions.
 //!
-//! Invariants: (Q1) runs are dense: each begins where the one before ends, the last ends at `end`. (Q2) a run is kept
-//! until all its messages are done in every subscription; without a subscription everything is kept.
+//! Invariants: (Q1) `start` is the least offset that some subscription is not done with; without a subscription
+//! everything from `start` on is kept. (Q2) the live messages of the stretches are those from `start` on that some
+//! subscription is not done with.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use corelane_wire::{Lsn, Offset, Timestamp};
 
+use super::chunk::{Chunk, Frozen};
+use super::runs::{EnqueueRun, Layout, Runs};
 use super::subscription::Subscription;
 use crate::ids::{QueueId, SubscriptionId};
 
 /// The queues of a partition, by number and by name.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
-    by_id: BTreeMap<QueueId, Queue>,
+    /// By number: neighbours share a page.
+    pages: BTreeMap<u32, Chunk<QueuePage>>,
+    len: usize,
     by_name: BTreeMap<String, QueueId>,
     /// The number of the next queue; never given twice.
     next: u32,
 }
 
+/// Queues with neighbouring numbers, ascending.
+pub(crate) type QueuePage = Vec<(QueueId, Queue)>;
+
 /// The replicated part of a queue.
-#[derive(Clone, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Queue {
     /// Its name within the partition.
     pub(crate) name: String,
@@ -28,38 +38,29 @@ pub(crate) struct Queue {
     pub(crate) created: Timestamp,
     /// The offset of the next message.
     pub(crate) end: Offset,
-    /// The Enqueue records whose messages are kept.
-    pub(crate) runs: VecDeque<EnqueueRun>,
+    /// The first message that is kept.
+    pub(crate) start: Offset,
+    /// A hash over everything that was enqueued.
+    pub(crate) enqueued: u64,
+    /// Which records the messages came with.
+    pub(crate) runs: Runs,
     /// By number.
     pub(crate) subscriptions: Vec<Subscription>,
-}
-
-/// What is kept of one Enqueue record.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct EnqueueRun {
-    /// Its number in the log.
-    pub(crate) lsn: Lsn,
-    /// Offset of its first message.
-    pub(crate) first: Offset,
-    /// How many messages.
-    pub(crate) count: u32,
-    /// Length of its entries together.
-    pub(crate) bytes: u32,
-    /// Length of its longest entry.
-    pub(crate) largest: u32,
-    /// Its log time.
-    pub(crate) time: Timestamp,
 }
 
 impl Queues {
     /// The queue with this number.
     pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
-        self.by_id.get(&id)
+        let page = self.pages.get(&page_of(id))?.get();
+        let at = page.binary_search_by_key(&id, |entry| entry.0).ok()?;
+        Some(&page[at].1)
     }
 
     /// The queue with this number, to change it.
     pub(crate) fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
-        self.by_id.get_mut(&id)
+        let page = self.pages.get_mut(&page_of(id))?;
+        let at = page.get().binary_search_by_key(&id, |entry| entry.0).ok()?;
+        Some(&mut page.get_mut()[at].1)
     }
 
     /// The number of the queue with this name.
@@ -89,30 +90,81 @@ impl Queues {
             return Err("a queue of that name exists");
         }
         self.next += 1;
-        self.by_name.insert(name.to_owned(), id);
-        self.by_id.insert(
-            id,
-            Queue {
-                name: name.to_owned(),
-                created,
-                end: Offset(0),
-                runs: VecDeque::new(),
-                subscriptions: Vec::new(),
-            },
-        );
+        self.put(id, Queue::new(name.to_owned(), created));
         Ok(())
     }
 
     /// Takes a queue out.
     pub(crate) fn delete(&mut self, id: QueueId) -> Option<Queue> {
-        let queue = self.by_id.remove(&id)?;
+        let page = self.pages.get_mut(&page_of(id))?;
+        let at = page.get().binary_search_by_key(&id, |entry| entry.0).ok()?;
+        let (_, queue) = page.get_mut().remove(at);
+        if page.get().is_empty() {
+            self.pages.remove(&page_of(id));
+        }
+        self.len -= 1;
         self.by_name.remove(&queue.name);
         Some(queue)
     }
 
+    /// Takes in a page that was read from a checkpoint; false if it does not follow those before.
+    pub(crate) fn push_page(&mut self, page: Chunk<QueuePage>) -> bool {
+        let entries = page.get();
+        let Some(&(first, _)) = entries.first() else {
+            return false;
+        };
+        let number = page_of(first);
+        let fits = entries
+            .iter()
+            .all(|(id, _)| page_of(*id) == number && id.0 < self.next)
+            && entries.is_sorted_by(|left, right| left.0 < right.0)
+            && self
+                .pages
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < number);
+        if !fits {
+            return false;
+        }
+        self.len += entries.len();
+        for (id, queue) in entries {
+            if self.by_name.insert(queue.name.clone(), *id).is_some() {
+                return false;
+            }
+        }
+        self.pages.insert(number, page);
+        true
+    }
+
+    /// The number of the next queue, as a checkpoint says it.
+    pub(crate) const fn set_next(&mut self, next: u32) {
+        self.next = next;
+    }
+
+    /// The number of the next queue, for a checkpoint.
+    pub(crate) const fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The pages as of now; `closed` learns of the stretches that became chunks of their own.
+    pub(crate) fn freeze(
+        &mut self,
+        layout: Layout,
+        mut closed: impl FnMut(QueueId, Offset, usize),
+    ) -> Vec<Arc<Frozen<QueuePage>>> {
+        let mut freeze = |queues: &mut QueuePage| {
+            for (id, queue) in queues {
+                if let Some(first) = queue.freeze(layout) {
+                    closed(*id, first, queue.runs.loaded_at(first));
+                }
+            }
+        };
+        let pages = self.pages.values_mut();
+        pages.map(|page| page.freeze(&mut freeze)).collect()
+    }
+
     /// How many queues there are.
     pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
+        self.len
     }
 
     /// The queues behind a name, in the order of their names.
@@ -123,20 +175,49 @@ impl Queues {
         );
         self.by_name
             .range::<String, _>(behind)
-            .filter_map(|(_, id)| self.by_id.get(id))
+            .filter_map(|(_, id)| self.get(*id))
     }
 
     /// All queues, by number.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (QueueId, &Queue)> {
-        self.by_id.iter().map(|(&id, queue)| (id, queue))
+        let pages = self.pages.values();
+        pages.flat_map(|page| page.get().iter().map(|(id, queue)| (*id, queue)))
+    }
+
+    fn put(&mut self, id: QueueId, queue: Queue) {
+        self.by_name.insert(queue.name.clone(), id);
+        self.len += 1;
+        // Numbers ascend, so that the new one is the last of its page.
+        self.pages
+            .entry(page_of(id))
+            .or_default()
+            .get_mut()
+            .push((id, queue));
+    }
+}
+
+impl Hash for Queues {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.next.hash(state);
+        self.len.hash(state);
+        for entry in self.iter() {
+            entry.hash(state);
+        }
     }
 }
 
 impl Queue {
-    /// The first message that is kept.
-    pub(crate) fn start(&self) -> Offset {
-        self.runs.front().map_or(self.end, |run| run.first)
+    /// A queue without messages.
+    pub(crate) fn new(name: String, created: Timestamp) -> Self {
+        Self {
+            name,
+            created,
+            end: Offset(0),
+            start: Offset(0),
+            enqueued: 0,
+            runs: Runs::default(),
+            subscriptions: Vec::new(),
+        }
     }
 
     /// The number of the subscription with this name.
@@ -167,39 +248,96 @@ impl Queue {
 
     /// The end of the messages whose Enqueue record is below `committed`.
     pub(crate) fn visible_end(&self, committed: Lsn) -> Offset {
-        if self.runs.back().is_none_or(|run| run.lsn < committed) {
-            return self.end;
+        self.runs.first_from(committed).unwrap_or(self.end)
+    }
+
+    /// Adds the messages of an Enqueue record; see [`Runs::push`].
+    pub(crate) fn push(&mut self, run: EnqueueRun, layout: Layout) -> Option<Offset> {
+        let words = [
+            run.lsn.0,
+            run.first.0,
+            run.count.into(),
+            run.bytes.into(),
+            run.time.0,
+        ];
+        for word in words {
+            let mixed = (self.enqueued ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.enqueued = mixed.rotate_left(31);
         }
-        let visible = self.runs.partition_point(|run| run.lsn < committed);
-        self.runs.get(visible).map_or(self.end, |run| run.first)
+        self.end = run.end();
+        self.runs.push(run, layout)
     }
 
-    /// The runs from the one that holds `offset` on.
-    pub(crate) fn runs_from(&self, offset: Offset) -> impl Iterator<Item = &EnqueueRun> {
-        let at = self.runs.partition_point(|run| run.end() <= offset);
-        self.runs.range(at..)
+    /// The subscription is done with these messages: those with which all others are done too are dead.
+    pub(crate) fn done_in(&mut self, id: SubscriptionId, first: Offset, end: Offset) {
+        if self.subscriptions.len() == 1 {
+            return self.runs.kill(first, end);
+        }
+        let others = self.subscriptions.iter().zip(0..);
+        let others = others.filter(|(_, other)| *other != id.0);
+        let mut dead = vec![(first, end)];
+        for (other, _) in others {
+            dead = dead
+                .into_iter()
+                .flat_map(|(first, end)| other.done_between(first, end))
+                .collect();
+        }
+        for (first, end) in dead {
+            self.runs.kill(first, end);
+        }
     }
 
-    /// Forgets the runs that are done in every subscription; returns how many runs and messages that were.
-    pub(crate) fn drop_done(&mut self) -> (usize, u64) {
+    /// Moves `start` behind what is done in every subscription; returns how many messages that are.
+    pub(crate) fn advance_start(&mut self) -> u64 {
         let Some(done) = self.subscriptions.iter().map(|each| each.done).min() else {
-            return (0, 0);
+            return 0;
         };
-        let (mut runs, mut messages) = (0, 0);
-        while let Some(run) = self.runs.front()
-            && run.end() <= done
-        {
-            runs += 1;
-            messages += u64::from(run.count);
-            self.runs.pop_front();
+        let moved = done.0 - self.start.0;
+        self.start = done;
+        moved
+    }
+
+    /// Whether a subscription gives out messages of the stretch at `first` next, or of the one before it.
+    pub(crate) fn is_near(&self, first: Offset) -> bool {
+        let stretches = self.runs.stretches();
+        let Some(end) = stretches.get(&first).map(|stretch| stretch.end) else {
+            return false;
+        };
+        let before = stretches.range(..first).next_back();
+        let from = before.map_or(first, |(before, _)| *before);
+        self.subscriptions.iter().any(|each| {
+            let next = each
+                .returned
+                .first()
+                .map_or(each.cursor, |(first, _)| *first);
+            (from..end).contains(&next) || (from..end).contains(&each.cursor)
+        })
+    }
+
+    /// Freezes what is in it; returns the first offset of a stretch that became a chunk of its own.
+    fn freeze(&mut self, layout: Layout) -> Option<Offset> {
+        for subscription in &mut self.subscriptions {
+            subscription.freeze();
         }
-        (runs, messages)
+        self.runs.freeze(layout)
     }
 }
 
-impl EnqueueRun {
-    /// The end of its messages, exclusive.
-    pub(crate) const fn end(&self) -> Offset {
-        Offset(self.first.0 + self.count as u64)
+impl Hash for Queue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Which records are kept follows from what was enqueued and what is done.
+        self.name.hash(state);
+        self.created.hash(state);
+        self.end.hash(state);
+        self.start.hash(state);
+        self.enqueued.hash(state);
+        self.subscriptions.hash(state);
     }
 }
+
+const fn page_of(id: QueueId) -> u32 {
+    id.0 / PAGE_QUEUES
+}
+
+/// Queues of one page.
+pub(crate) const PAGE_QUEUES: u32 = 32;

@@ -9,12 +9,11 @@
 //! Invariants: (E4) between `done` and `cursor` every offset is exactly one of done out of order, leased, returned
 //! and delayed. (S1) returned fragments that touch differ in their attempts.
 
-use std::collections::BTreeMap;
-
 use corelane_wire::{Offset, OffsetRange, Timestamp};
 
+use super::done_set::DoneSet;
 use super::lease::HeldRun;
-use crate::range_set::RangeSet;
+use super::pages::Pages;
 
 /// The replicated part of a subscription; who waits or listens is the engine's.
 #[derive(Clone, Hash, Debug)]
@@ -26,11 +25,11 @@ pub(crate) struct Subscription {
     /// Everything from here on was never given out.
     pub(crate) cursor: Offset,
     /// Done out of order, above `done`.
-    pub(crate) done_ranges: RangeSet,
+    pub(crate) done_set: DoneSet,
     /// Given out before and ready again, by first offset; they go first.
-    pub(crate) returned: BTreeMap<Offset, Fragment>,
+    pub(crate) returned: Pages<Offset, Fragment>,
     /// Ready again at an instant of log time, by instant and first offset.
-    pub(crate) delayed: BTreeMap<(Timestamp, Offset), Fragment>,
+    pub(crate) delayed: Pages<(Timestamp, Offset), Fragment>,
     /// Messages under lease.
     pub(crate) leased: u64,
     /// Messages in `returned`.
@@ -55,9 +54,9 @@ impl Subscription {
             name,
             done: from,
             cursor: from,
-            done_ranges: RangeSet::new(),
-            returned: BTreeMap::new(),
-            delayed: BTreeMap::new(),
+            done_set: DoneSet::new(),
+            returned: Pages::new(),
+            delayed: Pages::new(),
             leased: 0,
             returned_count: 0,
             delayed_count: 0,
@@ -69,13 +68,13 @@ impl Subscription {
         if offset < self.done {
             Some(self.done)
         } else {
-            self.done_ranges.end_of(offset)
+            self.done_set.end_of(offset)
         }
     }
 
     /// The first message done out of order after `offset`.
     pub(crate) fn next_done_after(&self, offset: Offset) -> Option<Offset> {
-        self.done_ranges.next_after(offset)
+        self.done_set.next_after(offset)
     }
 
     /// Gives out the next messages for the first time.
@@ -90,7 +89,7 @@ impl Subscription {
 
     /// Gives out returned messages again; returns the attempt, `None` without effect unless one fragment holds all.
     pub(crate) fn take_returned(&mut self, range: OffsetRange) -> Option<u32> {
-        let (&first, &fragment) = self.returned.range(..=range.first).next_back()?;
+        let (&first, &fragment) = self.returned.at_or_before(&range.first)?;
         let end = Offset(first.0 + fragment.count);
         if range.end() > end {
             return None;
@@ -116,11 +115,11 @@ impl Subscription {
         self.leased -= u64::from(run.count);
         if run.first == self.done {
             self.done = run.end();
-            if let Some(end) = self.done_ranges.take_first(self.done) {
+            if let Some(end) = self.done_set.take_first(self.done) {
                 self.done = end;
             }
         } else {
-            self.done_ranges.insert(run.first, run.end());
+            self.done_set.insert(run.first, run.end());
         }
     }
 
@@ -151,12 +150,11 @@ impl Subscription {
 
     /// Makes the first delayed fragment ready if it is due; returns how many messages that are.
     pub(crate) fn come_due(&mut self, now: Timestamp) -> Option<u64> {
-        let entry = self.delayed.first_entry()?;
-        let (due, first) = *entry.key();
+        let (&(due, first), &fragment) = self.delayed.first()?;
         if due > now {
             return None;
         }
-        let fragment = entry.remove();
+        self.delayed.remove(&(due, first));
         self.delayed_count -= fragment.count;
         self.put_returned(first, fragment);
         Some(fragment.count)
@@ -164,12 +162,53 @@ impl Subscription {
 
     /// When the first delayed message is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.delayed.keys().next().map(|&(due, _)| due)
+        self.delayed.first().map(|(&(due, _), _)| due)
     }
 
-    /// How many fragments lie between `done` and `cursor`, but for those that are leased.
-    pub(crate) fn fragments(&self) -> usize {
-        self.done_ranges.len() + self.returned.len() + self.delayed.len()
+    /// How scattered the messages between `done` and `cursor` are, but for those that are leased: what they cost.
+    pub(crate) const fn fragments(&self) -> usize {
+        self.done_set.pages() + self.returned.len() + self.delayed.len()
+    }
+
+    /// Which messages of `first..end` it is done with, as ranges, ends exclusive.
+    pub(crate) fn done_between(
+        &self,
+        first: Offset,
+        end: Offset,
+    ) -> impl Iterator<Item = (Offset, Offset)> {
+        let mut next = first;
+        std::iter::from_fn(move || {
+            let from = match self.done_end(next) {
+                Some(_) => next,
+                None => self.next_done_after(next)?,
+            };
+            let to = self.done_end(from)?.min(end);
+            next = to;
+            (from < to).then_some((from, to))
+        })
+    }
+
+    /// Derives the counts of what was read from a checkpoint; false if there is more than was given out. What is
+    /// neither done nor ready must be under lease.
+    pub(crate) fn derive(&mut self) -> bool {
+        let returned = sum(self.returned.iter().map(|(_, fragment)| fragment.count));
+        let delayed = sum(self.delayed.iter().map(|(_, fragment)| fragment.count));
+        let (Some(returned), Some(delayed)) = (returned, delayed) else {
+            return false;
+        };
+        self.returned_count = returned;
+        self.delayed_count = delayed;
+        let others = sum([self.done_set.count(), returned, delayed].into_iter());
+        let leased = others.and_then(|others| (self.cursor.0 - self.done.0).checked_sub(others));
+        self.leased = leased.unwrap_or(0);
+        leased.is_some()
+    }
+
+    /// Freezes what is in it.
+    pub(crate) fn freeze(&mut self) {
+        self.done_set.map_mut().freeze(|_| {});
+        self.returned.freeze(|_| {});
+        self.delayed.freeze(|_| {});
     }
 
     /// How many messages are ready, those above `committed` included.
@@ -182,7 +221,7 @@ impl Subscription {
         assert!(self.done <= self.cursor, "E4: done behind cursor: {self:?}");
         assert_eq!(
             self.cursor.0 - self.done.0,
-            self.done_ranges.count() + self.leased + self.returned_count + self.delayed_count,
+            self.done_set.count() + self.leased + self.returned_count + self.delayed_count,
             "E4: messages between done and cursor of {}",
             self.name
         );
@@ -190,7 +229,7 @@ impl Subscription {
 
     fn put_returned(&mut self, mut first: Offset, mut fragment: Fragment) {
         self.returned_count += fragment.count;
-        if let Some((&before, other)) = self.returned.range(..first).next_back()
+        if let Some((&before, other)) = self.returned.at_or_before(&first)
             && before.0 + other.count == first.0
             && other.attempts == fragment.attempts
         {
@@ -206,6 +245,10 @@ impl Subscription {
         }
         self.returned.insert(first, fragment);
     }
+}
+
+fn sum(mut counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.try_fold(0_u64, u64::checked_add)
 }
 
 #[cfg(test)]

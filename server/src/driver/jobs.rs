@@ -1,8 +1,8 @@
 //! File work on threads: the operations that may block.
 //!
-//! Four kinds of threads, so that none waits behind slower work: those for commits, those for
-//! reads, one for files (installing segments and opening them), and one that makes spares, which
-//! takes its time. A driver has threads for what its kernel interface does not do, or not as well.
+//! Five kinds of threads, so that none waits behind slower work: those for commits, those for
+//! reads, one for files (installing segments, opening them, reading chunks of checkpoints), one that
+//! makes spares, and one that writes checkpoints and sends segments away, which both take their time. A driver has threads for what its kernel interface does not do, or not as well.
 //! A finished job goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
 //! (J2) a durable write calls `fdatasync` after its own `pwrite` returned, in the same thread, or
@@ -21,7 +21,7 @@ use corelane_storage::{Buffer, Directory, SegmentNumber, Task};
 use corelane_wire::PartitionId;
 use rustix::io::ReadWriteFlags;
 
-use super::{CommitMode, Data, Done, DriverStats, Errno, Token, Waker};
+use super::{Chore, CommitMode, Data, Done, DriverStats, Errno, Token, Waker};
 
 /// What a thread does.
 pub(super) enum Job {
@@ -42,7 +42,7 @@ pub(super) enum Job {
         partition: PartitionId,
         segment: SegmentNumber,
     },
-    Housekeeping(Task),
+    Housekeeping(Chore),
 }
 
 /// What a thread reports.
@@ -76,6 +76,7 @@ struct Shared {
     reads: Queue,
     files: Queue,
     spares: Queue,
+    checkpoints: Queue,
     finished: Mutex<Vec<Finished>>,
     commit_mode: CommitMode,
     waker: Waker,
@@ -110,6 +111,7 @@ impl Jobs {
             reads: Queue::default(),
             files: Queue::default(),
             spares: Queue::default(),
+            checkpoints: Queue::default(),
             finished: Mutex::new(Vec::new()),
             commit_mode: threads.commit_mode,
             waker,
@@ -135,6 +137,9 @@ impl Jobs {
         }
         jobs.spawn(format!("{name}-files"), directory, |shared| &shared.files)?;
         jobs.spawn(format!("{name}-spares"), &hastened, |shared| &shared.spares)?;
+        jobs.spawn(format!("{name}-checkpoint"), directory, |shared| {
+            &shared.checkpoints
+        })?;
         Ok(jobs)
     }
 
@@ -162,11 +167,15 @@ impl Jobs {
         match &job {
             Job::Write { .. } => self.shared.commits.put(token, job, usize::MAX),
             Job::Read { .. } => self.shared.reads.put(token, job, READS_MAX),
-            Job::Open { .. }
-            | Job::Housekeeping(
-                Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. },
-            ) => self.shared.files.put(token, job, usize::MAX),
-            Job::Housekeeping(Task::MakeSpare { .. }) => {
+            Job::Open { .. } => self.shared.files.put(token, job, usize::MAX),
+            Job::Housekeeping(
+                Chore::Checkpoint(_)
+                | Chore::Task(Task::Retire { .. } | Task::RemoveSegment { .. }),
+            ) => self.shared.checkpoints.put(token, job, usize::MAX),
+            Job::Housekeeping(Chore::ReadChunk { .. } | Chore::Task(Task::Install { .. })) => {
+                self.shared.files.put(token, job, usize::MAX)
+            }
+            Job::Housekeeping(Chore::Task(Task::MakeSpare { .. })) => {
                 self.making = Some(token);
                 self.haste.store(false, Ordering::Relaxed);
                 self.shared.spares.put(token, job, usize::MAX)
@@ -197,6 +206,7 @@ impl Drop for Jobs {
             &shared.reads,
             &shared.files,
             &shared.spares,
+            &shared.checkpoints,
         ] {
             let mut state = lock(&queue.state);
             state.stopped = true;
@@ -287,7 +297,7 @@ impl Job {
                 Ok(file) => return Finished::Opened(token, file),
                 Err(error) => (Err(error), Data::None),
             },
-            Self::Housekeeping(task) => (task.run(directory).map(|()| 0), Data::None),
+            Self::Housekeeping(chore) => chore.run(directory),
         };
         Finished::Done(Done {
             token,

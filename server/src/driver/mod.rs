@@ -23,8 +23,10 @@
 use std::io;
 use std::time::Duration;
 
-use corelane_storage::{Buffer, SegmentNumber, Task};
+use corelane_storage::{Buffer, SegmentNumber};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
+
+use crate::checkpoint::CheckpointJob;
 
 pub mod epoll;
 #[cfg(feature = "glommio")]
@@ -32,6 +34,7 @@ pub mod glommio;
 pub mod native;
 pub mod uring;
 
+mod chore;
 mod jobs;
 mod kernel;
 mod sends;
@@ -40,6 +43,7 @@ mod stats;
 mod tcp;
 mod waker;
 
+pub use self::chore::Chore;
 pub use self::stats::{DriverStats, Durations, DurationsRead};
 pub use self::waker::Waker;
 
@@ -166,9 +170,9 @@ pub enum Op {
         /// Whether the bytes must be on stable storage at completion.
         durable: bool,
     },
-    /// File work that may block for long (spare segments); runs off the shard's thread. The making of
+    /// File work that may block for long; runs off the shard's thread. The making of
     /// a spare that is cancelled ends well, and soon: the rest of its zeros is not written out.
-    Housekeeping(Task),
+    Housekeeping(Chore),
     /// Makes the `wait` of another shard of this process return soon.
     Wake {
         /// Whom to wake.
@@ -221,6 +225,40 @@ pub enum Data {
     Block(Buffer),
     /// The opened file.
     File(File),
+    /// A chunk of a checkpoint.
+    Chunk(Vec<u8>),
+    /// A checkpoint that was to be written.
+    Checkpoint(Box<CheckpointJob>),
+}
+
+impl Data {
+    /// The chunk, if it is one.
+    pub(crate) fn into_chunk(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Chunk(chunk) => Some(chunk),
+            Self::None
+            | Self::Socket(_)
+            | Self::Received(_)
+            | Self::Sent(_)
+            | Self::Block(_)
+            | Self::File(_)
+            | Self::Checkpoint(_) => None,
+        }
+    }
+
+    /// The checkpoint, if it is one.
+    pub(crate) fn into_checkpoint(self) -> Option<Box<CheckpointJob>> {
+        match self {
+            Self::Checkpoint(job) => Some(job),
+            Self::None
+            | Self::Socket(_)
+            | Self::Received(_)
+            | Self::Sent(_)
+            | Self::Block(_)
+            | Self::File(_)
+            | Self::Chunk(_) => None,
+        }
+    }
 }
 
 /// A completion.

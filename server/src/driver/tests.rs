@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use corelane_storage::{Directory, DirectoryOptions, SpareId};
+use corelane_storage::{Directory, DirectoryOptions, SpareId, Task};
 
 use super::*;
 
@@ -245,7 +245,7 @@ impl<D: Tested> Bench<D> {
             segment,
         };
         for task in [make, install] {
-            let done = self.run(Token(1), Op::Housekeeping(task));
+            let done = self.run(Token(1), Op::Housekeeping(Chore::Task(task)));
             assert_eq!(done.result, Ok(0));
         }
         let done = self.run(Token(2), Op::OpenSegment { partition, segment });

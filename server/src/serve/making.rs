@@ -14,7 +14,7 @@ use crate::driver::native::Native;
 use crate::driver::{Driver, DriverStats, Listener, Waker};
 use crate::mail::mailboxes;
 use crate::router::{ShardPlace, Topology};
-use crate::shard::{Shard, ShardConfig, ShardStart, Shutdown};
+use crate::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown};
 
 /// Shards that are ready to run, and what reaches them from outside.
 pub(super) struct Made<D: Driver> {
@@ -110,6 +110,7 @@ impl Making<'_> {
             epoch: data.epoch,
             connections_max: self.connections_max,
             first_segment_bytes: corelane_storage::FIRST_SEGMENT_BYTES,
+            checkpoints: CheckpointPace::default(),
             server_name: format!("corelane {}", env!("CARGO_PKG_VERSION")),
         }
     }

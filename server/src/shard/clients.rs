@@ -135,9 +135,13 @@ impl State {
     pub(super) fn on_sent(&mut self, id: ConnectionId, result: Result<usize, Errno>, data: Data) {
         let buffer = match data {
             Data::Sent(buffer) => buffer,
-            Data::None | Data::Socket(_) | Data::Received(_) | Data::Block(_) | Data::File(_) => {
-                Vec::new()
-            }
+            Data::None
+            | Data::Socket(_)
+            | Data::Received(_)
+            | Data::Block(_)
+            | Data::File(_)
+            | Data::Chunk(_)
+            | Data::Checkpoint(_) => Vec::new(),
         };
         if let Some(connection) = self.outlets.connections.get_mut(id) {
             let is_whole = result == Ok(buffer.len());

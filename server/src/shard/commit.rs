@@ -10,7 +10,7 @@ use corelane_storage::{Buffer, LogIo, SegmentNumber, SpareId, Task};
 use super::delivery::Next;
 use super::state::{Action, State};
 use super::tokens::{ReadSite, Work, WriteSite};
-use crate::driver::{Data, Errno, File, Op};
+use crate::driver::{Chore, Data, Errno, File, Op};
 use crate::stats::Illness;
 
 impl State {
@@ -30,6 +30,9 @@ impl State {
         }
         if partition.waiting_write.is_none() {
             partition.waiting_write = partition.log.next_io(now, partition.flush_to);
+            if let Some(base) = partition.log.take_rolled() {
+                partition.engine.segment_begins(base);
+            }
         }
         if partition.wanted.is_none()
             && let Some((segment, bytes)) = partition.log.wants_segment()
@@ -125,9 +128,13 @@ impl State {
         self.counters.commit_bytes_total += *result.as_ref().unwrap_or(&0) as u64;
         let nanoseconds = u64::try_from(now.since(site.begun).as_nanos()).unwrap_or(u64::MAX);
         self.counters.commit_nanoseconds_total += nanoseconds;
+        partition.checkpoints.wrote(*result.as_ref().unwrap_or(&0));
         let result = result.map_err(|errno| errno.0);
         match partition.log.on_write_done(now, site.id, buffer, result) {
-            Ok(Some(end)) => self.step(site.slot, Input::Durable { end }),
+            Ok(Some(end)) => {
+                self.step(site.slot, Input::Durable { end });
+                self.checkpoint(site.slot);
+            }
             Ok(None) => {}
             Err(poison) => self.poison(site.slot, &poison.to_string()),
         }
@@ -272,7 +279,8 @@ impl State {
                     *wanted = bytes;
                 }
             }
-            let token = self.submit(Work::Housekeeping(task), Op::Housekeeping(task));
+            let op = Op::Housekeeping(Chore::Task(task));
+            let token = self.submit(Work::Housekeeping(task), op);
             if let Task::MakeSpare { .. } = task {
                 self.spares.being_made(token);
             }
@@ -352,7 +360,13 @@ impl State {
 fn block(data: Data) -> Buffer {
     match data {
         Data::Block(buffer) => buffer,
-        Data::None | Data::Socket(_) | Data::Received(_) | Data::Sent(_) | Data::File(_) => {
+        Data::None
+        | Data::Socket(_)
+        | Data::Received(_)
+        | Data::Sent(_)
+        | Data::File(_)
+        | Data::Chunk(_)
+        | Data::Checkpoint(_) => {
             panic!("a driver gives the buffer of every read and write back")
         }
     }

@@ -27,6 +27,7 @@ use crate::recovery::PartitionStart;
 use crate::router::Topology;
 use crate::stats::ShardStats;
 
+mod checkpoints;
 mod clients;
 mod commit;
 mod connections;
@@ -40,6 +41,7 @@ mod state;
 mod stopping;
 mod tokens;
 
+pub use checkpoints::CheckpointPace;
 pub use segments::spares_of;
 pub use stopping::{STOP_WITHIN, Shutdown};
 
@@ -60,6 +62,8 @@ pub struct ShardConfig {
     pub connections_max: usize,
     /// Length of a partition's first segment, and of the spares kept in reserve; as in `LogConfig`.
     pub first_segment_bytes: u64,
+    /// When checkpoints are taken.
+    pub checkpoints: CheckpointPace,
     /// What the broker calls itself in its greeting.
     pub server_name: String,
 }
@@ -246,7 +250,12 @@ impl<D: Driver> Shard<D> {
                             self.state.on_done(done);
                             has_handled = true;
                         }
-                        Data::Socket(_) | Data::Received(_) | Data::Block(_) | Data::File(_) => {
+                        Data::Socket(_)
+                        | Data::Received(_)
+                        | Data::Block(_)
+                        | Data::Chunk(_)
+                        | Data::Checkpoint(_)
+                        | Data::File(_) => {
                             self.early.push(done);
                         }
                     }

@@ -11,6 +11,7 @@ use corelane_core::{Engine, Input, Output, Reply, Requester, Status};
 use corelane_storage::{Log, LogIo, NewRecord, SegmentNumber};
 use corelane_wire::{Deliveries, ErrorCode, Lsn, PartitionId, Request, Response, Timestamp};
 
+use super::checkpoints::Checkpoints;
 use super::delivery::Pending;
 use super::files::Files;
 use super::outlets::Outlets;
@@ -35,6 +36,7 @@ pub(super) struct Partition {
     pub(super) files: Files,
     /// Messages that were given out and whose frames are not encoded yet.
     pub(super) pending: Pending,
+    pub(super) checkpoints: Checkpoints,
     /// Records below it gate something.
     pub(super) flush_to: Lsn,
     /// Whether it was stepped since its last `TurnEnd`.
@@ -72,8 +74,9 @@ impl Hosted {
     pub(super) fn new(start: PartitionStart) -> Self {
         match start.state {
             PartitionState::Damaged(reason) => Self::Damaged(reason),
-            PartitionState::Ready { engine, log } => Self::Serving(Box::new(Partition {
+            PartitionState::Ready(ready) => Self::Serving(Box::new(Partition {
                 id: start.partition,
+                checkpoints: Checkpoints::new(ready.checkpoint),
                 files: Files::default(),
                 pending: Pending::default(),
                 flush_to: Lsn(0),
@@ -84,8 +87,8 @@ impl Hosted {
                 is_writing: false,
                 waiting_write: None,
                 waiting_read: None,
-                engine: *engine,
-                log: *log,
+                engine: ready.engine,
+                log: ready.log,
             })),
         }
     }
@@ -195,6 +198,11 @@ impl Partition {
             Output::Flush { end } => self.flush_to = self.flush_to.max(end),
             Output::Reply { to, reply } => self.reply(to, reply, at),
             Output::Deliver(delivery) => self.pending.push(delivery),
+            Output::Load {
+                queue,
+                first,
+                place,
+            } => self.checkpoints.wanted.push((queue, first, place)),
             Output::Abandon { to } => at.outlets.abandon(to.connection),
         }
     }

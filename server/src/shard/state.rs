@@ -60,6 +60,8 @@ pub(super) struct State {
     /// Listeners that do not accept now, with the time to begin (again).
     pub(super) idle_listeners: Vec<(Listener, Timestamp)>,
     pub(super) accepts: Vec<(Listener, Token)>,
+    /// When the partitions were last looked at for something to keep in a checkpoint.
+    pub(super) last_checkpoints: Timestamp,
     scratch: Scratch,
     arrived: VecDeque<mail::Batch>,
     /// The partition that delivers first in this turn; they take turns.
@@ -104,6 +106,7 @@ impl State {
                 .map(|it| (it, Timestamp(0)))
                 .collect(),
             accepts: Vec::new(),
+            last_checkpoints: Timestamp(0),
             scratch: Scratch::default(),
             arrived: VecDeque::new(),
             deliver_first: 0,
@@ -134,6 +137,7 @@ impl State {
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),
+            Some(self.next_checkpoints()),
             self.next_listener(),
             self.stopping.as_ref().map(Stopping::next_deadline),
             self.outlets
@@ -190,6 +194,7 @@ impl State {
     pub(super) fn begin(&mut self) {
         if !self.is_started {
             self.is_started = true;
+            self.last_checkpoints = self.now;
             let epoch = self.epoch;
             self.step_all(Input::Start { epoch });
             for slot in 0..self.partitions.len() {
@@ -220,6 +225,10 @@ impl State {
             Work::Write(site) => self.on_written(site, done.result, done.data),
             Work::Read(site) => self.on_read(site, done.result, done.data),
             Work::Housekeeping(task) => self.on_housekeeping(task, done.result),
+            Work::Checkpoint { slot } => self.on_checkpoint(slot, done.result, done.data),
+            Work::LoadChunk { slot, queue, first } => {
+                self.on_chunk(slot, (queue, first), done.data);
+            }
         }
     }
 
@@ -247,6 +256,7 @@ impl State {
                 self.step(slot, Input::Deadline);
             }
         }
+        self.take_cuts();
         while let Some(connection) = self.outlets.connections.next_late(now) {
             self.on_late(connection);
         }
@@ -260,6 +270,7 @@ impl State {
                 partition.end_turn(&mut at);
             }
             self.commit(slot);
+            self.load_chunks(slot);
         }
         self.keep_spares();
         self.accept();

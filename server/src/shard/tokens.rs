@@ -4,9 +4,9 @@
 //! operation's last completion, with another generation. A completion whose generation is not
 //! the slot's is not ours to handle and finds nothing.
 
-use corelane_core::ConnectionId;
+use corelane_core::{ConnectionId, QueueId};
 use corelane_storage::{SegmentNumber, Task};
-use corelane_wire::Timestamp;
+use corelane_wire::{Offset, Timestamp};
 
 use crate::driver::{Listener, Token};
 
@@ -31,8 +31,16 @@ pub(super) enum Work {
     Write(WriteSite),
     /// A read of a log.
     Read(ReadSite),
-    /// Making or installing a spare segment.
+    /// Work on a spare segment, or on one that is not needed any more.
     Housekeeping(Task),
+    /// Writing a checkpoint of the partition in this slot.
+    Checkpoint { slot: usize },
+    /// Reading a chunk of a checkpoint for the engine in this slot.
+    LoadChunk {
+        slot: usize,
+        queue: QueueId,
+        first: Offset,
+    },
     /// Waking another shard.
     Wake,
 }

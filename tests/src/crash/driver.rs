@@ -209,7 +209,7 @@ impl TapeDriver {
                 self.files.push(name);
                 self.launch(token, Work::Open { file, exists });
             }
-            Op::Housekeeping(task) => self.launch(token, Work::Housekeeping { task, fails }),
+            Op::Housekeeping(chore) => self.launch(token, Work::Housekeeping { chore, fails }),
             Op::Accept { .. }
             | Op::Recv { .. }
             | Op::Send { .. }

@@ -58,16 +58,18 @@ impl<'a> Judge<'a> {
         let promise = serve(&disk, self.setup, opened, (&model, now))?;
         lock(&disk).lose_everything_unsynced();
         let mut again = self.start(&disk)?;
-        let found = again.log.end().0;
+        let found = again.ready.log.end().0;
         if found < end {
             return lost(format!(
                 "the second start ends at {found}, the first at {end}"
             ));
         }
-        self.compare_records(&disk, &mut again.log, &model, end)?;
+        self.compare_records(&disk, &mut again.ready.log, &model, end)?;
         let mut after = Evidence::clone(&model);
         for lsn in end..found {
-            let record = with_record(&disk, &mut again.log, lsn, |view| view.map(Written::of))?;
+            let record = with_record(&disk, &mut again.ready.log, lsn, |view| {
+                view.map(Written::of)
+            })?;
             let Some(record) = record else {
                 return lost(format!(
                     "record {lsn} cannot be read, the log ends at {found}"
@@ -99,7 +101,7 @@ impl<'a> Judge<'a> {
 
     /// Holds what was recovered against the reference; returns its end.
     fn compare(&mut self, disk: &SharedDisk, opened: &mut Opened, required: u64) -> Verdict<u64> {
-        let end = opened.log.end().0;
+        let end = opened.ready.log.end().0;
         if end < required {
             return lost(format!(
                 "the log ends at {end}, confirmed was up to {required}"
@@ -109,15 +111,15 @@ impl<'a> Judge<'a> {
             let count = self.reference.records.len();
             return wrong(format!("the log ends at {end}, only {count} were written"));
         };
-        if opened.engine.positions().end.0 != end {
-            let state = opened.engine.positions().end;
+        if opened.ready.engine.positions().end.0 != end {
+            let state = opened.ready.engine.positions().end;
             return wrong(format!("the state ends at {state}, the log at {end}"));
         }
-        if opened.engine.state_hash() != hash {
+        if opened.ready.engine.state_hash() != hash {
             return wrong(format!("the state at {end} differs from that of a replay"));
         }
         let model = self.model(end)?;
-        self.compare_records(disk, &mut opened.log, &model, end)?;
+        self.compare_records(disk, &mut opened.ready.log, &model, end)?;
         Ok(end)
     }
 

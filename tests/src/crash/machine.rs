@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use corelane::driver::{Listener, Socket};
 use corelane::mail::mailboxes;
-use corelane::recovery::{PartitionStart, PartitionState, epoch_of_start, open_partition};
+use corelane::recovery::{
+    PartitionStart, PartitionState, ReadyPartition, epoch_of_start, open_partition,
+};
 use corelane::router::{ShardPlace, Topology};
 use corelane::shard::{Shard, ShardConfig, ShardStart, Shutdown};
 use corelane::stats::ShardStats;
 use corelane_core::{Engine, Limits};
-use corelane_storage::{Log, SpareId, Volume, open_superblock};
+use corelane_storage::{SpareId, Volume, open_superblock};
 use corelane_wire::{Epoch, NodeId, PartitionId, SessionId, Timestamp};
 
 use super::client::{Client, Fact};
@@ -23,8 +25,7 @@ use crate::sim::volume::SimVolume;
 
 /// What recovery made of the partition, before its shard takes it over.
 pub(super) struct Opened {
-    pub(super) engine: Box<Engine>,
-    pub(super) log: Box<Log>,
+    pub(super) ready: Box<ReadyPartition>,
     pub(super) epoch: Epoch,
     spares: Vec<(SpareId, u64)>,
 }
@@ -46,9 +47,8 @@ pub(super) fn open(disk: &SharedDisk, setup: &Setup) -> Verdict<Opened> {
     };
     let epoch = epoch_of_start(superblock.starts, [&opened]);
     match opened.start.state {
-        PartitionState::Ready { engine, log } => Ok(Opened {
-            engine,
-            log,
+        PartitionState::Ready(ready) => Ok(Opened {
+            ready,
             epoch,
             spares,
         }),
@@ -82,6 +82,7 @@ impl Machine {
             epoch: opened.epoch,
             connections_max: 16,
             first_segment_bytes: setup.config.first_segment_bytes,
+            checkpoints: setup.checkpoints,
             server_name: "crash".into(),
         };
         let mailboxes = mailboxes(1).into_iter().next();
@@ -89,10 +90,7 @@ impl Machine {
             mailboxes: mailboxes.expect("one shard has mailboxes"),
             partitions: vec![PartitionStart {
                 partition: PartitionId(0),
-                state: PartitionState::Ready {
-                    engine: opened.engine,
-                    log: opened.log,
-                },
+                state: PartitionState::Ready(opened.ready),
             }],
             listeners: vec![Listener(0)],
             spares: opened.spares,

@@ -1,5 +1,6 @@
 //! What a script works with: names, sizes, identities. All of it follows from the seed.
 
+use corelane::shard::CheckpointPace;
 use corelane_storage::{FreshIds, LogConfig};
 use corelane_wire::PartitionId;
 
@@ -17,6 +18,7 @@ pub(super) const FLEETING: usize = QUEUES.len() - 1;
 pub(super) struct Setup {
     pub(super) seed: u64,
     pub(super) config: LogConfig,
+    pub(super) checkpoints: CheckpointPace,
     /// Client operations.
     pub(super) operations: u32,
     /// Greatest body.
@@ -37,6 +39,10 @@ impl Setup {
         Self {
             seed,
             config,
+            checkpoints: CheckpointPace {
+                bytes: random.pick(&[8 << 10, 40 << 10, 1 << 30]),
+                ..CheckpointPace::default()
+            },
             operations: 200,
             body_bytes_max: random.pick(&[100, 600, 2_000]),
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use corelane::driver::{Listener, Socket};
 use corelane::mail::{Mailboxes, mailboxes};
-use corelane::recovery::{PartitionStart, PartitionState};
+use corelane::recovery::PartitionStart;
 use corelane::router::{ShardPlace, Topology};
-use corelane::shard::{Shard, ShardConfig, ShardStart, Shutdown};
+use corelane::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown};
 use corelane::stats::ShardStats;
-use corelane_core::{Engine, Limits};
-use corelane_storage::{Log, LogConfig, SpareId};
+use corelane_core::Limits;
+use corelane_storage::{LogConfig, SpareId};
 use corelane_wire::{Epoch, Lane, NodeId, PartitionId, SessionId, ShardId, Timestamp};
 
 use super::driver::SteadyDriver;
@@ -189,19 +189,14 @@ fn shard(
     let partitions = (0..topology.partitions)
         .map(PartitionId)
         .filter(|partition| topology.shard_of(*partition) == id)
-        .map(|partition| PartitionStart {
-            partition,
-            state: PartitionState::Ready {
-                engine: Box::new(Engine::new(partition, Limits::default())),
-                log: Box::new(Log::new(log_config(partition))),
-            },
-        })
+        .map(|partition| PartitionStart::unused(log_config(partition), Limits::default()))
         .collect();
     let config = ShardConfig {
         topology: Arc::clone(topology),
         epoch: Epoch(1),
         connections_max: 4,
         first_segment_bytes: small,
+        checkpoints: CheckpointPace::default(),
         server_name: "steady".into(),
     };
     let start = ShardStart {

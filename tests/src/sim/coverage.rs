@@ -90,6 +90,14 @@ pub struct Coverage {
     pub damage_found: u64,
     /// Of them, in a block that only a SEAL attests.
     pub damage_by_seal: u64,
+    /// Rot in what a start did not have to read.
+    pub damage_below_checkpoint: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Starts from a checkpoint.
+    pub restored: u64,
+    /// Chunks of checkpoints read back.
+    pub chunk_reads: u64,
     /// Reads of a recovery that failed.
     pub read_failed: u64,
     /// Sectors lost.
@@ -202,6 +210,10 @@ impl Coverage {
             ("torn_truncated", &mut self.torn_truncated),
             ("damage_found", &mut self.damage_found),
             ("damage_by_seal", &mut self.damage_by_seal),
+            ("damage_below_checkpoint", &mut self.damage_below_checkpoint),
+            ("checkpoints", &mut self.checkpoints),
+            ("restored", &mut self.restored),
+            ("chunk_reads", &mut self.chunk_reads),
             ("read_failed", &mut self.read_failed),
             ("sectors_lost", &mut self.sectors_lost),
             ("sectors_torn", &mut self.sectors_torn),

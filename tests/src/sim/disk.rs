@@ -91,6 +91,10 @@ pub struct DiskMet {
     pub read_errors: u64,
     /// Reads of a running shard.
     pub reads: u64,
+    /// Chunks of checkpoints that a running shard read.
+    pub chunk_reads: u64,
+    /// Checkpoints that were written.
+    pub checkpoints: u64,
     /// Failed writes.
     pub writes_failed: u64,
     /// Short writes.

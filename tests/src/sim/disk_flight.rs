@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corelane::driver::{Data, Done, Errno, File, Token};
+use corelane::driver::{Chore, Data, Done, Errno, File, Token};
 use corelane_storage::{Buffer, Task};
 
 use crate::sim::clock::{MICROSECOND, MILLISECOND, Moment, SECOND};
@@ -57,7 +57,7 @@ pub enum Work {
     /// File work that blocks.
     Housekeeping {
         /// What.
-        task: Task,
+        chore: Chore,
         /// Whether it fails.
         fails: bool,
     },
@@ -141,7 +141,7 @@ impl Flight {
                     data: Data::Block(buffer),
                 }
             }
-            Work::Housekeeping { task, fails } => finish_task(disk, token, &task, fails),
+            Work::Housekeeping { chore, fails } => finish_chore(disk, token, chore, fails),
             Work::Open { file, exists } => Done {
                 token,
                 result: if exists { Ok(0) } else { Err(Errno::IO) },
@@ -157,29 +157,35 @@ impl Flight {
     }
 }
 
-fn finish_task(disk: &SharedDisk, token: Token, task: &Task, fails: bool) -> Done {
-    let run = || task.run(&mut SimVolume::new(Arc::clone(disk)));
-    let result = match task {
-        Task::MakeSpare { .. } if fails => Err(Errno::NO_SPACE),
-        Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. } if fails => {
+fn finish_chore(disk: &SharedDisk, token: Token, chore: Chore, fails: bool) -> Done {
+    let run = |chore: Chore| {
+        lock(disk).met.chunk_reads += u64::from(matches!(chore, Chore::ReadChunk { .. }));
+        lock(disk).met.checkpoints += u64::from(matches!(chore, Chore::Checkpoint(_)));
+        let (result, data) = chore.run(&mut SimVolume::new(Arc::clone(disk)));
+        (result.map_err(|error| Errno::from(&error)), data)
+    };
+    let (result, data) = match chore {
+        Chore::Task(Task::MakeSpare { .. }) if fails => (Err(Errno::NO_SPACE), Data::None),
+        Chore::Checkpoint(_) if fails => (Err(Errno::NO_SPACE), Data::None),
+        Chore::ReadChunk { .. } if fails => (Err(Errno::IO), Data::None),
+        Chore::Task(Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. })
+            if fails =>
+        {
             // The directory's fsync failed; the rename may have happened.
             let happens = lock(disk).random().one_in(2);
             if happens {
-                drop(run());
+                drop(run(chore));
             }
             lock(disk).met.installs_failed += 1;
-            Err(Errno::IO)
+            (Err(Errno::IO), Data::None)
         }
-        Task::MakeSpare { .. }
-        | Task::Install { .. }
-        | Task::Retire { .. }
-        | Task::RemoveSegment { .. } => run().map(|()| 0).map_err(|error| Errno::from(&error)),
+        Chore::Task(_) | Chore::ReadChunk { .. } | Chore::Checkpoint(_) => run(chore),
     };
     Done {
         token,
         result,
         more: false,
-        data: Data::None,
+        data,
     }
 }
 

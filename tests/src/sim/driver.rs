@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use corelane::driver::{Data, Done, Driver, Errno, File, Op, RecvBuffer, Token};
+use corelane::driver::{Chore, Data, Done, Driver, Errno, File, Op, RecvBuffer, Token};
 use corelane_storage::{Buffer, Task};
 use corelane_wire::Timestamp;
 
@@ -81,17 +81,18 @@ impl SimDriver {
         self.launch(token, Work::Write(work), delay);
     }
 
-    fn submit_housekeeping(&self, token: Token, task: Task) {
+    fn submit_housekeeping(&self, token: Token, chore: Chore) {
         let mut disk = lock(&self.disk);
-        let odds = match task {
-            Task::MakeSpare { .. } => disk.faults.no_space,
-            Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. } => {
-                disk.faults.write_error
-            }
+        let odds = match &chore {
+            Chore::Task(Task::MakeSpare { .. }) | Chore::Checkpoint(_) => disk.faults.no_space,
+            Chore::Task(
+                Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. },
+            ) => disk.faults.write_error,
+            Chore::ReadChunk { .. } => disk.faults.read_error,
         };
         let fails = disk.chance(odds);
         let delay = disk.latency() + disk.random().skewed(MICROSECOND, 50 * MILLISECOND);
-        self.launch(token, Work::Housekeeping { task, fails }, delay);
+        self.launch(token, Work::Housekeeping { chore, fails }, delay);
     }
 
     fn submit_read(&self, token: Token, name: FileName, read: PendingRead) {
@@ -262,7 +263,7 @@ impl Driver for SimDriver {
                 };
                 self.submit_write(token, self.file_name(file), write);
             }
-            Op::Housekeeping(task) => self.submit_housekeeping(token, task),
+            Op::Housekeeping(chore) => self.submit_housekeeping(token, chore),
             Op::Wake { shard } => {
                 let mut hub = self.hub.borrow_mut();
                 if let Some(io) = hub.shards.get_mut(usize::from(shard.0)) {
@@ -379,11 +380,11 @@ pub fn abandon(flights: Vec<Flight>, disk: &SharedDisk) -> bool {
                 lock(disk).abandon(&work);
             }
             Work::Sync(..) => was_committing = true,
-            Work::Housekeeping { task, fails } => {
+            Work::Housekeeping { chore, fails } => {
                 let happens = !fails && lock(disk).random().one_in(2);
                 if happens {
-                    // What a task reaches before the end of the node is as good as what it does not.
-                    drop(task.run(&mut SimVolume::new(Arc::clone(disk))));
+                    // What it reaches before the end of the node is as good as what it does not.
+                    drop(chore.run(&mut SimVolume::new(Arc::clone(disk))));
                 }
             }
             Work::Read { .. } | Work::Open { .. } => {}

@@ -8,7 +8,7 @@ use corelane::driver::Listener;
 use corelane::mail::mailboxes;
 use corelane::recovery::{Opened, PartitionStart, PartitionState, epoch_of_start, open_partition};
 use corelane::router::{ShardPlace, Topology};
-use corelane::shard::{Shard, ShardConfig, ShardStart, Shutdown, Turn, spares_of};
+use corelane::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown, Turn, spares_of};
 use corelane::stats::ShardStats;
 use corelane_core::{Engine, Limits};
 use corelane_storage::{FreshIds, LogConfig, RecoverError, SpareId, Volume, open_superblock};
@@ -112,6 +112,10 @@ impl Node {
                 epoch,
                 connections_max: 1_000,
                 first_segment_bytes: world.plan.sizes.first_segment_bytes,
+                checkpoints: CheckpointPace {
+                    bytes: world.plan.sizes.checkpoint_bytes,
+                    ..CheckpointPace::default()
+                },
                 server_name: "simulated".into(),
             };
             let start = ShardStart {
@@ -204,6 +208,9 @@ fn open(world: &mut World, volume: &mut SimVolume, partition: u32) -> Result<Ope
             "no byte has rotted, but: {reason}"
         )));
     }
+    if let PartitionState::Ready(ready) = &opened.start.state {
+        world.met.restored += u64::from(ready.checkpoint.is_some());
+    }
     if let Some(truncated) = opened.recovery.as_ref().and_then(|found| found.truncated) {
         world.met.torn_truncated += 1;
         world.say(format_args!("partition {partition}: {truncated:?}"));
@@ -224,7 +231,12 @@ impl World {
 }
 
 fn limits(plan: &Plan) -> Limits {
-    let mut limits = Limits::default();
+    let (stretch_runs_max, runs_loaded_max) = plan.sizes.runs;
+    let mut limits = Limits {
+        stretch_runs_max,
+        runs_loaded_max,
+        ..Limits::default()
+    };
     if plan.has_low_limits {
         limits.gated_replies_max = 6;
         limits.waiters_max = 2;

@@ -48,6 +48,10 @@ pub struct Sizes {
     pub block_bytes_max: usize,
     /// Of the block cache.
     pub cache_bytes: usize,
+    /// Of log between two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Enqueue records of a stretch, and those that stay in memory.
+    pub runs: (usize, usize),
 }
 
 impl Sizes {
@@ -62,6 +66,8 @@ impl Sizes {
             segment_bytes: segment,
             block_bytes_max: block,
             cache_bytes: random.pick(&[0, 16 << 10, 128 << 10, 8 << 20]),
+            checkpoint_bytes: random.pick(&[16 << 10, 100 << 10, 64 << 20]),
+            runs: random.pick(&[(3, 4), (8, 8), (4_096, 65_536)]),
         }
     }
 }

@@ -125,6 +125,8 @@ impl World {
         self.met.sync_failed += disk.syncs_failed;
         self.met.install_failed += disk.installs_failed;
         self.met.body_read += disk.reads;
+        self.met.chunk_reads += disk.chunk_reads;
+        self.met.checkpoints += disk.checkpoints;
         self.met.read_failed += disk.read_errors;
         if let Some(failure) = &failure {
             self.say(format_args!("FAILED {failure}"));

@@ -22,7 +22,7 @@ const ALLOWED: [Edges; 8] = [
     Edges {
         manifest: "core/Cargo.toml",
         ours: &["corelane-wire"],
-        foreign: Some(&["tracing"]),
+        foreign: Some(&["tracing", "rkyv"]),
     },
     Edges {
         manifest: "storage/Cargo.toml",

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use corelane_wire::{
-    BatchBuilder, ConsumerId, Correlation, Dequeue, Enqueue, Epoch, ErrorCode, Extend, Lane,
-    LeaseId, Lsn, Nack, Offset, OffsetRange, OutgoingMessage, PartitionId, Peek, ProducerId,
+    BatchBuilder, ChunkPlace, ConsumerId, Correlation, Dequeue, Enqueue, Epoch, ErrorCode, Extend,
+    Lane, LeaseId, Lsn, Nack, Offset, OffsetRange, OutgoingMessage, PartitionId, Peek, ProducerId,
     Receipt, Request, Sequence, SessionId, Settle, SettleEntries, SettleEntry, SettleOutcome,
     Settled, Subscribe, Timestamp,
 };
 
+use super::chunks::{Chunks, Generation};
 use crate::ids::{ConnectionId, QueueId, SubscriptionId};
 use crate::limits::Limits;
 use crate::record::Record;
@@ -24,6 +25,10 @@ pub(super) struct Node {
     pub(super) engine: Engine,
     pub(super) now: Timestamp,
     pub(super) log: Vec<(Lsn, Timestamp, Record)>,
+    pub(super) chunks: Chunks,
+    pub(super) limits: Limits,
+    /// What the engine asked to be read.
+    pub(super) loads: VecDeque<(QueueId, Offset, ChunkPlace)>,
 }
 
 impl Node {
@@ -37,6 +42,9 @@ impl Node {
             engine: Engine::new(PartitionId(0), limits),
             now: T0,
             log: Vec::new(),
+            chunks: Chunks::default(),
+            limits,
+            loads: VecDeque::new(),
         };
         assert_eq!(node.step(Input::Start { epoch: Epoch(1) }), []);
         node
@@ -48,6 +56,14 @@ impl Node {
         for output in &outputs {
             if let Output::Append { lsn, time, record } = output {
                 self.log.push((*lsn, *time, record.clone()));
+            }
+            if let Output::Load {
+                queue,
+                first,
+                place,
+            } = output
+            {
+                self.loads.push_back((*queue, *first, *place));
             }
         }
         self.engine.state.assert_consistent();
@@ -101,6 +117,36 @@ impl Node {
     pub(super) fn restart(&mut self, end: Lsn, wall: Timestamp, epoch: u64) -> Vec<Output> {
         self.log.retain(|(lsn, _, _)| *lsn < end);
         self.engine = replayed(&self.log).unwrap();
+        self.begin(wall, epoch)
+    }
+
+    /// Crashes, keeping the log below `end`, and starts again from the newest checkpoint.
+    pub(super) fn restart_from_checkpoint(
+        &mut self,
+        end: Lsn,
+        wall: Timestamp,
+        epoch: u64,
+    ) -> Vec<Output> {
+        self.log.retain(|(lsn, _, _)| *lsn < end);
+        let newest = self.chunks.newest().expect("there is a checkpoint");
+        self.engine = restored(&self.chunks, newest, &self.log, self.limits);
+        self.begin(wall, epoch)
+    }
+
+    /// Answers the first load that waits; `false` if there is none.
+    pub(super) fn read_one(&mut self) -> Option<Vec<Output>> {
+        let (queue, first, place) = self.loads.pop_front()?;
+        let chunk = self.chunks.read(place).ok();
+        let chunk = chunk.as_deref();
+        Some(self.step(Input::Loaded {
+            queue,
+            first,
+            chunk,
+        }))
+    }
+
+    fn begin(&mut self, wall: Timestamp, epoch: u64) -> Vec<Output> {
+        self.loads.clear();
         self.now = wall;
         self.step(Input::Start {
             epoch: Epoch(epoch),
@@ -111,6 +157,11 @@ impl Node {
 /// An engine that replayed a log but was not started.
 pub(super) fn replayed(log: &[(Lsn, Timestamp, Record)]) -> Result<Engine, ReplayError> {
     let mut engine = Engine::new(PartitionId(0), Limits::default());
+    replay(&mut engine, log)?;
+    Ok(engine)
+}
+
+fn replay(engine: &mut Engine, log: &[(Lsn, Timestamp, Record)]) -> Result<(), ReplayError> {
     for (lsn, time, record) in log {
         let mut payload = Vec::new();
         record.encode_head(&mut payload);
@@ -119,7 +170,22 @@ pub(super) fn replayed(log: &[(Lsn, Timestamp, Record)]) -> Result<Engine, Repla
         }
         engine.replay(*lsn, *time, record.kind(), &payload)?;
     }
-    Ok(engine)
+    Ok(())
+}
+
+/// An engine with the state of a checkpoint that replayed the rest of a log but was not started.
+pub(super) fn restored(
+    chunks: &Chunks,
+    from: &Generation,
+    log: &[(Lsn, Timestamp, Record)],
+    limits: Limits,
+) -> Engine {
+    let mut read = |place| chunks.read(place);
+    let mut engine = Engine::restore(PartitionId(0), limits, &from.root, &mut read).unwrap();
+    engine.state.assert_consistent();
+    assert_eq!(engine.positions().end, from.end);
+    replay(&mut engine, &log[usize::try_from(from.end.0).unwrap()..]).unwrap();
+    engine
 }
 
 /// Requests of a session of its own; the number is the correlation.
@@ -334,6 +400,7 @@ pub(super) fn deliveries(outputs: &[Output]) -> Vec<Delivery> {
         Output::Append { .. }
         | Output::Flush { .. }
         | Output::Reply { .. }
+        | Output::Load { .. }
         | Output::Abandon { .. } => None,
     });
     delivered.collect()
@@ -350,6 +417,7 @@ pub(super) fn refusals(outputs: &[Output]) -> Vec<(Requester, ErrorCode)> {
         | Output::Append { .. }
         | Output::Flush { .. }
         | Output::Deliver(_)
+        | Output::Load { .. }
         | Output::Abandon { .. } => None,
     });
     refused.collect()

@@ -48,7 +48,7 @@ fn last_batches_are_recognised_and_older_ones_are_not() {
 #[test]
 fn producer_alone_in_its_queue_needs_one_run() {
     let producers = sent(PRODUCER_WINDOW * 3, 0);
-    assert_eq!(producers.windows[&KEY].runs.len(), 1);
+    assert_eq!(producers.windows.get(&KEY).unwrap().runs.len(), 1);
 }
 
 #[test]

@@ -141,6 +141,19 @@ fn log() -> Vec<ShardMetric> {
             "Reads from segments, for messages that had left the cache.",
             |c| rounded(c.log_reads_total),
         ),
+        counter("corelane_checkpoints", "Checkpoints written.", |c| {
+            rounded(c.checkpoints_total)
+        }),
+        counter(
+            "corelane_checkpoint_failures",
+            "Checkpoints that could not be written.",
+            |c| rounded(c.checkpoint_failures_total),
+        ),
+        counter(
+            "corelane_chunk_reads",
+            "Chunks of checkpoints read back, to know where messages lie.",
+            |c| rounded(c.chunk_reads_total),
+        ),
         gauge(
             "corelane_disk_full",
             "Whether no segment could be made for want of space.",

@@ -196,7 +196,7 @@ fn spare_that_is_cancelled_is_whole<D: Tested>() {
     let bytes = 16 << 20;
     for number in 0..3 {
         let spare = SpareId(number);
-        let make = Op::Housekeeping(Task::MakeSpare { spare, bytes });
+        let make = Op::Housekeeping(Chore::Task(Task::MakeSpare { spare, bytes }));
         assert!(bench.driver.submit(RECV, make).is_none());
         // Another operation's end hastens nothing.
         bench.driver.cancel(SEND);

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use corelane_core::{Engine, Limits};
-use corelane_storage::{Log, LogConfig, SpareId, Task};
+use corelane_core::Limits;
+use corelane_storage::{LogConfig, SpareId, Task};
 use corelane_wire::{
     BatchBuilder, Correlation, Decoder, Enqueue, Hello, Lane, NodeId, OutgoingMessage, PartitionId,
     ProducerId, Request, Response, Sequence, Timestamp,
 };
 
 use super::super::*;
-use crate::driver::{File, Op, RecvBuffer, Socket, Token};
+use crate::driver::{Chore, File, Op, RecvBuffer, Socket, Token};
 use crate::mail::mailboxes;
-use crate::recovery::PartitionState;
 use crate::router::ShardPlace;
 
 /// Sends, opens and housekeeping succeed at once; writes wait for the test.
@@ -78,10 +77,10 @@ impl Driver for Script {
                 self.woken += 1;
                 return Some(done(Ok(0), Data::None));
             }
-            Op::Housekeeping(Task::MakeSpare { .. }) if self.is_full => {
+            Op::Housekeeping(Chore::Task(Task::MakeSpare { .. })) if self.is_full => {
                 return Some(done(Err(crate::driver::Errno::NO_SPACE), Data::None));
             }
-            Op::Housekeeping(Task::Install { segment, .. })
+            Op::Housekeeping(Chore::Task(Task::Install { segment, .. }))
                 if self.fails_to_install == Some(segment.0) =>
             {
                 return Some(done(Err(crate::driver::Errno::IO), Data::None));
@@ -369,13 +368,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         partitions: partitions
             .clone()
             .map(PartitionId)
-            .map(|partition| PartitionStart {
-                partition,
-                state: PartitionState::Ready {
-                    engine: Box::new(Engine::new(partition, Limits::default())),
-                    log: Box::new(Log::new(config(partition))),
-                },
-            })
+            .map(|partition| PartitionStart::unused(config(partition), Limits::default()))
             .collect(),
         listeners: vec![Listener(0)],
         spares: (number..)
@@ -395,6 +388,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         epoch: Epoch(1),
         connections_max: 4,
         first_segment_bytes: small,
+        checkpoints: CheckpointPace::default(),
         server_name: String::from("corelane/test"),
     };
     Shard::new(config, driver, start)

@@ -34,6 +34,38 @@ impl Run {
         self.step(Input::Request { from, request });
     }
 
+    /// Takes a cut; one that was not published is forgotten.
+    pub(super) fn cut(&mut self) {
+        self.cut = Some(self.node.engine.cut());
+        self.node.engine.state.assert_consistent();
+    }
+
+    /// Publishes the cut once everything below it is committed.
+    pub(super) fn publish(&mut self) {
+        let committed = self.node.engine.positions().committed;
+        if let Some(cut) = self.cut.take_if(|cut| cut.end() <= committed) {
+            self.node.chunks.checkpoint(&cut);
+        }
+    }
+
+    /// A segment begins somewhere in what is not committed.
+    pub(super) fn roll(&mut self) {
+        let positions = self.node.engine.positions();
+        let behind = positions.end.0 - positions.committed.0;
+        let base = positions.committed.0 + self.random.below(behind + 1);
+        self.node.engine.segment_begins(Lsn(base));
+        self.node.engine.state.assert_consistent();
+    }
+
+    /// The first chunk that was asked for is read.
+    pub(super) fn read_one(&mut self) {
+        let producers = self.node.engine.stats().producers;
+        if let Some(outputs) = self.node.read_one() {
+            self.read += 1;
+            self.take_in(outputs, producers);
+        }
+    }
+
     pub(super) fn dequeue(&mut self) {
         let from = self.requester(Asked::Other);
         let (queue, subscription) = (self.random.name(QUEUES), self.random.name(SUBSCRIPTIONS));

@@ -11,8 +11,6 @@ use corelane_wire::Offset;
 pub(crate) struct RangeSet {
     /// First offset to end (exclusive).
     ranges: BTreeMap<Offset, Offset>,
-    /// How many offsets there are in all ranges.
-    count: u64,
 }
 
 impl RangeSet {
@@ -20,14 +18,12 @@ impl RangeSet {
     pub(crate) const fn new() -> Self {
         Self {
             ranges: BTreeMap::new(),
-            count: 0,
         }
     }
 
     /// Adds offsets that are not in the set; joins them with their neighbours.
     pub(crate) fn insert(&mut self, first: Offset, end: Offset) {
         assert!(first < end, "R1: {first}..{end} is empty");
-        self.count += end.0 - first.0;
         // Offsets mostly come in order: then the last range only grows.
         if let Some(mut last) = self.ranges.last_entry()
             && *last.get() == first
@@ -76,31 +72,9 @@ impl RangeSet {
         self.ranges.range(after..).next().map(|(&first, _)| first)
     }
 
-    /// Takes the first range out if it begins at `first`; returns its end.
-    pub(crate) fn take_first(&mut self, first: Offset) -> Option<Offset> {
-        let entry = self.ranges.first_entry()?;
-        if *entry.key() != first {
-            return None;
-        }
-        let end = entry.remove();
-        self.count -= end.0 - first.0;
-        Some(end)
-    }
-
     /// Makes the set empty.
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
-        self.count = 0;
-    }
-
-    /// How many ranges there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
-    /// How many offsets there are.
-    pub(crate) const fn count(&self) -> u64 {
-        self.count
     }
 
     /// Whether all of the set lies before `offset`; known without a search.

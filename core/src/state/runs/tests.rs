@@ -1,0 +1,127 @@
+use super::*;
+
+const LAYOUT: Layout = Layout {
+    segment_base: Lsn(0),
+    runs_max: 8,
+};
+
+fn run(lsn: u64, first: u64, count: u32) -> EnqueueRun {
+    EnqueueRun {
+        lsn: Lsn(lsn),
+        first: Offset(first),
+        count,
+        bytes: 100 * count,
+        largest: 100,
+        time: Timestamp(lsn),
+    }
+}
+
+/// Twenty batches of two messages.
+fn twenty() -> Runs {
+    let mut runs = Runs::default();
+    for at in 0..20 {
+        runs.push(run(10 + at, 2 * at, 2), LAYOUT);
+    }
+    runs
+}
+
+fn firsts(runs: &Runs) -> Vec<(u64, u64)> {
+    let stretches = runs.stretches.iter();
+    stretches
+        .map(|(first, stretch)| (first.0, stretch.end.0))
+        .collect()
+}
+
+fn found(runs: &Runs, offset: u64) -> Option<u64> {
+    match runs.at(Offset(offset)) {
+        RunsAt::Here(found) => Some(found[0].lsn.0),
+        RunsAt::Away(..) | RunsAt::Nothing => None,
+    }
+}
+
+#[test]
+fn stretches_close_when_they_are_full_and_lookups_find_each_run() {
+    let runs = twenty();
+    assert_eq!(firsts(&runs), [(0, 16), (16, 32), (32, 40)]);
+    for offset in 0..40 {
+        assert_eq!(found(&runs, offset), Some(10 + offset / 2));
+    }
+    assert_eq!(found(&runs, 40), None);
+}
+
+#[test]
+fn messages_that_are_done_leave_their_neighbours() {
+    let mut runs = twenty();
+    runs.kill(Offset(20), Offset(36));
+    assert_eq!(firsts(&runs), [(0, 16), (16, 32), (32, 40)]);
+    assert_eq!(runs.stretches[&Offset(16)].live, 4);
+    runs.kill(Offset(16), Offset(20));
+    assert_eq!(firsts(&runs), [(0, 16), (32, 40)]);
+    assert_eq!(found(&runs, 18), None);
+    assert_eq!(found(&runs, 38), Some(29));
+    let kept = |from| {
+        runs.kept_from(Offset(from))
+            .map(|(first, end)| (first.0, end.0))
+    };
+    assert_eq!(kept(3), Some((3, 16)));
+    assert_eq!(kept(16), Some((32, 40)));
+    assert_eq!(kept(40), None);
+    assert_eq!(runs.stretches[&Offset(32)].live_bytes(Offset(32)), 400);
+}
+
+#[test]
+fn no_stretch_reaches_over_the_beginning_of_a_segment() {
+    let mut runs = twenty();
+    let at_16 = Layout {
+        segment_base: Lsn(24),
+        ..LAYOUT
+    };
+    runs.cut(at_16);
+    assert_eq!(firsts(&runs), [(0, 16), (16, 28), (28, 32), (32, 40)]);
+    for offset in 0..40 {
+        assert_eq!(found(&runs, offset), Some(10 + offset / 2));
+    }
+    let at_end = Layout {
+        segment_base: Lsn(30),
+        ..LAYOUT
+    };
+    runs.cut(at_end);
+    runs.push(run(30, 40, 1), at_end);
+    runs.push(run(31, 41, 1), at_end);
+    assert_eq!(firsts(&runs)[3..], [(32, 40), (40, 42)]);
+}
+
+#[test]
+fn first_uncommitted_message_is_found_over_stretches() {
+    let runs = twenty();
+    assert_eq!(runs.first_from(Lsn(30)), None);
+    assert_eq!(runs.first_from(Lsn(29)), Some(Offset(38)));
+    assert_eq!(runs.first_from(Lsn(26)), Some(Offset(32)));
+    assert_eq!(runs.first_from(Lsn(19)), Some(Offset(18)));
+    assert_eq!(runs.first_from(Lsn(0)), Some(Offset(0)));
+}
+
+#[test]
+fn runs_are_dropped_once_they_are_written_and_come_back() {
+    let mut runs = twenty();
+    assert_eq!(runs.unload(Offset(16)), Unloaded::NotWritten);
+    let place = ChunkPlace {
+        file: 1,
+        bytes: 2,
+        position: 3,
+        crc: 4,
+    };
+    let StretchRuns::Apart { place: of, loaded } = &runs.stretches[&Offset(16)].runs else {
+        panic!("it was closed");
+    };
+    of.set(place);
+    let kept = loaded.as_deref().unwrap().clone();
+    assert_eq!(runs.unload(Offset(16)), Unloaded::Dropped(8));
+    assert!(matches!(runs.at(Offset(17)), RunsAt::Away(Offset(16), found) if found == place));
+    assert_eq!(runs.away_behind(Offset(3)), Some((Offset(16), place)));
+    assert_eq!(runs.away_behind(Offset(17)), None);
+    assert!(!runs.load(Offset(16), kept[1..].to_vec()));
+    assert!(!runs.load(Offset(15), kept.clone()));
+    assert!(runs.load(Offset(16), kept));
+    assert_eq!(found(&runs, 17), Some(18));
+}

@@ -1,0 +1,45 @@
+//! File work that may block for long, done the same way by every driver.
+
+use std::io;
+
+use corelane_storage::{Task, Volume, read_chunk};
+use corelane_wire::{ChunkPlace, PartitionId};
+
+use super::Data;
+use crate::checkpoint::CheckpointJob;
+
+/// Work on files other than the log's own reads and writes.
+#[derive(Debug)]
+pub enum Chore {
+    /// Work on spares and segments. Carries nothing.
+    Task(Task),
+    /// Reads a chunk of a checkpoint. Carries [`Data::Chunk`] if its checksum is right.
+    ReadChunk {
+        /// Whose checkpoint.
+        partition: PartitionId,
+        /// Where it lies.
+        place: ChunkPlace,
+    },
+    /// Writes a checkpoint. Carries [`Data::Checkpoint`], whatever came of it.
+    Checkpoint(Box<CheckpointJob>),
+}
+
+impl Chore {
+    /// Does it; what it changed survives a power cut on return.
+    pub fn run(self, volume: &mut dyn Volume) -> (io::Result<usize>, Data) {
+        match self {
+            Self::Task(task) => (task.run(volume).map(|()| 0), Data::None),
+            Self::ReadChunk { partition, place } => match read_chunk(volume, partition, place) {
+                Ok(chunk) => (Ok(chunk.len()), Data::Chunk(chunk)),
+                Err(fault) => {
+                    tracing::error!(partition = partition.0, ?place, %fault, "chunk of a checkpoint is damaged");
+                    (Err(io::Error::from(io::ErrorKind::InvalidData)), Data::None)
+                }
+            },
+            Self::Checkpoint(mut job) => {
+                let result = job.run(volume).map(|()| 0);
+                (result, Data::Checkpoint(job))
+            }
+        }
+    }
+}
