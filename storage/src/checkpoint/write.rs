@@ -151,7 +151,7 @@ impl<'v> CheckpointWriter<'v> {
             end,
             files,
         };
-        if let Err(error) = self.remove_unused(&meta) {
+        if let Err(error) = self.remove_unused() {
             // They are room, nothing else, and the next generation tries again.
             let partition = self.config.partition.0;
             tracing::warn!(partition, %error, "files of old checkpoints stay behind");
@@ -169,16 +169,15 @@ impl<'v> CheckpointWriter<'v> {
         .collect()
     }
 
-    /// Only files older than the generation before: a newer one that is damaged may still be of use to somebody, and
-    /// goes when two whole ones are newer.
-    fn remove_unused(&mut self, meta: &CheckpointMeta) -> io::Result<()> {
+    /// The generation before names every older file that this one uses. What is newer than it stays: a damaged
+    /// generation may still be of use to somebody, and goes when two whole ones are newer.
+    fn remove_unused(&mut self) -> io::Result<()> {
         let Some(previous) = &self.previous else {
             return Ok(());
         };
         let partition = self.config.partition;
         for (generation, _) in self.draft.volume.checkpoints(partition)? {
-            let is_older = generation < previous.generation;
-            if is_older && !previous.names(generation) && !meta.names(generation) {
+            if generation < previous.generation && !previous.names(generation) {
                 self.draft.volume.remove_checkpoint(partition, generation)?;
             }
         }

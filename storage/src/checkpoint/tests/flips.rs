@@ -219,6 +219,42 @@ fn a_newer_level_is_typed() {
     assert!(matches!(fault, CheckpointFault::Level(2)), "{fault}");
 }
 
+/// Every checksum is right, but no version writes this.
+#[test]
+fn fields_that_contradict_each_other_are_refused() {
+    let (mut disk, older, state) = two();
+    let total = usize::try_from(state.meta.unwrap().files[1].total).unwrap();
+    let (manifest, trailer) = (total - 8_192, total - 4_096);
+    let list = manifest + 20 * 24 + table(Lsn(21)).len();
+    let wrong: [(usize, u64); 14] = [
+        (8, 0),                                // level 0
+        (10, 1),                               // spare
+        (4_088, 1),                            // spare of the header
+        (trailer + 36, 0),                     // no file in the list
+        (trailer + 36, 3),                     // one more than there are
+        (trailer + 48, 0),                     // a manifest in the header
+        (trailer + 56, 1 << 31),               // a root longer than the file
+        (trailer + 120, 1),                    // spare of the trailer
+        (trailer + 136, 1),                    // a checksum of nothing
+        (list, 1 << 32),                       // spare of the list
+        (list, 1),                             // its own file twice
+        (list + 16, 0),                        // a file without a chunk
+        (list + 16, 1 << 40),                  // more chunks than the file has bytes
+        (list + 24 + 8, total as u64 - 4_096), // another length of its own
+    ];
+    let whole = disk.checkpoints[&(PARTITION, 1)].clone();
+    for (at, value) in wrong {
+        disk.tamper_checkpoint(1, |bytes| {
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            make_right(bytes);
+        });
+        let fault = falls_back(&disk, &older);
+        let is_expected = matches!(fault, CheckpointFault::Field);
+        assert!(is_expected, "{value} at {at}: {fault}");
+        disk.checkpoints.insert((PARTITION, 1), whole.clone());
+    }
+}
+
 #[test]
 fn a_generation_without_a_file_that_it_names_is_refused() {
     let mut disk = Memory::default();
