@@ -15,6 +15,7 @@ use crate::layout::{
 const MAGIC: u32 = u32::from_le_bytes(*b"CLBK");
 /// First byte that the header's checksum covers: all but the magic and itself.
 const CRC_FROM: usize = 8;
+const UUID_AT: usize = 16;
 /// First of the spare bytes, which must be zero.
 const SPARE_FROM: usize = 72;
 
@@ -147,7 +148,7 @@ impl BlockHeader {
         put(&mut header, 0, MAGIC.to_le_bytes());
         put(&mut header, 8, body_bytes.to_le_bytes());
         put(&mut header, 12, self.body_crc.to_le_bytes());
-        put(&mut header, 16, self.place.segment_uuid.to_le_bytes());
+        put(&mut header, UUID_AT, self.place.segment_uuid.to_le_bytes());
         put(&mut header, 24, self.place.partition.0.to_le_bytes());
         put(&mut header, 28, self.count.to_le_bytes());
         put(&mut header, 32, self.epoch.0.to_le_bytes());
@@ -196,7 +197,7 @@ impl BlockHeader {
             body_bytes,
             body_crc: u32_at(header, 12),
             place: Place {
-                segment_uuid: u64_at(header, 16),
+                segment_uuid: u64_at(header, UUID_AT),
                 partition: PartitionId(u32_at(header, 24)),
                 position: u64_at(header, 56),
             },
@@ -214,6 +215,15 @@ impl BlockHeader {
         self.place.segment_uuid == place.segment_uuid
             && self.place.partition == place.partition
             && self.place.position == place.position
+    }
+
+    /// Whether the first page of a block says that it belongs to a segment, be it intact or not.
+    ///
+    /// The header lies in the first sector, which is never torn: a page that does not say so is not the beginning of
+    /// a write to that segment, but what stood there before or the middle of a block.
+    pub(crate) fn names(page: &[u8], segment_uuid: u64) -> bool {
+        page.first_chunk::<BLOCK_HEADER_BYTES>()
+            .is_some_and(|header| u64_at(header, UUID_AT) == segment_uuid)
     }
 
     /// Verifies body and padding; `block` holds at least the whole block.

@@ -62,7 +62,7 @@ pub use directory::{Directory, DirectoryOptions};
 pub use error::{Damage, DamageCause, Poison, PoisonCause, ReadError, RecoverError};
 pub use layout::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, FIRST_SEGMENT_BYTES, FORMAT_LEVEL,
-    SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber,
+    RETIRED_BYTES, SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber,
 };
 pub use log::{Log, LogIo, Lookup, Reader, SealedSegment};
 pub use open_error::OpenError;

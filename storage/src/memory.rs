@@ -6,7 +6,7 @@ use std::io;
 
 use corelane_wire::PartitionId;
 
-use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES, SegmentNumber};
 use crate::volume::{SpareId, Volume};
 
 pub(crate) const SECTOR: usize = 512;
@@ -231,7 +231,7 @@ impl Volume for Memory {
         segment: SegmentNumber,
         spare: SpareId,
     ) -> io::Result<()> {
-        self.write_at(partition, segment, 0, &[0; SEGMENT_HEADER_BYTES])?;
+        self.write_at(partition, segment, 0, &[0; RETIRED_BYTES])?;
         self.sync(partition, segment)?;
         self.burn()?;
         let file = self.segments.remove(&(partition.0, segment.0)).unwrap();

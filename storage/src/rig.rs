@@ -1,11 +1,13 @@
 //! A log on the disk in memory, with the records that were appended as the model to compare with.
 
+use std::sync::OnceLock;
+
 use corelane_wire::{Epoch, Lsn, PartitionId, Timestamp};
 
 use crate::buffer::Buffer;
 use crate::config::LogConfig;
 use crate::error::{ReadError, RecoverError};
-use crate::layout::BLOCK_ALIGN;
+use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES, SegmentNumber};
 use crate::log::{Log, LogIo, Lookup};
 use crate::memory::{Memory, PARTITION};
 use crate::record::NewRecord;
@@ -34,6 +36,41 @@ pub(crate) struct Rig {
     pub(crate) checkpoint: (Lsn, SegmentTable),
     pub(crate) now: Timestamp,
     pub(crate) epoch: Epoch,
+    /// What stands in a new segment behind the pages that are zeroed when one becomes a spare.
+    pub(crate) dirt: Dirt,
+}
+
+/// Bytes of a segment file of so many bytes, before it is used again.
+pub(crate) type Dirt = fn(SegmentNumber, usize) -> Vec<u8>;
+
+/// Spares as they are made, and used ones.
+pub(crate) const DIRTS: [Dirt; 3] = [zeros, garbage, old_blocks];
+
+fn zeros(_: SegmentNumber, bytes: usize) -> Vec<u8> {
+    vec![0; bytes]
+}
+
+fn garbage(segment: SegmentNumber, bytes: usize) -> Vec<u8> {
+    filler(u64::from(segment.0) + 99, bytes)
+}
+
+/// Whole blocks of the same partition in their own places, which attest more than the log that comes will ever hold.
+fn old_blocks(segment: SegmentNumber, bytes: usize) -> Vec<u8> {
+    static OLD: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let old = OLD.get_or_init(|| {
+        let mut rig = Rig::new();
+        rig.epoch = Epoch(1 << 40);
+        for at in 0..400 {
+            rig.commit([90, 7_900, 300, 3_900][at % 4]);
+        }
+        let files = rig.disk.segments.values();
+        files.map(|file| file.now.clone()).collect()
+    });
+    // The newest ones, whose lsn no test reaches.
+    let at = old.len() - 10 - segment.0 as usize % 20;
+    let mut file = old[at].clone();
+    file.resize(bytes, 0);
+    file
 }
 
 /// Segments of 48 KiB and blocks of 8 KiB: a few records fill them.
@@ -79,6 +116,27 @@ impl Rig {
             checkpoint: (Lsn(0), SegmentTable::default()),
             now: Timestamp(1_000_000_000),
             epoch: Epoch(1),
+            dirt: zeros,
+        }
+    }
+
+    /// The same on spares that hold something.
+    pub(crate) fn over(dirt: Dirt) -> Self {
+        Self {
+            dirt,
+            ..Self::new()
+        }
+    }
+
+    /// Another machine with the same disk, stopped.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            disk: self.disk.clone(),
+            log: Log::new(*self.log.config()),
+            model: self.model.clone(),
+            rolled: self.rolled.clone(),
+            checkpoint: self.checkpoint.clone(),
+            ..*self
         }
     }
 
@@ -144,24 +202,38 @@ impl Rig {
         io
     }
 
-    /// Gives the log the segments it asks for.
+    /// Gives the log the segments it asks for: of used spares, if there are any.
     pub(crate) fn supply(&mut self) {
         while let Some((segment, bytes)) = self.log.wants_segment() {
-            let spare = SpareId(segment.0);
-            let partition = PartitionId(PARTITION);
-            let tasks = [
-                Task::MakeSpare { spare, bytes },
-                Task::Install {
-                    spare,
-                    partition,
-                    segment,
-                },
-            ];
-            for task in tasks {
-                task.run(&mut self.disk).unwrap();
-            }
+            let spare = self
+                .used_spare(bytes)
+                .unwrap_or_else(|| self.make_spare(segment, bytes));
+            let bytes = self.disk.spares[&spare.0].now.len() as u64;
+            let install = Task::Install {
+                spare,
+                partition: PartitionId(PARTITION),
+                segment,
+            };
+            install.run(&mut self.disk).unwrap();
             self.log.segment_ready(segment, bytes);
         }
+    }
+
+    fn used_spare(&self, bytes: u64) -> Option<SpareId> {
+        let mut spares = self.disk.spares.iter();
+        let found = spares.find(|(_, file)| file.now.len() as u64 >= bytes);
+        found.map(|(spare, _)| SpareId(*spare))
+    }
+
+    fn make_spare(&mut self, segment: SegmentNumber, bytes: u64) -> SpareId {
+        let spare = SpareId(segment.0);
+        let make = Task::MakeSpare { spare, bytes };
+        make.run(&mut self.disk).unwrap();
+        let file = self.disk.spares.get_mut(&spare.0).unwrap();
+        let old = (self.dirt)(segment, file.now.len());
+        file.now[RETIRED_BYTES..].copy_from_slice(&old[RETIRED_BYTES..]);
+        file.durable = file.now.clone();
+        spare
     }
 
     pub(crate) fn write(&mut self, io: &LogIo) {

@@ -20,6 +20,8 @@ pub(crate) const ENTRY_BYTES: usize = 8;
 /// What the header of a segment says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentHeader {
+    /// Format level of the version that wrote it.
+    pub(crate) level: u16,
     pub(crate) number: SegmentNumber,
     pub(crate) log_id: u128,
     pub(crate) partition: PartitionId,
@@ -52,7 +54,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self, position: u64) -> ([u8; BLOCK_ALIGN], u32) {
         let mut page = [0; BLOCK_ALIGN];
         put(&mut page, 0, MAGIC.to_le_bytes());
-        put(&mut page, 8, FORMAT_LEVEL.to_le_bytes());
+        put(&mut page, 8, self.level.to_le_bytes());
         put(&mut page, 12, self.number.0.to_le_bytes());
         put(&mut page, 16, self.log_id.to_le_bytes());
         put(&mut page, 32, self.partition.0.to_le_bytes());
@@ -91,6 +93,7 @@ impl SegmentHeader {
             return Err(HeaderFault::Absent);
         }
         Ok(Self {
+            level,
             number: SegmentNumber(u32_at(page, 12)),
             log_id: u128_at(page, 16),
             partition: PartitionId(u32_at(page, 32)),

@@ -104,8 +104,8 @@ pub struct FreshIds {
     pub data_uuid: u128,
 }
 
-/// Reads the superblock, or makes one with `partitions_if_new` partitions, and raises `starts`; on return that
-/// is durable, so the epoch made of it was never used before.
+/// Reads the superblock, or makes one with `partitions_if_new` partitions, and raises `starts`, and the format level
+/// if it is older; on return that is durable, so the epoch made of it was never used before.
 ///
 /// A directory that has segments but no superblock, or a damaged one, is refused and left as it is: a new
 /// superblock would make every segment in it foreign.
@@ -124,6 +124,8 @@ pub fn open_superblock(
         Some(bytes) => Superblock::decode(&bytes).map_err(OpenError::Superblock)?,
         None => new_superblock(volume, partitions_if_new, fresh_ids)?,
     };
+    // What this version writes, an older one would misread: from now on it refuses the directory.
+    superblock.format = u32::from(FORMAT_LEVEL);
     superblock.starts = superblock
         .starts
         .checked_add(1)

@@ -9,7 +9,7 @@ use corelane_wire::PartitionId;
 
 use crate::layout::SegmentNumber;
 
-/// Number of a spare file, waiting to become a segment: zeros, or a segment without its header.
+/// Number of a spare file, waiting to become a segment: zeros, or a segment whose first pages are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SpareId(pub u32);
 
@@ -70,7 +70,7 @@ pub trait Volume: Send {
     /// Makes a spare of `bytes` zeros, written out; on return it survives a power cut.
     fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()>;
 
-    /// Makes a spare the segment of a partition; on return that survives a power cut.
+    /// Makes a spare the segment of a partition, with whatever stands in it; on return that survives a power cut.
     ///
     /// Fails with `AlreadyExists` rather than replace a segment.
     fn install_spare(
@@ -83,8 +83,9 @@ pub trait Volume: Send {
     /// Makes a segment that the log does not need any more a spare of the same length; on return that survives a
     /// power cut.
     ///
-    /// Both copies of its header are zeros then, durably so before it loses its name; behind them stands what stood
-    /// there. A crash leaves the segment, with its header or without, or the spare. Nobody may hold the file open.
+    /// Its first [`crate::RETIRED_BYTES`] are zeros then, durably so before it loses its name; behind them stands what
+    /// stood there. A crash leaves the segment, with its header or without, or the spare. Nobody may hold the file
+    /// open.
     /// Fails with `AlreadyExists` rather than replace a spare.
     fn retire_segment(
         &mut self,

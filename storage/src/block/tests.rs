@@ -35,7 +35,7 @@ fn header_bytes_are_golden() {
     let hex = hex(&bytes[..BLOCK_HEADER_BYTES]);
     let expected = concat!(
         "434c424b", // magic
-        "3b18777f", // header crc
+        "8e083ea0", // header crc
         "05000000", // body_len
         "e27ea6a3", // body crc
         "8877665544332211",
@@ -47,7 +47,7 @@ fn header_bytes_are_golden() {
         "0020000000000000",
         "efbeadde",
         "0000",
-        "0100",
+        "0200",
     );
     assert_eq!(hex[..144], *expected);
     assert!(hex[144..].bytes().all(|digit| digit == b'0'));
@@ -96,11 +96,24 @@ fn restamp(bytes: &mut [u8]) {
 }
 
 #[test]
+fn a_block_of_level_1_is_read() {
+    let (mut bytes, _) = block();
+    bytes[70] = 1;
+    restamp(&mut bytes);
+    assert_eq!(
+        hex(&bytes[4..8]),
+        "3b18777f",
+        "the checksum that level 1 had"
+    );
+    assert_eq!(Block::verify(&bytes, &PLACE).unwrap().header.count, 2);
+}
+
+#[test]
 fn what_no_writer_stores_is_refused_although_the_checksum_holds() {
     let changes = [
         (68, 3, BlockFault::Field),
         (70, 0, BlockFault::Field),
-        (70, 2, BlockFault::Level(2)),
+        (70, 3, BlockFault::Level(3)),
         (72, 1, BlockFault::Field),
         (127, 1, BlockFault::Field),
         (11, 0xff, BlockFault::Field),

@@ -3,7 +3,7 @@
 //! ```text
 //!   DIR/lock                              held by the process that uses the directory; names pid and data uuid
 //!   DIR/superblock                        identity, number of partitions, starts
-//!   DIR/spares/NNNN.spare                 zeros, waiting to become a segment
+//!   DIR/spares/NNNN.spare                 room that waits to become a segment
 //!   DIR/partitions/PPPP/SSSSSSSS.log      segments
 //!   DIR/partitions/PPPP/GGGGGGGG.ckpt     checkpoints; the one that is being written is `checkpoint.tmp`
 //! ```
@@ -25,7 +25,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::buffer::Buffer;
-use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES, SegmentNumber};
 use crate::open_error::OpenError;
 use crate::superblock::{SUPERBLOCK_NAME, Superblock};
 use crate::volume::{SpareId, Volume};
@@ -377,7 +377,7 @@ impl Volume for Directory {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
         let file = open_regular(&path, 0)?;
-        file.write_all_at(&[0; SEGMENT_HEADER_BYTES], 0)?;
+        file.write_all_at(&[0; RETIRED_BYTES], 0)?;
         file.sync_data()?;
         fs::rename(&path, &spare)?;
         self.sync_directory(&self.shared.root.join("spares"))?;

@@ -177,8 +177,8 @@ fn a_retired_segment_keeps_what_stands_behind_its_header() {
     assert_eq!(directory.segments(P).unwrap(), []);
     directory.install_spare(SpareId(2), P, S).unwrap();
     directory.read_at(P, S, 0, &mut bytes).unwrap();
-    assert_eq!(bytes[..8_192], [0; 8_192]);
-    assert_eq!(bytes[8_192..], [7; 8_192]);
+    assert_eq!(bytes[..12_288], [0; 12_288]);
+    assert_eq!(bytes[12_288..], [7; 4_096]);
 }
 
 #[test]
@@ -435,8 +435,11 @@ fn a_log_on_files_recovers_and_is_cut() {
             log.append(record).unwrap();
         }
         flush(&mut directory, &mut log);
-        let last = *log.segments().last().unwrap();
-        directory.write_at(P, last, 40_000, b"torn").unwrap();
+        let current = log.current.unwrap();
+        let torn = [&[0; 16], &current.uuid.to_le_bytes()[..], b"torn"].concat();
+        directory
+            .write_at(P, current.number, current.position, &torn)
+            .unwrap();
         let mut records = 0;
         let (recovered, found) = recover(
             &mut directory,

@@ -12,7 +12,8 @@ use crate::config::LogConfig;
 use crate::error::{Poison, PoisonCause};
 use crate::index::SegmentIndex;
 use crate::layout::{
-    BLOCK_ALIGN, BLOCK_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentNumber, segment_uuid,
+    BLOCK_ALIGN, BLOCK_HEADER_BYTES, FORMAT_LEVEL, SEGMENT_HEADER_BYTES, SegmentNumber,
+    segment_uuid,
 };
 use crate::open_block::OpenBlock;
 use crate::segment::{Link, SegmentHeader, encode_footer, footer_body_bytes, footer_bytes};
@@ -153,6 +154,7 @@ impl Log {
             log_id, partition, ..
         } = self.config;
         let header = SegmentHeader {
+            level: FORMAT_LEVEL,
             number,
             log_id,
             partition,

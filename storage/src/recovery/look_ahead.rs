@@ -4,13 +4,18 @@
 //! was confirmed, so nothing on disk attests it. Rot hits what was confirmed, and some later block attests that.
 //! Telling the two apart needs only the headers of what follows: a header that checks says the truth about what
 //! was confirmed when it was submitted, whatever became of its body.
+//!
+//! The file may have been another segment before, so anything can stand behind the end of the log. What counts is
+//! what names this segment, and nothing else is looked at or cut: without its first page, which says to which
+//! segment and place it belongs, no block is ever read again.
 
 use corelane_wire::Lsn;
 
 use super::scan::Scan;
 use crate::block::{BlockFault, BlockHeader, Place};
+use crate::config::LogConfig;
 use crate::error::{DamageCause, RecoverError};
-use crate::layout::{BLOCK_ALIGN, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber, segment_uuid};
 use crate::log::Current;
 
 /// The end of what was scanned.
@@ -21,7 +26,7 @@ pub(super) struct Tail {
     /// Where the next block was expected.
     pub(super) position: u64,
     pub(super) fault: BlockFault,
-    /// Where the look-ahead begins: all from here on is to be zero.
+    /// Where the look-ahead begins: nothing of the segment may stand from here on.
     pub(super) from: u64,
     /// Identity of the segment, if its header is intact.
     uuid: Option<u64>,
@@ -75,11 +80,11 @@ pub(super) struct Evidence {
     attested: Lsn,
     /// Intact headers behind the bad block.
     pub(super) blocks_behind: u64,
-    /// What is not zero and has to be.
+    /// What was written to this segment and has to be zero.
     pub(super) leftovers: Vec<Leftover>,
 }
 
-/// Pages that are not zero.
+/// Pages that were written behind the end of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Leftover {
     pub(super) segment: SegmentNumber,
@@ -123,6 +128,10 @@ impl Scan<'_, '_> {
     }
 
     fn look_at(&mut self, tail: &Tail, evidence: &mut Evidence) -> Result<(), RecoverError> {
+        let uuid = match tail.uuid {
+            Some(uuid) => Some(uuid),
+            None => self.uuid_of_first_block(tail.segment)?,
+        };
         let mut position = tail.from;
         while position < tail.file_bytes {
             let bytes = self
@@ -132,9 +141,14 @@ impl Scan<'_, '_> {
             if page.is_empty() {
                 break;
             }
-            if page.iter().any(|byte| *byte != 0) {
+            let place = Place {
+                segment_uuid: uuid.unwrap_or_default(),
+                partition: self.config.partition,
+                position,
+            };
+            if is_of_segment(page, uuid, position) {
                 match BlockHeader::decode(page) {
-                    Ok((header, _)) if is_witness(&header, tail, self, position) => {
+                    Ok((header, _)) if header.is_at(&place) => {
                         evidence.attested = evidence.attested.max(header.attested);
                         evidence.blocks_behind += u64::from(position > tail.position);
                     }
@@ -147,16 +161,36 @@ impl Scan<'_, '_> {
         }
         Ok(())
     }
+
+    /// The identity of a segment without an intact header, if its first block is there: it is a hash of what that
+    /// block says, and a spare holds no block in that place.
+    fn uuid_of_first_block(&mut self, segment: SegmentNumber) -> Result<Option<u64>, RecoverError> {
+        let position = SEGMENT_HEADER_BYTES as u64;
+        let bytes = self
+            .window
+            .bytes(self.volume, self.config, segment, position)?;
+        let Ok((first, _)) = BlockHeader::decode(bytes) else {
+            return Ok(None);
+        };
+        let LogConfig {
+            log_id, partition, ..
+        } = *self.config;
+        let place = Place {
+            segment_uuid: segment_uuid(log_id, partition, first.epoch, first.first_lsn),
+            partition,
+            position,
+        };
+        Ok(first.is_at(&place).then_some(place.segment_uuid))
+    }
 }
 
-/// Without a header the identity of the segment is not known: then any block of the partition at its own place
-/// counts, since a needless refusal loses nothing.
-fn is_witness(header: &BlockHeader, tail: &Tail, scan: &Scan<'_, '_>, position: u64) -> bool {
-    header.is_at(&Place {
-        segment_uuid: tail.uuid.unwrap_or(header.place.segment_uuid),
-        partition: scan.config.partition,
-        position,
-    })
+/// Whether a page was written as a part of its segment: everything else may be left from an earlier life of the file.
+fn is_of_segment(page: &[u8], uuid: Option<u64>, position: u64) -> bool {
+    if position < SEGMENT_HEADER_BYTES as u64 {
+        // A spare holds zeros here.
+        return page.iter().any(|byte| *byte != 0);
+    }
+    uuid.is_some_and(|uuid| BlockHeader::names(page, uuid))
 }
 
 impl Evidence {

@@ -7,7 +7,8 @@
 //! is [`RecoverError::Damaged`].
 //! (R3) what is kept is synced before it counts as durable: blocks that were written but not synced when the
 //! process was killed scan as valid.
-//! (R4) after a cut every page behind it is zero, so a block that was cut cannot come back.
+//! (R4) after a cut no page behind it names its segment, so a block that was cut cannot come back: it has lost its
+//! header. What else stands there, of an earlier life of the file, was never a part of this log's segment.
 //! (R5) recovery may be interrupted anywhere and run again: each step leaves a log that recovers to the same end.
 
 use std::io;
@@ -58,7 +59,7 @@ pub struct Truncated {
     pub lsn: Lsn,
     /// Where the first bad block stood.
     pub site: BlockSite,
-    /// Bytes that were not zero and are now, in whole pages.
+    /// Bytes that were zeroed, in whole pages.
     pub bytes: u64,
     /// How it was torn.
     pub by: TornBy,
@@ -69,7 +70,7 @@ pub struct Truncated {
 pub enum TornBy {
     /// Later blocks are intact, but none attests the bad one: the device reordered unsynced writes.
     Reordering,
-    /// Nothing after the bad block is intact: a torn write, or rot of a block that nothing attests.
+    /// Nothing of the segment after the bad block is intact: a torn write, or rot of a block that nothing attests.
     Garbage,
 }
 

@@ -162,12 +162,11 @@ impl<'a, 'v> Scan<'a, 'v> {
         let bytes =
             self.window
                 .bytes(self.volume, self.config, current.number, current.position)?;
-        let block = match Block::verify(bytes, &place) {
-            Ok(block) => block,
-            Err(fault) => return self.fault(current, fault),
-        };
-        let header = block.header;
-        if header.kind == BlockKind::Seal {
+        // All that a SEAL says stands in its header, so it does not matter what a torn one left behind it.
+        if let Ok((header, _)) = BlockHeader::decode(bytes)
+            && header.kind == BlockKind::Seal
+            && header.is_at(&place)
+        {
             // One that attests more than was found proves a loss: the look-ahead has to see it.
             let is_end = current.blocks > 0 && header.attested <= self.end;
             return Ok(if is_end {
@@ -176,6 +175,11 @@ impl<'a, 'v> Scan<'a, 'v> {
                 Found::Fault(BlockFault::Sequence)
             });
         }
+        let block = match Block::verify(bytes, &place) {
+            Ok(block) => block,
+            Err(fault) => return self.fault(current, fault),
+        };
+        let header = block.header;
         if header.prev_crc != current.chain {
             return Ok(Found::Fault(BlockFault::Chain));
         }

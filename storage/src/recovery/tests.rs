@@ -2,6 +2,7 @@ mod crash;
 mod files;
 mod hostile;
 mod resume;
+mod reuse;
 mod rot;
 mod torn;
 

@@ -8,6 +8,7 @@ use crate::layout::{BLOCK_ALIGN, SegmentNumber, segment_uuid};
 use crate::rig::hex;
 
 const HEADER: SegmentHeader = SegmentHeader {
+    level: 2,
     number: SegmentNumber(7),
     log_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
     partition: PartitionId(9),
@@ -28,8 +29,8 @@ fn header_bytes_are_golden() {
     let hex = hex(&page);
     let expected = concat!(
         "434c5347", // magic
-        "e9f8aed9", // crc
-        "01000000", // level, spare
+        "a61fef60", // crc
+        "02000000", // level, spare
         "07000000", // number
         "100f0e0d0c0b0a090807060504030201",
         "09000000",
@@ -43,6 +44,15 @@ fn header_bytes_are_golden() {
     );
     assert_eq!(hex[..176], *expected);
     assert!(hex[176..].bytes().all(|digit| digit == b'0'));
+}
+
+#[test]
+fn a_header_of_level_1_is_read_and_written_anew_as_it_was() {
+    let old = SegmentHeader { level: 1, ..HEADER };
+    let (page, _) = old.encode(4_096);
+    assert_eq!(hex(&page[4..12]), "e9f8aed901000000");
+    assert_eq!(SegmentHeader::decode(&page, 4_096), Ok(old));
+    assert_ne!(old.chain_start(), HEADER.chain_start());
 }
 
 #[test]

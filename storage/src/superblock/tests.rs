@@ -14,7 +14,7 @@ const FRESH: FreshIds = FreshIds {
 };
 
 const SUPERBLOCK: Superblock = Superblock {
-    format: 1,
+    format: 2,
     log_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
     data_uuid: 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20,
     partitions: 8,
@@ -27,8 +27,8 @@ fn superblock_bytes_are_golden() {
     let hex = hex(&SUPERBLOCK.encode());
     let expected = concat!(
         "434c5342", // magic
-        "1d15e472", // crc
-        "01000000",
+        "1f20861a", // crc
+        "02000000",
         "08000000",
         "100f0e0d0c0b0a090807060504030201",
         "201f1e1d1c1b1a191817161514131211",
@@ -75,7 +75,7 @@ fn every_flipped_byte_and_every_cut_is_found() {
 #[test]
 fn a_damaged_or_newer_superblock_is_refused_and_kept() {
     let mut newer = SUPERBLOCK;
-    newer.format = 2;
+    newer.format = 3;
     let files = [
         Vec::new(),
         vec![0; 128],
@@ -90,6 +90,32 @@ fn a_damaged_or_newer_superblock_is_refused_and_kept() {
         assert!(error.to_string().contains("--data-dir"), "{error}");
         assert_eq!(disk.named[SUPERBLOCK_NAME], bytes);
     }
+}
+
+#[test]
+fn a_start_raises_the_level_of_an_older_directory() {
+    let old = Superblock {
+        format: 1,
+        ..SUPERBLOCK
+    };
+    assert_eq!(hex(&old.encode()[4..12]), "1d15e47201000000");
+    let mut disk = Memory::default();
+    disk.named
+        .insert(SUPERBLOCK_NAME.to_owned(), old.encode().to_vec());
+    let opened = open_superblock(&mut disk, 8, FRESH).unwrap();
+    assert_eq!(
+        opened,
+        Superblock {
+            starts: 6,
+            ..SUPERBLOCK
+        }
+    );
+    let kept = Superblock::decode(&disk.named[SUPERBLOCK_NAME]);
+    assert_eq!(
+        kept,
+        Ok(opened),
+        "before any file of the new level is there"
+    );
 }
 
 #[test]

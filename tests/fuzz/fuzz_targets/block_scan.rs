@@ -10,7 +10,9 @@
 use corelane_fuzz::files::Files;
 use corelane_fuzz::opinion::{Opinion, Seen};
 use corelane_fuzz::{edits, written};
-use corelane_storage::{Buffer, Log, Lookup, RecoverError, Recovery, Scanned, SegmentTable, recover};
+use corelane_storage::{
+    Buffer, Log, Lookup, RecoverError, Recovery, Scanned, SegmentTable, recover,
+};
 use corelane_wire::Lsn;
 use libfuzzer_sys::fuzz_target;
 
@@ -51,14 +53,19 @@ fuzz_target!(|input: &[u8]| {
 fn scan(files: &mut Files) -> Result<(Log, Recovery, Vec<Seen>), RecoverError> {
     files.reads.set(0);
     let mut records = Vec::new();
-    let outcome = recover(files, written::config(), (Lsn(0), &SegmentTable::default()), &mut |scanned| {
-        let Scanned::Record(view) = scanned else {
-            return Ok(());
-        };
-        assert_eq!(view.lsn, Lsn(records.len() as u64), "records are dense");
-        records.push(Seen::from(view));
-        Ok(())
-    });
+    let outcome = recover(
+        files,
+        written::config(),
+        (Lsn(0), &SegmentTable::default()),
+        &mut |scanned| {
+            let Scanned::Record(view) = scanned else {
+                return Ok(());
+            };
+            assert_eq!(view.lsn, Lsn(records.len() as u64), "records are dense");
+            records.push(Seen::from(view));
+            Ok(())
+        },
+    );
     // A file fits into the window: the scan and the look-ahead read it, each at most twice.
     let reads_max = 4 * (files.segments.len() + 1);
     assert!(

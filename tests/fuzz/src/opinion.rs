@@ -1,6 +1,6 @@
 //! A second opinion on segment files: what in them is intact, read without the code of recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corelane_storage::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, FORMAT_LEVEL, RecordView,
@@ -39,6 +39,7 @@ impl From<RecordView<'_>> for Seen {
 struct Block {
     uuid: u64,
     flags: u16,
+    epoch: u64,
     first: u64,
     count: u64,
     attested: u64,
@@ -52,8 +53,10 @@ struct Block {
 #[derive(Debug)]
 pub struct Opinion {
     blocks: BTreeMap<(u32, usize), Block>,
-    /// The identity of each segment that has an intact header.
-    headers: BTreeMap<u32, u64>,
+    /// The segments that have an intact header.
+    headers: BTreeSet<u32>,
+    /// The identity of each segment that has one.
+    identities: BTreeMap<u32, u64>,
     segments: Vec<u32>,
 }
 
@@ -62,18 +65,26 @@ impl Opinion {
     pub fn on(files: &Files) -> Self {
         let mut opinion = Self {
             blocks: BTreeMap::new(),
-            headers: BTreeMap::new(),
+            headers: BTreeSet::new(),
+            identities: BTreeMap::new(),
             segments: files.segments.keys().copied().collect(),
         };
         for (segment, file) in &files.segments {
             let copies = [0, BLOCK_ALIGN].map(|at| identity(file, at));
             if let Some(uuid) = copies.into_iter().flatten().next() {
-                opinion.headers.insert(*segment, uuid);
+                opinion.headers.insert(*segment);
+                opinion.identities.insert(*segment, uuid);
             }
             for position in (0..file.len()).step_by(BLOCK_ALIGN) {
                 if let Some(block) = block(&file[position..], position) {
                     opinion.blocks.insert((*segment, position), block);
                 }
+            }
+            // Without a header, the first block tells which segment it is, if it tells the truth.
+            let first = opinion.blocks.get(&(*segment, SEGMENT_HEADER_BYTES));
+            let first = first.filter(|first| first.uuid == hash(first.epoch, first.first));
+            if let Some(uuid) = first.map(|first| first.uuid) {
+                opinion.identities.entry(*segment).or_insert(uuid);
             }
         }
         opinion
@@ -89,12 +100,12 @@ impl Opinion {
     pub fn proof_of_more(&self, end: Lsn) -> Option<String> {
         let (segment, tail) = self.tail(end);
         let later = self.segments.iter().filter(|number| **number > segment);
-        if let Some((number, _)) = later.clone().find_map(|it| self.headers.get_key_value(it)) {
+        if let Some(number) = later.clone().find(|it| self.headers.contains(it)) {
             return Some(format!("segment {number} was begun"));
         }
         let behind = self.blocks.range((segment, tail)..);
         for ((at, position), block) in behind {
-            let is_of_segment = self.headers.get(at).is_none_or(|uuid| *uuid == block.uuid);
+            let is_of_segment = self.identities.get(at) == Some(&block.uuid);
             if is_of_segment && block.attested > end.0 {
                 let attested = block.attested;
                 return Some(format!(
@@ -141,12 +152,32 @@ fn identity(file: &[u8], at: usize) -> Option<u64> {
     is_intact.then(|| u64_at(page, 56))
 }
 
+/// The identity of the segment that begins with this lsn in this epoch, as the page of the format has it.
+fn hash(epoch: u64, base: u64) -> u64 {
+    let config = config();
+    let fields = [
+        &config.log_id.to_le_bytes()[..],
+        &config.partition.0.to_le_bytes(),
+        &epoch.to_le_bytes(),
+        &base.to_le_bytes(),
+    ];
+    let fnv = fields
+        .concat()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    (mixed ^ (mixed >> 33)).max(1)
+}
+
 fn block(bytes: &[u8], position: usize) -> Option<Block> {
     let header = bytes.get(..BLOCK_HEADER_BYTES)?;
     let flags = u16::from_le_bytes([header[68], header[69]]);
     let is_intact = header.starts_with(b"CLBK")
         && u32_at(header, 4) == checksum(&[&header[8..]])
-        && header[70..72] == FORMAT_LEVEL.to_le_bytes()
+        && (1..=FORMAT_LEVEL).contains(&u16::from_le_bytes([header[70], header[71]]))
         && header[72..].iter().all(|byte| *byte == 0)
         && flags <= 2
         && u32_at(header, 24) == config().partition.0
@@ -161,6 +192,7 @@ fn block(bytes: &[u8], position: usize) -> Option<Block> {
     let mut block = Block {
         uuid: u64_at(header, 16),
         flags,
+        epoch: u64_at(header, 32),
         first: u64_at(header, 40),
         count: u64::from(u32_at(header, 28)),
         attested: u64_at(header, 48),

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use corelane_storage::{SEGMENT_HEADER_BYTES, SegmentNumber, SpareId, Volume};
+use corelane_storage::{RETIRED_BYTES, SegmentNumber, SpareId, Volume};
 use corelane_wire::PartitionId;
 
 use crate::sim::disk::{Disk, FileName};
@@ -193,7 +193,7 @@ impl Volume for SimVolume {
             if !disk.exists(&from) {
                 return Err(missing());
             }
-            disk.write(&from, 0, &[0; SEGMENT_HEADER_BYTES]);
+            disk.write(&from, 0, &[0; RETIRED_BYTES]);
             Ok(())
         })?;
         self.sync(partition, segment)?;

@@ -2,7 +2,7 @@
 
 use corelane_wire::{Lsn, PartitionId};
 
-use crate::layout::{SEGMENT_HEADER_BYTES, SegmentNumber};
+use crate::layout::{RETIRED_BYTES, SegmentNumber};
 use crate::log::Lookup;
 use crate::memory::PARTITION;
 use crate::rig::Rig;
@@ -143,13 +143,13 @@ fn a_retired_segment_is_a_spare_without_headers() {
         task.run(&mut disk).unwrap_err();
         disk.crash(|_| false);
         let file = &disk.segments[&(PARTITION, 1)].now;
-        assert!(file[SEGMENT_HEADER_BYTES..] == before[SEGMENT_HEADER_BYTES..]);
+        assert!(file[RETIRED_BYTES..] == before[RETIRED_BYTES..]);
         let is_whole = file[0] != 0;
         assert_eq!(is_whole, fuse < 2, "the header goes before the name");
     }
     task.run(&mut rig.disk).unwrap();
     assert!(!rig.disk.segments.contains_key(&(PARTITION, 1)));
     let spare = &rig.disk.spares[&70].durable;
-    assert!(spare[..SEGMENT_HEADER_BYTES].iter().all(|byte| *byte == 0));
-    assert!(spare[SEGMENT_HEADER_BYTES..] == before[SEGMENT_HEADER_BYTES..]);
+    assert!(spare[..RETIRED_BYTES].iter().all(|byte| *byte == 0));
+    assert!(spare[RETIRED_BYTES..] == before[RETIRED_BYTES..]);
 }

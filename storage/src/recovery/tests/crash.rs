@@ -4,7 +4,7 @@ use corelane_wire::Lsn;
 use proptest::prelude::*;
 
 use crate::config::LogConfig;
-use crate::rig::{Rig, tiny_config};
+use crate::rig::{DIRTS, Dirt, Rig, tiny_config};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -92,8 +92,11 @@ impl Rig {
     }
 }
 
-fn run(config: LogConfig, steps: &[Step]) {
-    let mut rig = Rig::with(config);
+fn run(config: LogConfig, dirt: Dirt, steps: &[Step]) {
+    let mut rig = Rig {
+        dirt,
+        ..Rig::with(config)
+    };
     for step in steps {
         match step {
             Step::Append(bytes) => {
@@ -142,13 +145,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_confirmed_is_lost_whatever_crashes(steps in steps()) {
-        run(tiny_config(), &steps);
+    fn nothing_confirmed_is_lost_whatever_crashes(dirt in 0..DIRTS.len(), steps in steps()) {
+        run(tiny_config(), DIRTS[dirt], &steps);
     }
 
     #[test]
-    fn nothing_durable_is_lost_on_a_member_of_a_chain(steps in steps()) {
-        run(LogConfig { alone: false, ..tiny_config() }, &steps);
+    fn nothing_durable_is_lost_on_a_member_of_a_chain(dirt in 0..DIRTS.len(), steps in steps()) {
+        run(LogConfig { alone: false, ..tiny_config() }, DIRTS[dirt], &steps);
     }
 }
 

@@ -117,7 +117,7 @@ fn segments_of_another_partition_or_log_are_foreign() {
 
 /// Raises the level in a header whose checksum covers it from byte 8 to `end`.
 fn raise_level(header: &mut [u8], level_at: usize, end: usize) {
-    header[level_at] = 2;
+    header[level_at] = 3;
     let crc = checksum(&[&header[8..end]]);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
 }
@@ -138,7 +138,7 @@ fn a_newer_format_is_refused() {
             matches!(
                 error,
                 RecoverError::FormatNewer {
-                    level: 2,
+                    level: 3,
                     segment: SegmentNumber(2),
                     ..
                 }
@@ -164,12 +164,21 @@ fn a_lost_footer_with_a_segment_behind_it_is_damage() {
 }
 
 #[test]
-fn garbage_in_a_segment_taken_ahead_is_wiped() {
+fn garbage_in_the_headers_of_a_segment_taken_ahead_is_wiped() {
     let mut rig = Rig::new();
     rig.commit(6_000);
     rig.commit(6_000);
     rig.disk.tamper(1, |bytes| bytes[100..30_000].fill(7));
     assert!(rig.restart().unwrap().truncated.is_some());
     let bytes = &rig.disk.segments[&(PARTITION, 1)].durable;
-    assert!(bytes.iter().all(|byte| *byte == 0));
+    let (headers, rest) = bytes.split_at(SEGMENT_HEADER_BYTES);
+    assert!(headers.iter().all(|byte| *byte == 0));
+    assert!(
+        rest[..20_000].iter().all(|byte| *byte == 7),
+        "old bytes are no harm"
+    );
+    for _ in 0..6 {
+        rig.commit(6_000);
+    }
+    assert_eq!(rig.restart().unwrap().end, Lsn(8));
 }

@@ -8,14 +8,19 @@ use crate::config::LogConfig;
 use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES};
 use crate::memory::{PARTITION, SECTOR};
 use crate::recovery::TornBy;
-use crate::rig::{Rig, tiny_config};
+use crate::rig::{DIRTS, Rig, tiny_config};
 
 /// Prepares a log whose last write of `sectors` sectors is not synced, and tears it in every way of `subsets`.
-fn tear(prepare: impl Fn() -> Rig, subsets: impl Iterator<Item = u32>) {
-    for subset in subsets {
-        let mut rig = prepare();
-        let confirmed = rig.log.durable();
-        let all = rig.log.end();
+fn tear(prepare: impl Fn(Rig) -> Rig, subsets: impl Iterator<Item = u32>) {
+    let subsets: Vec<u32> = subsets.collect();
+    let rigs = DIRTS.map(|dirt| prepare(Rig::over(dirt)));
+    for (before, subset) in rigs
+        .iter()
+        .flat_map(|rig| subsets.iter().map(move |subset| (rig, *subset)))
+    {
+        let mut rig = before.fork();
+        let confirmed = before.log.durable();
+        let all = before.log.end();
         let sectors = rig.disk.unsynced_sectors();
         assert!((8..=32).contains(&sectors), "{sectors} sectors");
         rig.disk.crash(|sector| subset >> sector & 1 == 1);
@@ -32,8 +37,7 @@ fn tear(prepare: impl Fn() -> Rig, subsets: impl Iterator<Item = u32>) {
 }
 
 /// A log with an unsynced last block that fills `bytes` and leaves no sector zero.
-fn with_unsynced(commits: usize, bytes: usize, seal: bool) -> Rig {
-    let mut rig = Rig::new();
+fn with_unsynced(mut rig: Rig, commits: usize, bytes: usize, seal: bool) -> Rig {
     for _ in 0..commits {
         rig.commit(900);
     }
@@ -46,13 +50,12 @@ fn with_unsynced(commits: usize, bytes: usize, seal: bool) -> Rig {
 
 #[test]
 fn every_torn_write_of_a_page_recovers_to_the_block_before() {
-    tear(|| with_unsynced(3, 3_900, true), 0..256);
+    tear(|rig| with_unsynced(rig, 3, 3_900, true), 0..256);
 }
 
 #[test]
 fn every_torn_write_without_a_seal_below_recovers_to_the_block_before() {
-    let prepare = || {
-        let mut rig = Rig::new();
+    let prepare = |mut rig: Rig| {
         rig.commit(900);
         rig.append(3_900);
         let io = rig.next_write().unwrap();
@@ -67,7 +70,7 @@ fn every_torn_write_of_two_pages_recovers_to_the_block_before() {
     let interesting = (0..1 << 16).filter(|subset| subset % 29 == 0 || subset % 256 < 3);
     let single = (0..16).flat_map(|sector| [1 << sector, 0xffff ^ (1 << sector)]);
     let all = interesting.chain(single).chain([0xffff]);
-    tear(|| with_unsynced(1, 7_900, true), all);
+    tear(|rig| with_unsynced(rig, 1, 7_900, true), all);
 }
 
 #[test]
@@ -75,14 +78,17 @@ fn every_torn_write_of_headers_and_first_block_recovers_to_nothing() {
     // Of the headers only the first sector holds anything: sectors 0 and 8; the block is 16 to 23.
     let headers = [0, 1, 1 << 8, 1 << 8 | 1];
     let torn = (0..255).flat_map(|block| headers.map(|header| block << 16 | header));
-    tear(|| with_unsynced(0, 3_900, false), torn.step_by(3));
+    tear(|rig| with_unsynced(rig, 0, 3_900, false), torn.step_by(3));
     let whole = (1 << 24) - 1;
-    tear(|| with_unsynced(0, 3_900, false), [whole].into_iter());
+    tear(
+        |rig| with_unsynced(rig, 0, 3_900, false),
+        [whole].into_iter(),
+    );
 }
 
 #[test]
 fn a_torn_first_write_without_header_is_cut_even_if_its_block_is_whole() {
-    let mut rig = with_unsynced(0, 3_900, false);
+    let mut rig = with_unsynced(Rig::new(), 0, 3_900, false);
     rig.disk.crash(|sector| sector >= 16);
     let found = rig.restart().unwrap();
     assert_eq!(found.end, Lsn(0));
@@ -92,7 +98,7 @@ fn a_torn_first_write_without_header_is_cut_even_if_its_block_is_whole() {
 #[test]
 fn one_lost_copy_of_the_header_is_written_anew() {
     for lost in [0, BLOCK_ALIGN] {
-        let mut rig = with_unsynced(0, 3_900, false);
+        let mut rig = with_unsynced(Rig::new(), 0, 3_900, false);
         rig.disk.crash(|sector| sector != lost / SECTOR);
         assert_eq!(rig.restart().unwrap().end, Lsn(1));
         rig.disk.crash(|_| false);
@@ -144,20 +150,35 @@ fn a_torn_seal_costs_nothing() {
 }
 
 #[test]
-fn garbage_with_nothing_behind_is_cut_and_reported() {
+fn a_bad_block_with_nothing_behind_is_cut_and_reported() {
+    let mut rig = Rig::new();
+    rig.commit(900);
+    rig.append(7_900);
+    let io = rig.next_write().unwrap();
+    rig.write(&io);
+    rig.disk.crash(|sector| sector != 9);
+    let (segment, end) = place(&io);
+    let found = rig.restart().unwrap();
+    let truncated = found.truncated.unwrap();
+    assert_eq!(truncated.by, TornBy::Garbage);
+    assert_eq!((truncated.lsn, truncated.bytes), (Lsn(1), 4_096));
+    assert_eq!(truncated.site.position, end as u64);
+    let bytes = &rig.disk.segments[&(PARTITION, segment)].durable;
+    assert!(bytes[end..end + BLOCK_ALIGN].iter().all(|byte| *byte == 0));
+    assert_eq!(rig.restart().unwrap().truncated, None);
+}
+
+#[test]
+fn bytes_behind_the_end_that_are_not_of_the_segment_are_left_alone() {
     let mut rig = Rig::new();
     rig.commit(900);
     let (segment, _, end) = last_block(&rig);
     rig.disk
         .tamper(segment, |bytes| bytes[end..end + 9_000].fill(0xa5));
+    let content = rig.content();
     let found = rig.restart().unwrap();
-    let truncated = found.truncated.unwrap();
-    assert_eq!(truncated.by, TornBy::Garbage);
-    assert_eq!((truncated.lsn, truncated.bytes), (Lsn(1), 12_288));
-    assert_eq!(truncated.site.position, end as u64);
-    let bytes = &rig.disk.segments[&(PARTITION, segment)].durable;
-    assert!(bytes[end..].iter().all(|byte| *byte == 0));
-    assert_eq!(rig.restart().unwrap().truncated, None);
+    assert_eq!((found.end, found.truncated), (Lsn(1), None));
+    assert!(rig.content() == content);
 }
 
 #[test]
@@ -168,10 +189,17 @@ fn blocks_behind_a_lost_unconfirmed_one_are_cut_and_never_come_back() {
         assert_eq!(found.end, Lsn(lost as u64));
         assert_eq!(found.truncated.unwrap().by, TornBy::Reordering);
         let bytes = &rig.disk.segments[&(PARTITION, 0)].durable;
-        let from = if lost == 0 { 0 } else { starts[lost] };
-        assert!(
-            bytes[from..].iter().all(|byte| *byte == 0),
-            "the window is overwritten"
+        for start in &starts[lost..5] {
+            let page = &bytes[*start..start + BLOCK_ALIGN];
+            assert!(
+                page.iter().all(|byte| *byte == 0),
+                "without its first page it is no block"
+            );
+        }
+        assert_eq!(
+            bytes[0] == 0,
+            lost == 0,
+            "the header goes with the first block"
         );
         // A block of the same size ends exactly where the old ones began.
         rig.commit(900 + 1_700 * lost);
@@ -221,8 +249,11 @@ fn bytes_of_another_segment_never_validate() {
         bytes[end..length].copy_from_slice(&donor[end..length]);
     });
     let found = rig.restart().unwrap();
-    assert_eq!(found.end, expected);
-    assert_eq!(found.truncated.unwrap().by, TornBy::Garbage, "none counts");
+    assert_eq!(
+        (found.end, found.truncated),
+        (expected, None),
+        "none counts"
+    );
 }
 
 #[test]
