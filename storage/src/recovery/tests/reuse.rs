@@ -2,7 +2,7 @@
 
 use corelane_wire::{Lsn, PartitionId};
 
-use crate::block::BlockHeader;
+use crate::block::{BlockHeader, BlockKind, Place};
 use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES, SEGMENT_HEADER_BYTES};
 use crate::log::LogIo;
 use crate::memory::PARTITION;
@@ -50,8 +50,6 @@ fn tear_twice(before: &Rig, is_seal: bool) {
         if is_seal {
             assert_eq!((found.end, found.truncated), (confirmed, None), "{kept:?}");
         }
-        let again = rig.restart().unwrap();
-        assert_eq!((again.end, again.truncated), (found.end, None));
         // What was cut does not come back behind a block that ends where it began, nor under one that is torn.
         let expected = Lsn(rig.commit(700).0 + 1);
         rig.append(7_000);
@@ -61,9 +59,6 @@ fn tear_twice(before: &Rig, is_seal: bool) {
         let found = rig.restart().expect("an honest disk is never damaged");
         assert_eq!(found.end, expected, "the second write was torn");
         assert!(found.end > confirmed);
-        rig.commit(300);
-        let found = rig.restart().unwrap();
-        assert_eq!((found.end, found.truncated), (Lsn(expected.0 + 1), None));
     }
 }
 
@@ -71,10 +66,8 @@ fn tear_twice(before: &Rig, is_seal: bool) {
 fn every_sector_of_every_write_can_be_lost() {
     for dirt in DIRTS {
         let mut rig = Rig::over(dirt);
-        // Single pages, whole blocks and those between, over three segments.
-        for bytes in [
-            900, 7_900, 3_900, 30, 5_000, 7_900, 60, 7_900, 7_000, 7_900, 2_000,
-        ] {
+        // Single pages, whole blocks and those between, over two segments.
+        for bytes in [900, 7_900, 30, 7_900, 7_900, 60] {
             rig.append(bytes);
             while rig.log.durable() < rig.log.end() {
                 let io = rig.next_write().unwrap();
@@ -90,7 +83,7 @@ fn every_sector_of_every_write_can_be_lost() {
                 rig.done(io);
             }
         }
-        assert!(rig.rolled.len() > 2);
+        assert_eq!(rig.rolled.len(), 2);
     }
 }
 
@@ -202,4 +195,35 @@ fn what_is_behind_the_end_of_a_first_block_is_not_read_as_a_header() {
     rig.disk.crash(|_| false);
     let found = rig.restart().unwrap();
     assert_eq!((found.end, found.truncated), (Lsn(0), None));
+}
+
+#[test]
+fn a_block_that_is_not_what_its_uuid_is_the_hash_of_begins_no_segment() {
+    let mut rig = Rig::new();
+    rig.commit(6_000);
+    rig.commit(6_000);
+    assert_eq!(rig.disk.segments.len(), 2, "segment 1 was taken ahead");
+    let current = rig.log.current.unwrap();
+    rig.disk.tamper(1, |bytes| {
+        let mut block = BlockHeader {
+            kind: BlockKind::Data,
+            body_bytes: 0,
+            body_crc: 0,
+            place: Place {
+                segment_uuid: current.uuid,
+                partition: PartitionId(PARTITION),
+                position: SEGMENT_HEADER_BYTES as u64,
+            },
+            epoch: rig.epoch,
+            first_lsn: Lsn(900),
+            count: 1,
+            prev_crc: 0,
+            attested: Lsn(900),
+        };
+        block.stamp(&mut bytes[SEGMENT_HEADER_BYTES..RETIRED_BYTES]);
+    });
+    let content = rig.content();
+    let found = rig.restart().unwrap();
+    assert_eq!((found.end, found.truncated), (Lsn(2), None));
+    assert!(rig.content() == content);
 }
