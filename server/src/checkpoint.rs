@@ -76,7 +76,7 @@ impl CheckpointJob {
         self.table.encode(&mut table);
         let meta = sink.0.finish(&written.root, self.cut.end(), &table)?;
         written.publish();
-        let live = self.live();
+        let live = needed_segments(&self.cut, &self.table);
         self.outcome = Some(CheckpointOutcome { meta, live });
         Ok(())
     }
@@ -85,28 +85,23 @@ impl CheckpointJob {
     pub fn into_outcome(self) -> Option<CheckpointOutcome> {
         self.outcome
     }
+}
 
-    fn live(&self) -> BTreeMap<SegmentNumber, u64> {
-        let mut live = BTreeMap::new();
-        for (first, last, bytes) in self.cut.live() {
-            // A stretch lies in one segment, unless the segment began after the cut.
-            let from = self.segment_at(first);
-            let to = self.segment_at(last);
-            for segment in from..=to {
-                if let Some(entry) = self.table.segments.get(segment) {
-                    *live.entry(entry.number).or_default() += bytes;
-                }
+/// The segments that hold messages which the state needs, with about how many bytes of them.
+pub(crate) fn needed_segments(cut: &Cut, table: &SegmentTable) -> BTreeMap<SegmentNumber, u64> {
+    // The place of the segment that holds the record, or of the one before, which it would follow.
+    let segment_of = |lsn: Lsn| {
+        let behind = table.segments.partition_point(|entry| entry.base <= lsn);
+        behind.saturating_sub(1)
+    };
+    let mut needed = BTreeMap::new();
+    for (first, last, bytes) in cut.live() {
+        // A stretch lies in one segment, unless the segment began after the cut.
+        for at in segment_of(first)..=segment_of(last) {
+            if let Some(entry) = table.segments.get(at) {
+                *needed.entry(entry.number).or_default() += bytes;
             }
         }
-        live
     }
-
-    /// The place in the table of the segment that holds the record, or of the one before, which it would follow.
-    fn segment_at(&self, lsn: Lsn) -> usize {
-        let behind = self
-            .table
-            .segments
-            .partition_point(|entry| entry.base <= lsn);
-        behind.saturating_sub(1)
-    }
+    needed
 }

@@ -11,6 +11,8 @@ use corelane_storage::{
 };
 use corelane_wire::{Epoch, PartitionId};
 
+use crate::checkpoint::needed_segments;
+
 /// A partition as its shard takes it over.
 #[derive(Debug)]
 pub struct PartitionStart {
@@ -174,14 +176,14 @@ fn restore(
     partition: PartitionId,
     limits: Limits,
 ) -> Result<(Engine, SegmentTable), String> {
-    let table = SegmentTable::decode(found.table()).map_err(|fault| fault.to_string())?;
+    let mut table = SegmentTable::decode(found.table()).map_err(|fault| fault.to_string())?;
     let mut chunks = ChunkReader::new(partition);
     let mut read = |place| match chunks.read(volume, place) {
         Ok(chunk) => Ok(chunk.to_vec()),
         Err(fault) => Err(fault.to_string()),
     };
     let engine = Engine::restore(partition, limits, found.root(), &mut read);
-    let engine = engine.map_err(|error| error.to_string())?;
+    let mut engine = engine.map_err(|error| error.to_string())?;
     if engine.positions().end != found.end() {
         return Err(format!(
             "it ends at {}, not at {}",
@@ -189,6 +191,15 @@ fn restore(
             found.end()
         ));
     }
+    let files = volume
+        .segments(partition)
+        .map_err(|error| error.to_string())?;
+    let needed = needed_segments(&engine.cut(), &table);
+    // What was not needed any more may have gone since.
+    table.segments.retain(|segment| {
+        let is_closed = segment.end < found.end();
+        !is_closed || needed.contains_key(&segment.number) || files.contains(&segment.number)
+    });
     Ok((engine, table))
 }
 

@@ -103,6 +103,8 @@ counters! {
     checkpoint_failures_total,
     /// Chunks of checkpoints read back, to know where messages lie.
     chunk_reads_total,
+    /// Segments that were not needed any more and were made into spares, or removed.
+    segments_freed_total,
     /// Batches of mail sent to other shards.
     mail_batches_total,
     /// Turns that ended with mail kept back because a ring was full.

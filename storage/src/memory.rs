@@ -111,6 +111,20 @@ impl Memory {
             .collect()
     }
 
+    /// A spare that was a segment loses its headers, durably.
+    fn clear_front(&mut self, spare: SpareId) -> io::Result<()> {
+        let file = self.spares.get_mut(&spare.0).unwrap();
+        if file.now[..RETIRED_BYTES].iter().any(|byte| *byte != 0) {
+            self.burn()?;
+            let file = self.spares.get_mut(&spare.0).unwrap();
+            file.now[..RETIRED_BYTES].fill(0);
+        }
+        self.burn()?;
+        let file = self.spares.get_mut(&spare.0).unwrap();
+        file.durable = file.now.clone();
+        Ok(())
+    }
+
     fn burn(&mut self) -> io::Result<()> {
         match &mut self.fuse {
             Some(0) => return Err(io::Error::from(io::ErrorKind::BrokenPipe)),
@@ -216,10 +230,11 @@ impl Volume for Memory {
         partition: PartitionId,
         segment: SegmentNumber,
     ) -> io::Result<()> {
-        self.burn()?;
         if self.segments.contains_key(&(partition.0, segment.0)) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
+        self.clear_front(spare)?;
+        self.burn()?;
         let file = self.spares.remove(&spare.0).unwrap();
         self.segments.insert((partition.0, segment.0), file);
         Ok(())
@@ -231,8 +246,6 @@ impl Volume for Memory {
         segment: SegmentNumber,
         spare: SpareId,
     ) -> io::Result<()> {
-        self.write_at(partition, segment, 0, &[0; RETIRED_BYTES])?;
-        self.sync(partition, segment)?;
         self.burn()?;
         let file = self.segments.remove(&(partition.0, segment.0)).unwrap();
         assert!(self.spares.insert(spare.0, file).is_none());

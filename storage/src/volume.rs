@@ -70,8 +70,10 @@ pub trait Volume: Send {
     /// Makes a spare of `bytes` zeros, written out; on return it survives a power cut.
     fn make_spare(&mut self, spare: SpareId, bytes: u64) -> io::Result<()>;
 
-    /// Makes a spare the segment of a partition, with whatever stands in it; on return that survives a power cut.
+    /// Makes a spare the segment of a partition; on return that survives a power cut.
     ///
+    /// Its first [`crate::RETIRED_BYTES`] are zeros then, durably so before it gets its name; behind them stands
+    /// whatever stood there.
     /// Fails with `AlreadyExists` rather than replace a segment.
     fn install_spare(
         &mut self,
@@ -83,9 +85,7 @@ pub trait Volume: Send {
     /// Makes a segment that the log does not need any more a spare of the same length; on return that survives a
     /// power cut.
     ///
-    /// Its first [`crate::RETIRED_BYTES`] are zeros then, durably so before it loses its name; behind them stands what
-    /// stood there. A crash leaves the segment, with its header or without, or the spare. Nobody may hold the file
-    /// open.
+    /// Its bytes stay as they are. A crash leaves the segment or the spare. Nobody may hold the file open.
     /// Fails with `AlreadyExists` rather than replace a spare.
     fn retire_segment(
         &mut self,

@@ -6,12 +6,14 @@
 //! (K2) A segment goes only when the checkpoint before the newest needs nothing in it and was cut behind its end: so
 //!      neither of the two that are kept needs it, for messages or for a replay.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corelane_core::{Cut, Input, QueueId};
-use corelane_storage::{CheckpointConfig, CheckpointMeta};
-use corelane_wire::{ChunkPlace, Lsn, Offset, Timestamp};
+use corelane_storage::{CheckpointConfig, CheckpointMeta, SegmentNumber, Task};
+use corelane_wire::{ChunkPlace, Lsn, Offset, PartitionId, Timestamp};
 
+use super::files::Closed;
 use super::partition::Partition;
 use super::state::State;
 use super::tokens::Work;
@@ -49,6 +51,12 @@ pub(super) struct Checkpoints {
     /// Bytes written to the log since the last cut.
     bytes: u64,
     stage: Stage,
+    /// Closed segments of which the newest one needs nothing.
+    dead: Vec<SegmentNumber>,
+    /// Segments that go as soon as nothing reads them, with their lengths.
+    leaving: Vec<(SegmentNumber, u64)>,
+    /// Segment files that were not needed any more at the start.
+    leftovers: Vec<SegmentNumber>,
     /// Chunks that the engine wants.
     pub(super) wanted: Vec<(QueueId, Offset, ChunkPlace)>,
 }
@@ -66,8 +74,9 @@ enum Stage {
 
 impl Checkpoints {
     /// After a start from this checkpoint, or from the beginning of the log.
-    pub(super) fn new(meta: Option<CheckpointMeta>) -> Self {
+    pub(super) fn new(meta: Option<CheckpointMeta>, leftovers: Vec<SegmentNumber>) -> Self {
         Self {
+            leftovers,
             end: meta.as_ref().map_or(Lsn(0), |meta| meta.end),
             meta,
             ..Self::default()
@@ -79,6 +88,11 @@ impl Checkpoints {
         self.bytes += bytes as u64;
     }
 
+    /// Whether segments wait for the end of a read.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
     fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
     }
@@ -87,11 +101,36 @@ impl Checkpoints {
 impl Partition {
     /// Takes a cut if there is anything new to keep, or segments wait for the next checkpoint to go (K2).
     fn cut(&mut self) {
-        let has_news = self.checkpoints.end < self.log.end();
+        let has_news = self.checkpoints.end < self.log.end() || !self.checkpoints.dead.is_empty();
         if self.checkpoints.is_idle() && has_news && self.is_started() && !self.poisoned {
             self.checkpoints.bytes = 0;
             self.checkpoints.stage = Stage::Cut(self.engine.cut());
         }
+    }
+
+    /// A checkpoint was written whose state needs these segments: of the others, those go that the one before did not
+    /// need either (K2).
+    fn free_segments(&mut self, live: &BTreeMap<SegmentNumber, u64>) {
+        let end = self.checkpoints.end;
+        let closed = self.log.sealed().filter(|segment| segment.end < end);
+        let dead = closed.filter(|segment| !live.contains_key(&segment.number));
+        let dead: Vec<_> = dead
+            .map(|segment| (segment.number, segment.bytes))
+            .collect();
+        let before = std::mem::take(&mut self.checkpoints.dead);
+        for (number, bytes) in dead {
+            if before.contains(&number) {
+                self.log.forget_segment(number);
+                self.checkpoints.leaving.push((number, bytes));
+            } else {
+                self.checkpoints.dead.push(number);
+            }
+        }
+    }
+
+    /// The segments that wait to go.
+    fn take_leaving(&mut self) -> Vec<(SegmentNumber, u64)> {
+        std::mem::take(&mut self.checkpoints.leaving)
     }
 
     /// The cut, once everything below it is committed (C1).
@@ -184,6 +223,56 @@ impl State {
         self.counters.checkpoints_total += 1;
         checkpoints.end = outcome.meta.end;
         checkpoints.meta = Some(outcome.meta);
+        partition.free_segments(&outcome.live);
+        self.retire_segments(slot);
+    }
+
+    /// Sends segments away that nothing reads any more; the others are looked at again when a read ends.
+    pub(super) fn retire_segments(&mut self, slot: usize) {
+        let Some(partition) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        let id = partition.id;
+        for (segment, bytes) in partition.take_leaving() {
+            self.retire(slot, id, (segment, bytes));
+        }
+    }
+
+    fn retire(&mut self, slot: usize, partition: PartitionId, segment: (SegmentNumber, u64)) {
+        let Some(hosted) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        match hosted.files.close(segment.0) {
+            Closed::InUse => {
+                hosted.checkpoints.leaving.push(segment);
+                return;
+            }
+            Closed::Open(file) => {
+                self.submit(Work::CloseFile, Op::CloseFile { file });
+            }
+            Closed::NotOpen => {}
+        }
+        let task = self.spares.retire(partition, segment);
+        self.counters.segments_freed_total += 1;
+        self.submit(
+            Work::Housekeeping(task),
+            Op::Housekeeping(Chore::Task(task)),
+        );
+    }
+
+    /// Segments that an earlier start was about to send away.
+    pub(super) fn remove_leftovers(&mut self, slot: usize) {
+        let Some(hosted) = self.partitions[slot].serving_mut() else {
+            return;
+        };
+        let partition = hosted.id;
+        for segment in std::mem::take(&mut hosted.checkpoints.leftovers) {
+            let task = Task::RemoveSegment { partition, segment };
+            self.submit(
+                Work::Housekeeping(task),
+                Op::Housekeeping(Chore::Task(task)),
+            );
+        }
     }
 
     /// Has the chunks read that an engine wants.

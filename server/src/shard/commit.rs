@@ -208,8 +208,12 @@ impl State {
         {
             partition.pending.read_done();
         }
+        let has_leaving = partition.checkpoints.has_leaving();
         if let Some(file) = partition.files.surplus() {
             self.submit(Work::CloseFile, Op::CloseFile { file });
+        }
+        if has_leaving {
+            self.retire_segments(slot);
         }
     }
 
@@ -253,11 +257,15 @@ impl State {
             return;
         };
         partition.files.done(site.segment);
+        let has_leaving = partition.checkpoints.has_leaving();
         let result = result.map_err(|errno| errno.0);
         let log = &mut partition.log;
         match log.on_read_done(site.segment, site.position, buffer, result) {
             Ok(()) => partition.pending.read_done(),
             Err(error) => self.fail_delivery(site.slot, &error.to_string()),
+        }
+        if has_leaving {
+            self.retire_segments(site.slot);
         }
     }
 
@@ -320,7 +328,11 @@ impl State {
                 }
             }
             // Nothing waits for a file that goes.
-            Task::Retire { .. } | Task::RemoveSegment { .. } => {}
+            Task::Retire { spare, .. } => {
+                self.spares.retired(spare, result.is_ok());
+                left_behind(task, result);
+            }
+            Task::RemoveSegment { .. } => left_behind(task, result),
         }
     }
 
@@ -353,6 +365,13 @@ impl State {
         if was_full && !is_full {
             tracing::info!("there is room for segments again");
         }
+    }
+}
+
+/// A segment that is not needed any more and could not go is looked at by the next start.
+fn left_behind(task: Task, result: Result<usize, Errno>) {
+    if let Err(errno) = result {
+        tracing::warn!(?task, %errno, "a segment that is not needed any more stays until the next start");
     }
 }
 

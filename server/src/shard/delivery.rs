@@ -82,7 +82,7 @@ pub(super) enum Next {
 enum Found {
     All,
     OnDisk(Lsn, Next),
-    Missing(Lsn),
+    Lost(String),
 }
 
 impl Item {
@@ -338,9 +338,8 @@ impl Partition {
                 self.pending.reading = Some(lsn);
                 read
             }
-            Found::Missing(lsn) => {
+            Found::Lost(text) => {
                 slices.clear();
-                let text = format!("record {lsn} is not in the log");
                 self.pending.slices = recycled(slices);
                 self.fail(&gathering.delivery, &text, at);
                 return Next::Idle;
@@ -377,7 +376,7 @@ fn gather<'a>(log: &'a Log, gathering: &mut Gathering, slices: &mut Vec<&'a [u8]
                     .ok()
                     .and_then(|batch| batch.messages(run.index, run.count));
                 let Some(messages) = messages else {
-                    return Found::Missing(run.lsn);
+                    return unknown(run.lsn);
                 };
                 slices.push(messages);
                 gathering.next_run += 1;
@@ -394,10 +393,15 @@ fn gather<'a>(log: &'a Log, gathering: &mut Gathering, slices: &mut Vec<&'a [u8]
                 };
                 return Found::OnDisk(run.lsn, read);
             }
-            Lookup::Damaged(_) | Lookup::Unknown => return Found::Missing(run.lsn),
+            Lookup::Damaged(damage) => return Found::Lost(damage.to_string()),
+            Lookup::Unknown => return unknown(run.lsn),
         }
     }
     Found::All
+}
+
+fn unknown(lsn: Lsn) -> Found {
+    Found::Lost(format!("record {lsn} is not in the log"))
 }
 
 fn fill_runs(into: &mut Vec<DeliveryRun>, runs: &[Run]) {

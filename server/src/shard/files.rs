@@ -30,6 +30,17 @@ enum Handle {
     },
 }
 
+/// What becomes of the file of a segment that goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closed {
+    /// There is none.
+    NotOpen,
+    /// It is to be closed.
+    Open(File),
+    /// It is being used or opened; to be asked again.
+    InUse,
+}
+
 impl Files {
     /// Whether the segment is neither open nor being opened; it counts as being opened from now on.
     pub(super) fn must_open(&mut self, segment: SegmentNumber) -> bool {
@@ -76,6 +87,20 @@ impl Files {
     pub(super) fn done(&mut self, segment: SegmentNumber) {
         if let Some(Handle::Open { in_flight, .. }) = self.handles.get_mut(&segment) {
             *in_flight -= 1;
+        }
+    }
+
+    /// The segment goes: its file is closed first.
+    pub(super) fn close(&mut self, segment: SegmentNumber) -> Closed {
+        match self.handles.get(&segment) {
+            None => Closed::NotOpen,
+            Some(&Handle::Open {
+                file, in_flight: 0, ..
+            }) => {
+                self.handles.remove(&segment);
+                Closed::Open(file)
+            }
+            Some(Handle::Open { .. } | Handle::Opening) => Closed::InUse,
         }
     }
 

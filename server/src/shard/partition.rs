@@ -76,7 +76,7 @@ impl Hosted {
             PartitionState::Damaged(reason) => Self::Damaged(reason),
             PartitionState::Ready(ready) => Self::Serving(Box::new(Partition {
                 id: start.partition,
-                checkpoints: Checkpoints::new(ready.checkpoint),
+                checkpoints: Checkpoints::new(ready.checkpoint, ready.leftovers),
                 files: Files::default(),
                 pending: Pending::default(),
                 flush_to: Lsn(0),

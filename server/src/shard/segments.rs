@@ -8,6 +8,7 @@
 //!      [`SMALL_READY`] spares go only to logs with records that wait, so that acks still find a
 //!      place (STORAGE item 5).
 //! (S4) Making a spare takes its time, but not once records wait for it: then it is hastened.
+//! (S5) Segments that are not needed any more become spares, so that few are made of zeros.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::driver::Token;
 
 /// Small spares that are kept ready.
 const SMALL_READY: usize = 2;
+/// Spares of one length beyond which segments that are not needed any more are removed.
+const ALIKE_MAX: usize = 3;
 /// How soon a small spare that found no room is tried again.
 const SMALL_AGAIN: Duration = Duration::from_secs(1);
 /// How soon a large one is; meanwhile logs have small ones.
@@ -54,6 +57,8 @@ pub(super) struct Spares {
     /// The larger size that logs have asked for; one of it is kept ready from then on.
     large_bytes: Option<u64>,
     making: bool,
+    /// Spares that segments are being made into, with their lengths.
+    retiring: BTreeMap<SpareId, u64>,
     /// The operation that makes it, until it is hastened.
     leisurely: Option<Token>,
     wanted: VecDeque<Wanted>,
@@ -84,6 +89,7 @@ impl Spares {
             small_bytes,
             large_bytes: None,
             making: false,
+            retiring: BTreeMap::new(),
             leisurely: None,
             wanted: VecDeque::new(),
             small_again: None,
@@ -145,6 +151,41 @@ impl Spares {
     pub(super) fn hasten(&mut self) -> Option<Token> {
         let is_pressing = self.wanted.iter().any(|wanted| wanted.is_pressing);
         self.leisurely.take_if(|_| is_pressing)
+    }
+
+    /// What becomes of a segment that is not needed any more: a spare unless there are enough of its length (S5).
+    pub(super) fn retire(
+        &mut self,
+        partition: PartitionId,
+        (segment, bytes): (SegmentNumber, u64),
+    ) -> Task {
+        let lengths = self.ready.values().chain(self.retiring.values());
+        if lengths.filter(|other| **other == bytes).count() >= ALIKE_MAX {
+            return Task::RemoveSegment { partition, segment };
+        }
+        let spare = self.draw();
+        self.retiring.insert(spare, bytes);
+        Task::Retire {
+            partition,
+            segment,
+            spare,
+        }
+    }
+
+    /// A segment became a spare, or could not.
+    pub(super) fn retired(&mut self, spare: SpareId, is_ready: bool) {
+        if let Some(bytes) = self.retiring.remove(&spare)
+            && is_ready
+        {
+            self.ready.insert(spare, bytes);
+        }
+    }
+
+    /// The number of a new spare.
+    fn draw(&mut self) -> SpareId {
+        let spare = self.next;
+        self.next = SpareId(spare.0 + self.step);
+        spare
     }
 
     /// A spare was made, or could not be.
@@ -225,8 +266,7 @@ impl Spares {
             self.large_again.take_if(|at| *at <= now);
             return None;
         };
-        let spare = self.next;
-        self.next = SpareId(spare.0 + self.step);
+        let spare = self.draw();
         self.making = true;
         Some((Task::MakeSpare { spare, bytes }, bytes))
     }

@@ -199,6 +199,7 @@ impl State {
             self.step_all(Input::Start { epoch });
             for slot in 0..self.partitions.len() {
                 self.open_newest(slot);
+                self.remove_leftovers(slot);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::layout::BLOCK_ALIGN;
+use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES};
 
 pub(super) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new()
@@ -36,7 +36,19 @@ pub(super) fn open_regular_to_read(path: &Path, flags: i32) -> io::Result<File> 
         .open(path)
 }
 
-fn check_regular(path: &Path) -> io::Result<()> {
+/// Sees to it that a spare that was a segment begins with zeros, durably.
+pub(super) fn clear_front(path: &Path) -> io::Result<()> {
+    let file = open_regular(path, 0)?;
+    let mut front = [0; RETIRED_BYTES];
+    let read = read_full(&file, 0, &mut front)?;
+    if front[..read].iter().any(|byte| *byte != 0) {
+        file.write_all_at(&[0; RETIRED_BYTES], 0)?;
+    }
+    // Zeros that are read may be those of a start that was killed before it synced them.
+    file.sync_data()
+}
+
+pub(super) fn check_regular(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_file() {
         return Ok(());
     }

@@ -25,7 +25,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::buffer::Buffer;
-use crate::layout::{BLOCK_ALIGN, RETIRED_BYTES, SegmentNumber};
+use crate::layout::{BLOCK_ALIGN, SegmentNumber};
 use crate::open_error::OpenError;
 use crate::superblock::{SUPERBLOCK_NAME, Superblock};
 use crate::volume::{SpareId, Volume};
@@ -36,8 +36,8 @@ mod probe;
 mod room;
 
 use file::{
-    create, make_directory, numbers_in, open_regular, open_regular_to_read, read_full,
-    sync_directory,
+    check_regular, clear_front, create, make_directory, numbers_in, open_regular,
+    open_regular_to_read, read_full, sync_directory,
 };
 
 /// How a data directory is opened.
@@ -360,7 +360,9 @@ impl Volume for Directory {
         if fs::symlink_metadata(&path).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
-        fs::rename(self.spare_path(spare), &path)?;
+        let spare = self.spare_path(spare);
+        clear_front(&spare)?;
+        fs::rename(spare, &path)?;
         self.sync_directory(&folder)?;
         self.sync_directory(&self.shared.root.join("spares"))
     }
@@ -376,9 +378,7 @@ impl Volume for Directory {
         if fs::symlink_metadata(&spare).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
-        let file = open_regular(&path, 0)?;
-        file.write_all_at(&[0; RETIRED_BYTES], 0)?;
-        file.sync_data()?;
+        check_regular(&path)?;
         fs::rename(&path, &spare)?;
         self.sync_directory(&self.shared.root.join("spares"))?;
         self.sync_directory(&self.partition_path(partition))

@@ -68,6 +68,8 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Disk {
     files: BTreeMap<FileName, Arc<StoredFile>>,
+    /// Segments that went, as they were.
+    archived: BTreeMap<FileName, Arc<StoredFile>>,
     random: Random,
     /// The fault probabilities now in force.
     pub faults: DiskFaults,
@@ -101,6 +103,8 @@ pub struct DiskMet {
     pub writes_short: u64,
     /// Failed fdatasyncs.
     pub syncs_failed: u64,
+    /// Segments that went.
+    pub segments_freed: u64,
     /// Segments that could not be installed, retired or removed.
     pub installs_failed: u64,
 }
@@ -117,6 +121,7 @@ impl Disk {
     pub fn new(seed: u64, faults: DiskFaults) -> Self {
         Self {
             files: BTreeMap::new(),
+            archived: BTreeMap::new(),
             random: Random::stream(seed, Concern::Disk),
             faults,
             stamp: 0,
@@ -131,6 +136,7 @@ impl Disk {
     pub fn snapshot(&self) -> Self {
         Self {
             files: self.files.clone(),
+            archived: BTreeMap::new(),
             random: self.random.clone(),
             faults: DiskFaults::default(),
             stamp: self.stamp,
@@ -475,6 +481,7 @@ pub fn mix(hash: u64, word: u64) -> u64 {
         .rotate_left(23)
 }
 
+mod archive;
 mod loss;
 mod tape;
 

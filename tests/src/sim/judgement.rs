@@ -24,7 +24,7 @@ use crate::sim::world::{Failure, World};
 /// replays into the states that the live engines had. States beyond the end of the log are forgotten, since other
 /// records will take their numbers.
 pub(super) fn check_replay(world: &mut World) -> Result<(), Failure> {
-    let copy: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).snapshot()));
+    let copy: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).with_archive()));
     for partition in 0..world.swarm.partitions {
         let end = replay(world, &copy, partition)?;
         let committed = world.committed[partition as usize];
@@ -116,7 +116,7 @@ pub(super) fn check_rot(world: &mut World) -> Result<(), Failure> {
 
 /// The end of a seed: the power goes, all that is unsynced is lost, and the logs are held against the history.
 pub(super) fn pass(world: &mut World) -> Result<(), Failure> {
-    let mut copy = lock(&world.disk).snapshot();
+    let mut copy = lock(&world.disk).with_archive();
     copy.faults.sector_lost = Ppm(1_000_000);
     copy.faults.sector_torn = Ppm(0);
     copy.lose_everything_unsynced();

@@ -84,10 +84,14 @@ fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
             continue;
         }
         let end = disk.file_bytes(name).unwrap_or_default();
+        // A file that was a segment before still holds that one's blocks.
+        let mut uuid = [0; 8];
+        disk.read(name, SEGMENT_UUID_AT, &mut uuid);
         for position in disk.written_sectors(name) {
             let mut header = [0; 128];
             disk.read(name, position, &mut header);
             if let Some(seen) = parse(&header, *segment, position)
+                && header[16..24] == uuid
                 && position + seen.bytes <= end
             {
                 found.push(seen);
@@ -96,6 +100,9 @@ fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
     }
     found
 }
+
+/// Where the uuid stands in a segment's header.
+const SEGMENT_UUID_AT: u64 = 56;
 
 fn parse(header: &[u8; 128], segment: u32, position: u64) -> Option<Seen> {
     let word = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap_or_default());

@@ -165,12 +165,31 @@ impl Volume for SimVolume {
         partition: PartitionId,
         segment: SegmentNumber,
     ) -> io::Result<()> {
-        self.change(|disk| {
-            let to = FileName::Segment(partition.0, segment.0);
+        let (from, to) = (
+            FileName::Spare(spare.0),
+            FileName::Segment(partition.0, segment.0),
+        );
+        let has_content = self.look(|disk| {
             if disk.exists(&to) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            if disk.rename(&FileName::Spare(spare.0), to) {
+            let mut front = [0; RETIRED_BYTES];
+            disk.read(&from, 0, &mut front);
+            Ok(front.iter().any(|byte| *byte != 0))
+        })?;
+        self.change(|disk| {
+            if has_content {
+                disk.write(&from, 0, &[0; RETIRED_BYTES]);
+            }
+            Ok(())
+        })?;
+        self.change(|disk| {
+            let stamp = disk.stamp();
+            disk.sync(&from, stamp);
+            Ok(())
+        })?;
+        self.change(|disk| {
+            if disk.rename(&from, to) {
                 Ok(())
             } else {
                 Err(missing())
@@ -190,14 +209,7 @@ impl Volume for SimVolume {
             if disk.exists(&to) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            if !disk.exists(&from) {
-                return Err(missing());
-            }
-            disk.write(&from, 0, &[0; RETIRED_BYTES]);
-            Ok(())
-        })?;
-        self.sync(partition, segment)?;
-        self.change(|disk| {
+            disk.archive(&from);
             if disk.rename(&from, to) {
                 Ok(())
             } else {
@@ -208,7 +220,9 @@ impl Volume for SimVolume {
 
     fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
         self.change(|disk| {
-            disk.remove(&FileName::Segment(partition.0, segment.0));
+            let name = FileName::Segment(partition.0, segment.0);
+            disk.archive(&name);
+            disk.remove(&name);
             Ok(())
         })
     }

@@ -127,6 +127,7 @@ impl World {
         self.met.body_read += disk.reads;
         self.met.chunk_reads += disk.chunk_reads;
         self.met.checkpoints += disk.checkpoints;
+        self.met.segments_freed += disk.segments_freed;
         self.met.read_failed += disk.read_errors;
         if let Some(failure) = &failure {
             self.say(format_args!("FAILED {failure}"));

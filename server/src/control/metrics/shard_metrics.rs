@@ -154,6 +154,11 @@ fn log() -> Vec<ShardMetric> {
             "Chunks of checkpoints read back, to know where messages lie.",
             |c| rounded(c.chunk_reads_total),
         ),
+        counter(
+            "corelane_segments_freed",
+            "Segments that were not needed any more and were made into spares, or removed.",
+            |c| rounded(c.segments_freed_total),
+        ),
         gauge(
             "corelane_disk_full",
             "Whether no segment could be made for want of space.",
