@@ -39,6 +39,7 @@ usage: cargo xtask TASK [ARGUMENT]...
   mutants [ARGUMENT]...     simulation against planted bugs, each of which must be found;
                             --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
+  power-cuts [ARGUMENT]...  the same with power cuts: unsynced pages are lost or torn (needs FUSE)
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
   instructions [--bless]    instructions per enqueue, delivery and ack, against the baseline on
                             file; --bless rewrites it, --keep FOLDER keeps the profiles
@@ -77,6 +78,11 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "tidy" => tidy::run(rest),
         "sim" | "crash-states" | "mutants" | "kill-rounds" | "crowd" | "instructions" => {
             harness::run(task, rest)
+        }
+        "power-cuts" => {
+            let power_cuts = std::iter::once("--power-cuts".to_owned());
+            let arguments: Vec<String> = power_cuts.chain(rest.iter().cloned()).collect();
+            harness::run("kill-rounds", &arguments)
         }
         "fuzz" => fuzz::run(rest),
         "loom" => memory::loom(rest),

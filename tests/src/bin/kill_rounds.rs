@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use corelane_tests::ledger::{Ledger, Phase, Rendezvous, Verdict, consume, produce};
-use corelane_tests::lossy::Mount;
+use corelane_tests::lossy::{CutReport, Mount};
 use corelane_tests::process::{Broker, BrokerOptions};
 
 /// Confirmed messages that make a round.
@@ -52,11 +52,13 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let mut total = Verdict::default();
+    let mut cuts = CutReport::default();
     let mut counted = 0;
     let mut era = 0_u32;
     while counted < options.rounds {
         let rounds = ERA_ROUNDS.min(options.rounds - counted);
-        let verdict = run_era(&options, rounds, options.seed ^ (u64::from(era) << 32))?;
+        let seed = options.seed ^ (u64::from(era) << 32);
+        let verdict = run_era(&options, rounds, seed, &mut cuts)?;
         total.add(&verdict);
         counted += rounds;
         era += 1;
@@ -64,10 +66,10 @@ fn main() -> anyhow::Result<()> {
             break;
         }
     }
-    println!(
-        "kill-rounds: {counted} rounds, confirmed {}, lost {}, phantom {}, duplicates {}",
-        total.confirmed, total.lost, total.phantom, total.duplicates
-    );
+    print_counts(&options, counted, &cuts, &total);
+    if options.power_cuts && (cuts.pages_lost == 0 || cuts.pages_torn == 0) {
+        bail!("no page was lost, or none torn: the cuts prove nothing");
+    }
     if total.resurrected > 0 {
         bail!("{} messages came back after their ack", total.resurrected);
     }
@@ -75,6 +77,27 @@ fn main() -> anyhow::Result<()> {
         bail!("the broker broke its promise");
     }
     Ok(())
+}
+
+/// The last line.
+fn print_counts(options: &Options, counted: u32, cuts: &CutReport, total: &Verdict) {
+    let Verdict {
+        confirmed,
+        lost,
+        phantom,
+        duplicates,
+        ..
+    } = total;
+    let ledger =
+        format!("confirmed {confirmed}, lost {lost}, phantom {phantom}, duplicates {duplicates}");
+    if options.power_cuts {
+        println!(
+            "power-cuts: {counted} cuts, pages lost {} torn {} kept {}, {ledger}",
+            cuts.pages_lost, cuts.pages_torn, cuts.pages_kept
+        );
+    } else {
+        println!("kill-rounds: {counted} rounds, {ledger}");
+    }
 }
 
 /// Everything that one era's threads share.
@@ -91,7 +114,12 @@ struct Machine {
     seed: u64,
 }
 
-fn run_era(options: &Options, rounds: u32, seed: u64) -> anyhow::Result<Verdict> {
+fn run_era(
+    options: &Options,
+    rounds: u32,
+    seed: u64,
+    cuts: &mut CutReport,
+) -> anyhow::Result<Verdict> {
     let home = match &options.directory {
         Some(directory) => tempfile::tempdir_in(directory)?,
         None => tempfile::tempdir()?,
@@ -116,7 +144,7 @@ fn run_era(options: &Options, rounds: u32, seed: u64) -> anyhow::Result<Verdict>
             }
             threads.push(scope.spawn(|| consume(queue, &era.ledger, &era.rendezvous)));
         }
-        let outcome = run_rounds(era, &machine, rounds);
+        let outcome = run_rounds(era, &machine, rounds, cuts);
         era.rendezvous.set(Phase::End);
         for thread in threads {
             match thread.join() {
@@ -138,7 +166,12 @@ fn broker_options(options: &Options, home: &Path) -> anyhow::Result<BrokerOption
     Ok(broker)
 }
 
-fn run_rounds(era: &Era, machine: &Machine, rounds: u32) -> anyhow::Result<()> {
+fn run_rounds(
+    era: &Era,
+    machine: &Machine,
+    rounds: u32,
+    cuts: &mut CutReport,
+) -> anyhow::Result<()> {
     for round in 0..rounds {
         let seed = machine.seed ^ u64::from(round);
         let broker = Broker::start(&machine.broker)?;
@@ -153,6 +186,7 @@ fn run_rounds(era: &Era, machine: &Machine, rounds: u32) -> anyhow::Result<()> {
         }
         if let Some(mount) = &machine.mount {
             let report = mount.restore_power(seed);
+            cuts.add(&report);
             println!("round {round}: {unanswered} batches in flight, {report:?}");
         }
     }

@@ -73,6 +73,15 @@ pub(super) struct Attributes {
 /// A refusal, as the errno that the caller gets.
 pub(super) type Errno = i32;
 
+impl CutReport {
+    /// Adds what another cut did to the pages.
+    pub const fn add(&mut self, other: &Self) {
+        self.pages_lost += other.pages_lost;
+        self.pages_kept += other.pages_kept;
+        self.pages_torn += other.pages_torn;
+    }
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self::new()
