@@ -12,7 +12,7 @@ use corelane::recovery::{
 use corelane::router::{ShardPlace, Topology};
 use corelane::shard::{Shard, ShardConfig, ShardStart, Shutdown};
 use corelane::stats::ShardStats;
-use corelane_core::{Engine, Limits};
+use corelane_core::Engine;
 use corelane_storage::{SpareId, Volume, open_superblock};
 use corelane_wire::{Epoch, NodeId, PartitionId, SessionId, Timestamp};
 
@@ -37,7 +37,7 @@ pub(super) fn open(disk: &SharedDisk, setup: &Setup) -> Verdict<Opened> {
         Ok(superblock) => superblock,
         Err(error) => return unrecovered(format!("superblock: {error}")),
     };
-    let opened = match open_partition(&mut volume, setup.config, Limits::default()) {
+    let opened = match open_partition(&mut volume, setup.config, setup.limits) {
         Ok(opened) => opened,
         Err(error) => return unrecovered(error.to_string()),
     };

@@ -90,18 +90,23 @@ impl Actor<'_> {
     /// One operation, and often some turns after it; what is asked for without a turn between is one frame to the node.
     fn act(&mut self, machine: &mut Machine) -> Verdict {
         let queue = self.random.index(QUEUES.len());
+        // Half of the scripts pile messages up; in the others consumers keep up, so that segments become free.
+        let piles_up = self.setup.piles_up;
         match self.random.below(100) {
-            0..=39 => self.enqueue(queue),
-            40..=52 => self.dequeue(queue),
+            0..=26 => self.enqueue(queue),
+            27..=39 if piles_up => self.enqueue(queue),
+            27..=52 => self.dequeue(queue),
             53..=57 => self.subscribe(queue),
             58..=60 => self.credit(),
-            61..=76 => self.settle(Verb::Ack),
+            61..=76 if piles_up => self.settle(Verb::Ack),
+            61..=76 => self.settle_all(),
             77..=82 => self.settle(Verb::Nack),
             83..=85 => self.settle(Verb::Extend),
             86..=87 => self.peek(queue),
             88..=89 => self.create(),
             90..=91 => self.delete(),
             92..=93 => return self.reconnect(machine),
+            94..=96 if !piles_up => return self.drain(machine),
             94..=96 => return self.pass(machine, Duration::from_millis(7)),
             _ => {
                 let seconds = self.random.between(1, 12);
@@ -164,7 +169,7 @@ impl Actor<'_> {
     }
 
     fn subscription(&mut self) -> usize {
-        usize::from(self.random.one_in(4))
+        usize::from(self.setup.piles_up && self.random.one_in(4))
     }
 
     fn lease_ms(&mut self) -> u32 {
@@ -172,12 +177,18 @@ impl Actor<'_> {
     }
 
     fn dequeue(&mut self, queue: usize) {
-        let of = (queue, self.subscription());
+        let subscription = self.subscription();
+        let count = self.random.skewed(1, 12) as u32;
+        self.take(queue, subscription, count);
+    }
+
+    fn take(&mut self, queue: usize, subscription: usize, count: u32) {
+        let of = (queue, subscription);
         let request = Request::Dequeue(Dequeue {
             queue: QUEUES[queue],
             lane: Lane(0),
-            subscription: SUBSCRIPTIONS[of.1],
-            count: self.random.skewed(1, 12) as u32,
+            subscription: SUBSCRIPTIONS[subscription],
+            count,
             lease_ms: self.lease_ms(),
             wait_ms: 0,
         });
@@ -232,6 +243,24 @@ impl Actor<'_> {
         });
         if verb == Verb::Extend {
             self.client.held.push_back(held);
+        }
+    }
+
+    /// Takes what is ready in all queues, and acks it.
+    fn drain(&mut self, machine: &mut Machine) -> Verdict {
+        for queue in 0..QUEUES.len() {
+            self.take(queue, 0, 1_000);
+        }
+        self.work(machine)?;
+        machine.rest(&mut self.client)?;
+        self.settle_all();
+        self.pass(machine, Duration::from_millis(7))
+    }
+
+    /// Acks everything that is held.
+    fn settle_all(&mut self) {
+        while !self.client.held.is_empty() {
+            self.settle(Verb::Ack);
         }
     }
 

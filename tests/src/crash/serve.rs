@@ -8,7 +8,7 @@ use super::client::{Asked, Client, Fact, Held, Of};
 use super::harm::{Verdict, lost, unrecovered, wrong};
 use super::machine::{Machine, Opened};
 use super::reference::is_done;
-use super::setup::{FLEETING, QUEUES, SUBSCRIPTIONS, Setup};
+use super::setup::{QUEUES, SUBSCRIPTIONS, Setup};
 use crate::sim::checker::evidence::{Evidence, Place, QueueLog};
 use crate::sim::checker::{Body, Token, Verb};
 use crate::sim::driver::SharedDisk;
@@ -17,6 +17,8 @@ use crate::sim::driver::SharedDisk;
 const NEW: Token = 1 << 40;
 /// What a dequeue asks for.
 const COUNT: u32 = 4;
+/// How often an empty answer is not believed.
+const DEQUEUES_AGAIN: u32 = 3;
 /// Messages of a peek.
 const PEEK_MAX: u32 = 1_000;
 
@@ -36,14 +38,33 @@ pub(super) fn serve(
     let mut machine = Machine::new(disk, setup, opened, now);
     machine.driver().is_eager = true;
     let mut client = machine.connect()?;
-    for name in QUEUES {
-        peek(&mut client, name);
+    for queue in 0..QUEUES.len() {
+        peek(&mut client, queue, 0);
     }
     // The deleted one may or may not be there; the others have what their last enqueue says.
     let of = (usize::from(model.queue(QUEUES[0]).is_none()), 0);
     dequeue(&mut client, of);
     client.enqueue(of.0, &[(NEW, 40)], (ProducerId::NONE, Sequence(0)));
     machine.await_answers(&mut client)?;
+    for (queue, name) in QUEUES.into_iter().enumerate() {
+        // An answer ends where the places of messages have to be read first: the next peek goes on there.
+        let mut from = 0;
+        while let Some(offset) = check_peek(&machine.facts, queue, model.queue(name))? {
+            if offset < from {
+                return lost(format!("offset {offset} of {name} cannot be looked at"));
+            }
+            from = offset + 1;
+            peek(&mut client, queue, offset);
+            machine.await_answers(&mut client)?;
+        }
+    }
+    // A dequeue that does not wait may come back empty while the place of a message is read: it is asked again.
+    for _ in 0..DEQUEUES_AGAIN {
+        if client.held.is_empty() {
+            dequeue(&mut client, of);
+            machine.await_answers(&mut client)?;
+        }
+    }
     let held: Vec<Held> = client.held.drain(..).collect();
     for held in &held {
         #[expect(
@@ -54,22 +75,17 @@ pub(super) fn serve(
     }
     machine.await_answers(&mut client)?;
     let facts: Vec<Fact> = machine.facts.into_iter().map(|(_, fact)| fact).collect();
-    for (queue, name) in QUEUES.into_iter().enumerate() {
-        check_peek(&facts, queue, model.queue(name))?;
-    }
     check_dequeue(&facts, of, model.queue(QUEUES[of.0]), now)?;
     promise(&facts, &held, of, model)
 }
 
-fn peek(client: &mut Client, name: &str) {
-    let queue = QUEUES.iter().position(|queue| *queue == name);
+fn peek(client: &mut Client, queue: usize, from: u64) {
     let request = Request::Peek(Peek {
-        queue: name,
+        queue: QUEUES[queue],
         lane: Lane(0),
-        from: Offset(0),
+        from: Offset(from),
         count: PEEK_MAX,
     });
-    let queue = queue.unwrap_or(FLEETING);
     client.ask(&request, Asked::Peek { queue });
 }
 
@@ -85,11 +101,16 @@ fn dequeue(client: &mut Client, of: Of) {
     client.ask(&request, Asked::Dequeue(of));
 }
 
-/// Every message that somebody is not done with is there, and each is the one that was sent.
-fn check_peek(facts: &[Fact], queue: usize, log: Option<&QueueLog>) -> Verdict {
+/// Each message that was seen is the one that was sent; returns the first that somebody is not done with and that was
+/// not seen.
+fn check_peek(
+    facts: &[(usize, Fact)],
+    queue: usize,
+    log: Option<&QueueLog>,
+) -> Verdict<Option<u64>> {
     let name = QUEUES[queue];
     let mut seen = std::collections::BTreeSet::new();
-    for fact in facts {
+    for (_, fact) in facts {
         let Fact::Peeked {
             queue: of,
             offset,
@@ -102,21 +123,18 @@ fn check_peek(facts: &[Fact], queue: usize, log: Option<&QueueLog>) -> Verdict {
             continue;
         }
         let sent = log.and_then(|log| log.tokens.get(offset)).copied();
-        if sent.map(Body::Intact) != Some(*body) {
+        let is_new = *body == Body::Intact(NEW) && *offset == log.map_or(0, |log| log.end);
+        if sent.map(Body::Intact) != Some(*body) && !is_new {
             return wrong(format!(
                 "offset {offset} of {name} is {body:?}, sent was {sent:?}"
             ));
         }
         seen.insert(*offset);
     }
-    let Some(log) = log else {
-        return Ok(());
-    };
-    let missing = (0..log.end).find(|offset| !seen.contains(offset) && !is_done(log, *offset));
-    match missing {
-        Some(offset) => lost(format!("offset {offset} of {name} cannot be looked at")),
-        None => Ok(()),
-    }
+    let missing = log.and_then(|log| {
+        (0..log.end).find(|offset| !seen.contains(offset) && !is_done(log, *offset))
+    });
+    Ok(missing)
 }
 
 /// What is ready is given out, as the next attempt; nothing else is.
@@ -169,10 +187,9 @@ fn check_dequeue(facts: &[Fact], of: Of, log: Option<&QueueLog>, now: Timestamp)
         let waiting = waiting.filter(|fact| fact.place == Place::Ready).count() as u64;
         waiting + log.end - cursor
     });
-    if given < ready.min(u64::from(COUNT)) {
-        return lost(format!(
-            "{ready} messages are ready, {given} were given out"
-        ));
+    // Fewer may come where the places of the others have to be read first.
+    if given == 0 && ready > 0 {
+        return lost(format!("{ready} messages are ready, none was given out"));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a script works with: names, sizes, identities. All of it follows from the seed.
 
 use corelane::shard::CheckpointPace;
+use corelane_core::Limits;
 use corelane_storage::{FreshIds, LogConfig};
 use corelane_wire::PartitionId;
 
@@ -19,6 +20,9 @@ pub(super) struct Setup {
     pub(super) seed: u64,
     pub(super) config: LogConfig,
     pub(super) checkpoints: CheckpointPace,
+    pub(super) limits: Limits,
+    /// Whether more is enqueued than consumers take.
+    pub(super) piles_up: bool,
     /// Client operations.
     pub(super) operations: u32,
     /// Greatest body.
@@ -43,6 +47,12 @@ impl Setup {
                 bytes: random.pick(&[8 << 10, 40 << 10, 1 << 30]),
                 ..CheckpointPace::default()
             },
+            limits: Limits {
+                stretch_runs_max: random.pick(&[3, 8, 4_096]),
+                runs_loaded_max: random.pick(&[4, 8, 65_536]),
+                ..Limits::default()
+            },
+            piles_up: random.one_in(2),
             operations: 200,
             body_bytes_max: random.pick(&[100, 600, 2_000]),
         }

@@ -68,6 +68,38 @@ fn scripts_fill_segments_and_do_everything_once() {
 }
 
 #[test]
+fn scripts_take_checkpoints() {
+    let mut done = BTreeSet::new();
+    for seed in 1..=16 {
+        let played = play(&Setup::draw(seed), None).unwrap();
+        let changes = played.moments.iter().map(|moment| &moment.change);
+        done.extend(changes.map(|change| {
+            let kind = match change.name {
+                FileName::Named(_) => "named",
+                FileName::Spare(_) => "spare",
+                FileName::Segment(..) => "segment",
+                FileName::Checkpoint(..) => "checkpoint",
+                FileName::Draft(_) => "draft",
+            };
+            (change.verb, kind)
+        }));
+    }
+    let wanted = [
+        ("create", "spare"),
+        ("rename", "spare"),
+        ("write", "segment"),
+        ("sync", "segment"),
+        ("write", "draft"),
+        ("rename", "draft"),
+        ("remove", "checkpoint"),
+        ("replace", "named"),
+    ];
+    for change in wanted {
+        assert!(done.contains(&change), "{change:?} is not among {done:?}");
+    }
+}
+
+#[test]
 fn the_states_of_a_run_do_no_harm() {
     let run = run();
     let mut judge = Judge::new(&run.setup, &run.reference);

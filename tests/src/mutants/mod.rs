@@ -161,13 +161,15 @@ fn control(scratch: &Scratch) -> Result<()> {
 
 /// Whether the crash states report the harm that the mutant names, if it names one.
 fn is_harm_found(mutant: &Mutant, crash_states: &CrashStates) -> Result<bool> {
-    let Some(kind) = &mutant.harm else {
+    if mutant.harms.is_empty() {
         return Ok(true);
-    };
+    }
     let harm = crash_states.harm(CRASH_STATES_MAX)?;
-    let is_found = harm
-        .as_ref()
-        .is_some_and(|harm| harm.contains(&format!(" {kind}: ")));
+    let is_expected = |harm: &String| {
+        let mut kinds = mutant.harms.iter();
+        kinds.any(|kind| harm.contains(&format!(" {kind}: ")))
+    };
+    let is_found = harm.as_ref().is_some_and(is_expected);
     let said = harm.as_deref().unwrap_or("no harm was done");
     let verdict = if is_found { "" } else { "SURVIVED " };
     println!("    {verdict}crash states: {}", shortened(said));

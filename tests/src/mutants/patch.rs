@@ -5,13 +5,13 @@
 //! ```text
 //! # about: one sentence that says what goes wrong
 //! # expect: C1 | does not recover
-//! # crash-states: lost
+//! # crash-states: lost | unrecovered
 //! # canary
 //! ```
 //!
 //! `expect` lists, separated by `|`, what the failure of a seed must say: one of them, as whole words.
-//! `crash-states` says that the crash states must find it too, and as what kind of harm: `lost`, `wrong` or
-//! `unrecovered`.
+//! `crash-states` says that the crash states must find it too, and as what kind of harm: one of `lost`, `wrong`
+//! and `unrecovered` that it lists.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,8 @@ pub(super) struct Mutant {
     pub(super) about: String,
     /// What a failure must say, one of these.
     pub(super) expect: Vec<String>,
-    /// The kind of harm that the crash states must report, if they must.
-    pub(super) harm: Option<String>,
+    /// The kinds of harm of which the crash states must report one; none if they need not.
+    pub(super) harms: Vec<String>,
     /// Whether CI runs it.
     pub(super) is_canary: bool,
     /// Its file.
@@ -48,7 +48,7 @@ impl Mutant {
             name: name.to_owned(),
             about: String::new(),
             expect: Vec::new(),
-            harm: None,
+            harms: Vec::new(),
             is_canary: false,
             path: path.to_owned(),
         };
@@ -57,8 +57,8 @@ impl Mutant {
                 about.clone_into(&mut mutant.about);
             } else if let Some(expect) = line.strip_prefix("# expect: ") {
                 mutant.expect = expect.split(" | ").map(str::to_owned).collect();
-            } else if let Some(harm) = line.strip_prefix("# crash-states: ") {
-                mutant.harm = Some(harm.to_owned());
+            } else if let Some(harms) = line.strip_prefix("# crash-states: ") {
+                mutant.harms = harms.split(" | ").map(str::to_owned).collect();
             } else if line == "# canary" {
                 mutant.is_canary = true;
             } else {

@@ -29,7 +29,7 @@ fn the_lines_before_a_patch_say_what_it_is() {
     assert_eq!(mutant.name, "a-name");
     assert_eq!(mutant.about, "a sentence");
     assert_eq!(mutant.expect, ["C1", "does not recover"]);
-    assert_eq!(mutant.harm.as_deref(), Some("lost"));
+    assert_eq!(mutant.harms, ["lost"]);
     assert!(mutant.is_canary);
 }
 
