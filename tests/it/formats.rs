@@ -62,7 +62,7 @@ fn fill(connection: &mut RawConnection) {
 fn check(connection: &mut RawConnection) {
     for queue in QUEUES {
         let info = show(connection, queue);
-        assert_eq!((info.start, info.end), (Offset(0), Offset(end())));
+        assert_eq!((info.start, info.end), (Offset(ACKED), Offset(end())));
         let state = &info.subscriptions[0];
         assert_eq!((state.done, state.delayed), (ACKED, DELAYED));
         assert_eq!(state.ready + state.leased, end() - ACKED - DELAYED);

@@ -14,7 +14,7 @@ use corelane_storage::{CheckpointConfig, CheckpointMeta, SegmentNumber, Task};
 use corelane_wire::{ChunkPlace, Lsn, Offset, PartitionId, Timestamp};
 
 use super::files::Closed;
-use super::partition::Partition;
+use super::partition::{Hosted, Partition};
 use super::state::State;
 use super::tokens::Work;
 use crate::checkpoint::CheckpointJob;
@@ -40,6 +40,8 @@ impl Default for CheckpointPace {
 
 /// While the disk is full, room is looked for this often.
 const INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
+/// So soon after a checkpoint that needs a segment no more comes the one that lets it go.
+const INTERVAL_WHEN_FREEING: Duration = Duration::from_secs(5);
 
 /// The checkpoints of one partition.
 #[derive(Debug, Default)]
@@ -149,12 +151,15 @@ impl Partition {
 impl State {
     /// When the next checkpoints are due.
     pub(super) fn next_checkpoints(&self) -> Timestamp {
-        let interval = if self.spares.is_full() {
-            INTERVAL_WHEN_FULL.min(self.config.checkpoints.interval)
+        let interval = self.config.checkpoints.interval;
+        let sooner = if self.spares.is_full() {
+            INTERVAL_WHEN_FULL
+        } else if self.frees_segments {
+            INTERVAL_WHEN_FREEING
         } else {
-            self.config.checkpoints.interval
+            interval
         };
-        self.last_checkpoints.add(interval)
+        self.last_checkpoints.add(sooner.min(interval))
     }
 
     /// Takes the cuts whose time has come.
@@ -224,6 +229,8 @@ impl State {
         checkpoints.end = outcome.meta.end;
         checkpoints.meta = Some(outcome.meta);
         partition.free_segments(&outcome.live);
+        let mut serving = self.partitions.iter().filter_map(Hosted::serving);
+        self.frees_segments = serving.any(|it| !it.checkpoints.dead.is_empty());
         self.retire_segments(slot);
     }
 

@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) accepts: Vec<(Listener, Token)>,
     /// When the partitions were last looked at for something to keep in a checkpoint.
     pub(super) last_checkpoints: Timestamp,
+    /// Whether segments wait for another checkpoint to go.
+    pub(super) frees_segments: bool,
     scratch: Scratch,
     arrived: VecDeque<mail::Batch>,
     /// The partition that delivers first in this turn; they take turns.
@@ -107,6 +109,7 @@ impl State {
                 .collect(),
             accepts: Vec::new(),
             last_checkpoints: Timestamp(0),
+            frees_segments: false,
             scratch: Scratch::default(),
             arrived: VecDeque::new(),
             deliver_first: 0,
