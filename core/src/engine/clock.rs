@@ -68,7 +68,7 @@ impl Engine {
         if self.status != Status::Serving {
             return;
         }
-        self.end_waits(now, outputs);
+        self.end_empty_waits(now, outputs);
         self.release_sessions(now, outputs);
         if self.is_tick_due(now) {
             self.append(now, Record::Tick, outputs);
@@ -77,6 +77,19 @@ impl Engine {
             && since.add(RIDER_DELAY) <= now
         {
             self.flush.wanted = true;
+        }
+    }
+
+    /// Answers the dequeues whose wait is over and for which there is nothing. The others may get something at the end of
+    /// this turn.
+    fn end_empty_waits(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
+        let mut last = None;
+        while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
+            last = Some((waiter.deadline, serial));
+            if self.ready_now(waiter.key) == 0 {
+                self.demand.end_wait(serial);
+                self.reply(waiter.from, Reply::Empty, outputs);
+            }
         }
     }
 

@@ -46,24 +46,32 @@ impl<K, V> Pages<K, V> {
 }
 
 impl<K: Ord + Copy, V: Clone> Pages<K, V> {
+    /// The page that holds the key if one does. Mostly it is the last one, which is found without a search.
+    fn page_of(&self, key: &K) -> Option<&Chunk<Page<K, V>>> {
+        match self.spine.last_key_value() {
+            Some((bound, page)) if bound <= key => Some(page),
+            Some(_) => self.spine.range(..=key).next_back().map(|(_, page)| page),
+            None => None,
+        }
+    }
+
     /// The value of a key.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        let (_, page) = self.spine.range(..=key).next_back()?;
-        let page = page.get();
+        let page = self.page_of(key)?.get();
         let at = page.binary_search_by_key(key, |entry| entry.0).ok()?;
         Some(&page[at].1)
     }
 
     /// The value of a key, to change it.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (_, page) = self.spine.range_mut(..=key).next_back()?;
+        let (_, page) = page_mut(&mut self.spine, key)?;
         let at = page.get().binary_search_by_key(key, |entry| entry.0).ok()?;
         Some(&mut page.get_mut()[at].1)
     }
 
     /// Sets the value of a key; returns the one before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let Some((&bound, page)) = self.spine.range_mut(..=&key).next_back() else {
+        let Some((bound, page)) = page_mut(&mut self.spine, &key) else {
             self.insert_before_all(key, value);
             return None;
         };
@@ -87,7 +95,7 @@ impl<K: Ord + Copy, V: Clone> Pages<K, V> {
 
     /// Takes a key out.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
-        let (&bound, page) = self.spine.range_mut(..=key).next_back()?;
+        let (bound, page) = page_mut(&mut self.spine, key)?;
         let at = page.get().binary_search_by_key(key, |entry| entry.0).ok()?;
         self.len -= 1;
         if page.get().len() == 1 {
@@ -186,11 +194,8 @@ impl<K: Ord + Copy, V: Clone> Pages<K, V> {
     }
 
     fn insert_into(&mut self, key: K, value: V) {
-        let (_, page) = self
-            .spine
-            .range_mut(..=&key)
-            .next_back()
-            .expect("a page that was split stands before the key");
+        let (_, page) =
+            page_mut(&mut self.spine, &key).expect("a page that was split stands before the key");
         let page = page.get_mut();
         let at = page.partition_point(|entry| entry.0 < key);
         page.insert(at, (key, value));
@@ -215,6 +220,19 @@ impl<K: Hash + Ord + Copy, V: Hash + Clone> Hash for Pages<K, V> {
 
 fn entry<K, V>(entry: &(K, V)) -> (&K, &V) {
     (&entry.0, &entry.1)
+}
+
+/// The page that holds the key if one does, to change it, and its bound.
+fn page_mut<'a, K: Ord + Copy, V>(
+    spine: &'a mut BTreeMap<K, Chunk<Page<K, V>>>,
+    key: &K,
+) -> Option<(K, &'a mut Chunk<Page<K, V>>)> {
+    if matches!(spine.last_key_value(), Some((bound, _)) if bound <= key) {
+        let last = spine.last_entry()?;
+        return Some((*last.key(), last.into_mut()));
+    }
+    let (&bound, page) = spine.range_mut(..=key).next_back()?;
+    Some((bound, page))
 }
 
 /// Large enough that the spine stays short, small enough that a copy costs little.

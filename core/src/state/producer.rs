@@ -64,7 +64,7 @@ impl Producers {
         range: OffsetRange,
         now: LeaseTime,
     ) -> Result<(), &'static str> {
-        if self.windows.get(&(queue, producer)).is_none() && sequence == Sequence(0) {
+        if sequence == Sequence(0) && self.windows.get(&(queue, producer)).is_none() {
             self.checks
                 .insert((now.later(PRODUCER_IDLE), queue, producer));
             self.windows.insert((queue, producer), Window::default());

@@ -225,6 +225,14 @@ impl Runs {
     /// Messages of `first..end` are done for good; each is told once.
     pub(crate) fn kill(&mut self, first: Offset, end: Offset) {
         let mut next = first;
+        if let Some(mut last) = self.stretches.last_entry()
+            && *last.key() <= first
+            && last.get().live > end.0 - first.0
+        {
+            // Mostly they are some of the last stretch.
+            last.get_mut().live -= end.0 - first.0;
+            return;
+        }
         while next < end {
             let holder = self.stretches.range_mut(..=next).next_back();
             let Some((&start, stretch)) = holder.filter(|(_, stretch)| next < stretch.end) else {
@@ -239,9 +247,18 @@ impl Runs {
         }
     }
 
+    /// The stretch that holds the offset. Mostly it is the last one, which is found without a search.
+    fn holder(&self, offset: Offset) -> Option<(&Offset, &Stretch)> {
+        match self.stretches.last_key_value() {
+            Some(last) if *last.0 <= offset => Some(last),
+            Some(_) => self.stretches.range(..=offset).next_back(),
+            None => None,
+        }
+    }
+
     /// The run that holds `offset`, and those behind it.
     pub(crate) fn at(&self, offset: Offset) -> RunsAt<'_> {
-        let holder = self.stretches.range(..=offset).next_back();
+        let holder = self.holder(offset);
         let Some((&first, stretch)) = holder.filter(|(_, stretch)| offset < stretch.end) else {
             return RunsAt::Nothing;
         };
@@ -267,6 +284,9 @@ impl Runs {
 
     /// The first offset of the stretch behind the one that holds `offset`, if it has to be read.
     pub(crate) fn away_behind(&self, offset: Offset) -> Option<(Offset, ChunkPlace)> {
+        if self.stretches.len() < 2 {
+            return None;
+        }
         let (&first, _) = self.stretches.range(..=offset).next_back()?;
         let behind = (std::ops::Bound::Excluded(first), std::ops::Bound::Unbounded);
         let (&next, _) = self.stretches.range(behind).next()?;
@@ -286,6 +306,10 @@ impl Runs {
     /// The first offset of the first run that is not below `committed`.
     pub(crate) fn first_from(&self, committed: Lsn) -> Option<Offset> {
         // What is not committed was appended lately: it stands at the end, in memory.
+        let last = self.stretches.last_key_value()?.1;
+        if last.last_lsn < committed {
+            return None;
+        }
         let mut found = None;
         for stretch in self.stretches.values().rev() {
             if stretch.last_lsn < committed {

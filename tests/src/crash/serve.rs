@@ -17,8 +17,6 @@ use crate::sim::driver::SharedDisk;
 const NEW: Token = 1 << 40;
 /// What a dequeue asks for.
 const COUNT: u32 = 4;
-/// How often an empty answer is not believed.
-const DEQUEUES_AGAIN: u32 = 3;
 /// Messages of a peek.
 const PEEK_MAX: u32 = 1_000;
 
@@ -55,13 +53,6 @@ pub(super) fn serve(
             }
             from = offset + 1;
             peek(&mut client, queue, offset);
-            machine.await_answers(&mut client)?;
-        }
-    }
-    // A dequeue that does not wait may come back empty while the place of a message is read: it is asked again.
-    for _ in 0..DEQUEUES_AGAIN {
-        if client.held.is_empty() {
-            dequeue(&mut client, of);
             machine.await_answers(&mut client)?;
         }
     }

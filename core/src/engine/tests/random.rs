@@ -404,12 +404,12 @@ impl Run {
             let request = dequeue_from(queue, subscription, 10_000, 0);
             self.step(Input::Request { from, request });
             self.step(Input::TurnEnd);
-            if self.held.is_empty() && self.node.loads.is_empty() {
-                return;
-            }
             while !self.node.loads.is_empty() {
                 self.read_one();
                 self.step(Input::TurnEnd);
+            }
+            if self.held.is_empty() {
+                return;
             }
             let list: Vec<(LeaseId, u64, u32)> = self
                 .held

@@ -1,5 +1,7 @@
 //! Messages that could be given out, and are not, because they could not be sent.
 
+use std::time::Duration;
+
 use super::node::*;
 use crate::ids::ConnectionId;
 use crate::{DeliverTo, Input, Reply};
@@ -45,4 +47,15 @@ fn nothing_is_given_out_while_deliveries_wait_and_only_who_would_get_something_w
         served(&node.turn_end()),
         [(DeliverTo::Dequeue(alice(2)), 1), (ALICE_7, 2)]
     );
+}
+
+#[test]
+fn a_dequeue_that_was_withheld_is_not_answered_empty_before_the_turn_gives_out() {
+    let mut node = filled(1);
+    node.step(Input::GiveOut { allowed: false });
+    node.request(alice(1), dequeue("q", 1, 0));
+    assert_eq!(node.turn_end(), []);
+    node.step(Input::GiveOut { allowed: true });
+    assert_eq!(node.deadline_after(Duration::from_millis(1)), []);
+    assert_eq!(deliveries(&node.turn_end()).len(), 1);
 }
