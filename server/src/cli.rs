@@ -16,14 +16,18 @@ use self::output::Format;
 mod config;
 mod dequeue;
 mod doctor;
+mod dump;
 mod enqueue;
 mod exit;
+mod lines;
+mod load;
 mod log;
 mod output;
 mod peek;
 mod queue;
 mod serve;
 mod settings;
+mod shown;
 
 /// A durable message broker with one pinned loop per core.
 #[derive(Debug, Parser)]
@@ -67,6 +71,10 @@ enum Command {
     Dequeue(dequeue::Dequeue),
     /// Look at messages without taking them.
     Peek(peek::Peek),
+    /// Write every message that a queue keeps as a line of JSON; takes nothing.
+    Dump(dump::Dump),
+    /// Put the messages of a dump into a queue.
+    Load(load::Load),
     /// List, show, create and delete queues.
     #[command(subcommand)]
     Queue(queue::Queue),
@@ -107,6 +115,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Enqueue(enqueue) => on_runtime(enqueue.run(&common)),
         Command::Dequeue(dequeue) => on_runtime(dequeue.run(&common)),
         Command::Peek(peek) => on_runtime(peek.run(&common)),
+        Command::Dump(dump) => on_runtime(dump.run(&common)),
+        Command::Load(load) => on_runtime(load.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Config(config) => config.run(&common),

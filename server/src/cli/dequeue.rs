@@ -8,7 +8,7 @@ use corelane_wire::limits::DEQUEUE_MESSAGES_MAX;
 
 use super::exit::Failure;
 use super::output::{self, Format};
-use super::peek::Shown;
+use super::shown::Shown;
 use super::{Common, chat, duration, note};
 
 /// Arguments of `dequeue`.

@@ -1,6 +1,7 @@
 //! What goes to stdout: tables for people, JSON for programs, both from the same value.
 
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -112,6 +113,26 @@ fn table<T: Row>(items: &[T]) -> String {
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     shown.collect::<Vec<_>>().join("\n")
+}
+
+/// A number that may be missing, in a table.
+pub(super) fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |it| it.to_string())
+}
+
+/// How long ago something was, in its largest unit.
+pub(super) fn age(since_ms: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let seconds = now_ms.saturating_sub(since_ms) / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
 }
 
 /// A message's bytes on one line of at most `chars_max` characters.

@@ -1,16 +1,13 @@
-//! `corelane peek`, and how a message is shown.
+//! `corelane peek`, and going over a queue page by page.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::Args;
-use corelane_client::{Delivery, Header, Offset, Peeked, Timestamp};
+use corelane_client::{Admin, Offset};
 use corelane_wire::limits::PEEK_MESSAGES_MAX;
-use serde::Serialize;
 
 use super::Common;
 use super::exit::Failure;
-use super::output::{self, Row, preview};
+use super::output;
+use super::shown::Shown;
 
 /// Arguments of `peek`.
 #[derive(Debug, Args)]
@@ -26,176 +23,76 @@ pub(super) struct Peek {
     from: u64,
 }
 
-/// A message in JSON or in a line of a table.
-#[derive(Serialize)]
-pub(super) struct Shown {
-    offset: u64,
-    enqueued_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Bytes>,
-    /// In the order of the message; a name may stand there more than once.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<ShownHeader>,
-    body: Bytes,
-}
-
-/// A named value of a message.
-#[derive(Serialize)]
-struct ShownHeader {
-    name: String,
-    value: Bytes,
-}
-
-/// Bytes as a JSON string where they are UTF-8, else as `{"base64": "..."}`.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Bytes {
-    Text(String),
-    Binary { base64: String },
+/// The messages of a queue from an offset on; nothing is taken.
+pub(super) struct Pages<'a> {
+    admin: &'a Admin,
+    queue: &'a str,
+    from: u64,
+    /// What the last page ended with.
+    failure: Option<Failure>,
 }
 
 impl Peek {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let client = common.connect().await?;
+        let admin = client.admin();
+        let mut pages = Pages::new(&admin, &self.queue, self.from);
         let mut shown = Vec::new();
-        let mut from = self.from;
-        let mut failure = None;
-        while (shown.len() as u64) < self.count && failure.is_none() {
-            let left = self.count - shown.len() as u64;
-            let count =
-                u32::try_from(left).map_or(PEEK_MESSAGES_MAX, |left| left.min(PEEK_MESSAGES_MAX));
-            let messages = client
-                .admin()
-                .peek(&self.queue, Offset(from), count)
-                .await?;
-            if messages.is_empty() {
-                break;
-            }
-            for message in messages {
-                match message {
-                    Ok(message) => {
-                        from = message.offset().0 + 1;
-                        shown.push(Shown::of_peeked(&message));
-                    }
-                    Err(error) => failure = Some(Failure::from(error)),
+        let mut result = Ok(());
+        while (shown.len() as u64) < self.count {
+            match pages.next(self.count - shown.len() as u64).await {
+                Ok(page) if page.is_empty() => break,
+                Ok(page) => shown.extend(page),
+                Err(failure) => {
+                    result = Err(failure);
+                    break;
                 }
             }
         }
         client.close().await;
-        output::list(common.output, &shown)?;
-        failure.map_or(Ok(()), Err)
+        if result.is_ok() || !shown.is_empty() {
+            output::list(common.output, &shown)?;
+        }
+        result
     }
 }
 
-impl Shown {
-    pub(super) fn of_delivery(delivery: &Delivery) -> Self {
+impl<'a> Pages<'a> {
+    pub(super) const fn new(admin: &'a Admin, queue: &'a str, from: u64) -> Self {
         Self {
-            attempt: Some(delivery.attempt()),
-            ..Self::new(
-                delivery.offset(),
-                delivery.enqueued(),
-                delivery.key(),
-                &delivery.headers(),
-                delivery.body(),
-            )
+            admin,
+            queue,
+            from,
+            failure: None,
         }
     }
 
-    fn of_peeked(message: &Peeked) -> Self {
-        Self::new(
-            message.offset(),
-            message.enqueued(),
-            message.key(),
-            &message.headers(),
-            message.body(),
-        )
-    }
-
-    fn new(
-        offset: Offset,
-        enqueued: Timestamp,
-        key: Option<&[u8]>,
-        headers: &[Header<'_>],
-        body: &[u8],
-    ) -> Self {
-        let headers = headers.iter();
-        Self {
-            offset: offset.0,
-            enqueued_ms: enqueued.as_millis(),
-            attempt: None,
-            key: key.map(Bytes::of),
-            headers: headers
-                .map(|header| ShownHeader {
-                    name: header.name.to_owned(),
-                    value: Bytes::of(header.value),
-                })
-                .collect(),
-            body: Bytes::of(body),
+    /// The next messages, at most so many; none at the end. A message that cannot be read fails the
+    /// call after the one that shows those before it.
+    pub(super) async fn next(&mut self, count_max: u64) -> Result<Vec<Shown>, Failure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
         }
-    }
-}
-
-impl Row for Shown {
-    const HEADINGS: &'static [&'static str] = &["OFFSET", "AGE", "BYTES", "KEY", "BODY"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.offset.to_string(),
-            age(self.enqueued_ms),
-            self.body.count().to_string(),
-            self.key
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |key| key.preview(20)),
-            self.body.preview(60),
-        ]
-    }
-}
-
-impl Bytes {
-    fn of(bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Binary {
-                base64: BASE64_STANDARD.encode(bytes),
-            },
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary { base64 } => {
-                let padding = base64
-                    .bytes()
-                    .rev()
-                    .take_while(|byte| *byte == b'=')
-                    .count();
-                base64.len() / 4 * 3 - padding
+        let limit = u64::from(PEEK_MESSAGES_MAX);
+        let count = u32::try_from(count_max.min(limit)).unwrap_or(PEEK_MESSAGES_MAX);
+        let messages = self
+            .admin
+            .peek(self.queue, Offset(self.from), count)
+            .await?;
+        let mut page = Vec::new();
+        for message in messages {
+            match message {
+                Ok(message) => {
+                    self.from = message.offset().0 + 1;
+                    page.push(Shown::of_peeked(&message));
+                }
+                Err(error) if page.is_empty() => return Err(error.into()),
+                Err(error) => {
+                    self.failure = Some(error.into());
+                    break;
+                }
             }
         }
-    }
-
-    fn preview(&self, chars_max: usize) -> String {
-        match self {
-            Self::Text(text) => preview(text.as_bytes(), chars_max),
-            Self::Binary { base64 } => format!("base64:{}", preview(base64.as_bytes(), chars_max)),
-        }
-    }
-}
-
-/// How long ago something was, in its largest unit.
-pub(super) fn age(since_ms: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let seconds = now_ms.saturating_sub(since_ms) / 1_000;
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..86_400 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
+        Ok(page)
     }
 }

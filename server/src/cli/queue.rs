@@ -7,8 +7,7 @@ use corelane_client::{QueueInfo, SubscriptionInfo};
 use serde::Serialize;
 
 use super::exit::{Failure, NOT_FOUND};
-use super::output::{self, Format, Row};
-use super::peek::age;
+use super::output::{self, Format, Row, age};
 use super::{Common, chat};
 
 /// Commands about queues.

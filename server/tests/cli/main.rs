@@ -18,6 +18,8 @@ mod doctor;
 #[cfg(test)]
 mod drivers;
 #[cfg(test)]
+mod dump;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod settings;
