@@ -43,6 +43,8 @@ pub struct ReadyPartition {
     pub checkpoint: Option<CheckpointMeta>,
     /// Segment files that are not needed any more.
     pub leftovers: Vec<SegmentNumber>,
+    /// Whether files are missing that hold messages which are needed.
+    pub is_partly_damaged: bool,
 }
 
 impl PartitionStart {
@@ -53,6 +55,7 @@ impl PartitionStart {
             log: Log::new(config),
             checkpoint: None,
             leftovers: Vec::new(),
+            is_partly_damaged: false,
         };
         Self {
             partition: config.partition,
@@ -114,6 +117,7 @@ pub fn open_partition(
                 log,
                 checkpoint: begin.checkpoint,
                 leftovers: recovery.leftovers.clone(),
+                is_partly_damaged: !recovery.missing.is_empty(),
             };
             (PartitionState::Ready(Box::new(ready)), Some(recovery))
         }

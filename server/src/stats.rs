@@ -10,13 +10,15 @@ use std::sync::{Mutex, PoisonError};
 
 use corelane_wire::PartitionId;
 
-/// Why a partition does not serve.
+/// Why a partition does not serve, or not all that it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Illness {
     /// A write to its log failed while it served.
     Poisoned,
     /// Recovery found confirmed records damaged.
     Damaged,
+    /// Some of what it keeps cannot be read; the rest is served.
+    PartlyDamaged,
 }
 
 /// Declares the plain and the shared form of the counters together, so that none is forgotten.
@@ -41,13 +43,15 @@ macro_rules! counters {
                 $(self.$name.store(counters.$name, Ordering::Relaxed);)*
             }
 
-            /// Lists a partition that does not serve any more, until the process ends.
+            /// Lists a partition with an illness that it has until the process ends.
             pub fn add_ill(&self, partition: PartitionId, illness: Illness) {
                 let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-                ill.push((partition, illness));
+                if !ill.contains(&(partition, illness)) {
+                    ill.push((partition, illness));
+                }
             }
 
-            /// The partitions that do not serve, in the order in which they went bad.
+            /// The partitions with their illnesses, in the order in which they got them.
             pub fn ill(&self) -> Vec<(PartitionId, Illness)> {
                 self.ill.lock().unwrap_or_else(PoisonError::into_inner).clone()
             }
@@ -105,6 +109,8 @@ counters! {
     chunk_reads_total,
     /// Segments that were not needed any more and were made into spares, or removed.
     segments_freed_total,
+    /// Reads that found something else than what was written.
+    damaged_reads_total,
     /// Batches of mail sent to other shards.
     mail_batches_total,
     /// Turns that ended with mail kept back because a ring was full.

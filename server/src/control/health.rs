@@ -52,7 +52,8 @@ pub struct PartitionCounts {
 /// One thing that is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Reason {
-    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`, `disk_full`,
+    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`,
+    /// `partly_damaged`, `disk_full`,
     /// `time_jump_refused`.
     pub code: &'static str,
     /// What it means and what to do.
@@ -156,6 +157,12 @@ impl Reason {
                 "damaged",
                 "recovery found confirmed records damaged; the partitions refuse everything and \
                  their files are untouched; see the log of this start",
+            ),
+            (
+                Illness::PartlyDamaged,
+                "partly_damaged",
+                "some of what the partitions keep cannot be read and is answered with `damaged`; the \
+                 rest is served; the log names segments and positions; see `dmesg` too",
             ),
         ];
         let ill: Vec<_> = observed

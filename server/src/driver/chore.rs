@@ -2,7 +2,7 @@
 
 use std::io;
 
-use corelane_storage::{Task, Volume, read_chunk};
+use corelane_storage::{ChunkFault, Task, Volume, read_chunk};
 use corelane_wire::{ChunkPlace, PartitionId};
 
 use super::Data;
@@ -31,9 +31,10 @@ impl Chore {
             Self::Task(task) => (task.run(volume).map(|()| 0), Data::None),
             Self::ReadChunk { partition, place } => match read_chunk(volume, partition, place) {
                 Ok(chunk) => (Ok(chunk.len()), Data::Chunk(chunk)),
+                Err(ChunkFault::Io(error)) => (Err(error), Data::None),
                 Err(fault) => {
                     tracing::error!(partition = partition.0, ?place, %fault, "chunk of a checkpoint is damaged");
-                    (Err(io::Error::from(io::ErrorKind::InvalidData)), Data::None)
+                    (Err(io::Error::from_raw_os_error(libc::EIO)), Data::None)
                 }
             },
             Self::Checkpoint(mut job) => {

@@ -19,6 +19,7 @@ use super::state::State;
 use super::tokens::Work;
 use crate::checkpoint::CheckpointJob;
 use crate::driver::{Chore, Data, Errno, Op};
+use crate::stats::Illness;
 
 /// When checkpoints are taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -303,8 +304,20 @@ impl State {
     }
 
     /// A chunk was read, or cannot be.
-    pub(super) fn on_chunk(&mut self, slot: usize, (queue, first): (QueueId, Offset), data: Data) {
+    pub(super) fn on_chunk(
+        &mut self,
+        slot: usize,
+        (queue, first): (QueueId, Offset),
+        (result, data): (Result<usize, Errno>, Data),
+    ) {
         let chunk = data.into_chunk();
+        // A file that is not there any more means that a checkpoint moved the chunk: the engine asks again.
+        if result == Err(Errno::IO)
+            && let Some(partition) = self.partitions[slot].serving()
+        {
+            self.counters.damaged_reads_total += 1;
+            self.stats.add_ill(partition.id, Illness::PartlyDamaged);
+        }
         let input = Input::Loaded {
             queue,
             first,

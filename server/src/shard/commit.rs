@@ -5,7 +5,7 @@
 //! partition before anything else of it is looked at; nothing is retried.
 
 use corelane_core::Input;
-use corelane_storage::{Buffer, LogIo, SegmentNumber, SpareId, Task};
+use corelane_storage::{Buffer, LogIo, ReadError, SegmentNumber, SpareId, Task};
 
 use super::delivery::Next;
 use super::state::{Action, State};
@@ -262,7 +262,13 @@ impl State {
         let log = &mut partition.log;
         match log.on_read_done(site.segment, site.position, buffer, result) {
             Ok(()) => partition.pending.read_done(),
-            Err(error) => self.fail_delivery(site.slot, &error.to_string()),
+            Err(error) => {
+                if let ReadError::Damaged { .. } = error {
+                    self.counters.damaged_reads_total += 1;
+                    self.stats.add_ill(partition.id, Illness::PartlyDamaged);
+                }
+                self.fail_delivery(site.slot, &error.to_string());
+            }
         }
         if has_leaving {
             self.retire_segments(site.slot);

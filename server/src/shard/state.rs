@@ -83,8 +83,12 @@ impl State {
             let id = partition.partition;
             assert_eq!(topology.shard_of(id), shard, "R1: partition {id}");
             assert_eq!(topology.slot_of(id), slot, "R1: partition {id}");
-            if matches!(partition.state, PartitionState::Damaged(_)) {
-                start.stats.add_ill(id, Illness::Damaged);
+            match &partition.state {
+                PartitionState::Damaged(_) => start.stats.add_ill(id, Illness::Damaged),
+                PartitionState::Ready(ready) if ready.is_partly_damaged => {
+                    start.stats.add_ill(id, Illness::PartlyDamaged);
+                }
+                PartitionState::Ready(_) => {}
             }
         }
         let shards = topology.shard_count();
@@ -231,7 +235,7 @@ impl State {
             Work::Housekeeping(task) => self.on_housekeeping(task, done.result),
             Work::Checkpoint { slot } => self.on_checkpoint(slot, done.result, done.data),
             Work::LoadChunk { slot, queue, first } => {
-                self.on_chunk(slot, (queue, first), done.data);
+                self.on_chunk(slot, (queue, first), (done.result, done.data));
             }
         }
     }

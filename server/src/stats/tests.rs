@@ -17,6 +17,7 @@ fn partitions_that_went_bad_are_listed() {
     let stats = ShardStats::default();
     stats.add_ill(PartitionId(3), Illness::Damaged);
     stats.add_ill(PartitionId(1), Illness::Poisoned);
+    stats.add_ill(PartitionId(3), Illness::Damaged);
     let expected = [
         (PartitionId(3), Illness::Damaged),
         (PartitionId(1), Illness::Poisoned),

@@ -159,6 +159,11 @@ fn log() -> Vec<ShardMetric> {
             "Segments that were not needed any more and were made into spares, or removed.",
             |c| rounded(c.segments_freed_total),
         ),
+        counter(
+            "corelane_damaged_reads",
+            "Reads that found something else than what was written.",
+            |c| rounded(c.damaged_reads_total),
+        ),
         gauge(
             "corelane_disk_full",
             "Whether no segment could be made for want of space.",
