@@ -151,7 +151,7 @@ fn every_block_of_the_docs_says_what_it_is() {
 #[test]
 fn the_page_of_metrics_lists_what_a_broker_gives() {
     let fixture = Fixture::start();
-    let (_, metrics) = crate::health::get(fixture.broker.control, "/metrics");
+    let (_, metrics) = corelane_tests::control::get(fixture.broker.control, "/metrics").unwrap();
     let given = metric_rows(&metrics);
     let page = page("docs/metrics.md");
     let rows = page.text.lines().filter(|row| row.starts_with("| `"));

@@ -5,6 +5,7 @@
     reason = "a test's helpers fail like the test itself"
 )]
 
+mod backlog;
 mod bad_input;
 mod bench;
 mod cli;

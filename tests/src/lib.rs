@@ -1,5 +1,7 @@
 //! What tests the whole of Corelane: the deterministic simulation, and fixtures for the integration tests.
 
+pub mod backlog;
+pub mod control;
 pub mod crash;
 pub mod crowd;
 pub mod fixture;

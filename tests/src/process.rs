@@ -127,7 +127,7 @@ impl Broker {
     /// If the process had ended before, by itself: that is a crash of its own.
     pub fn kill(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let said = fs::read_to_string(self.scratch.path().join(STDERR))?;
+            let said = self.log()?;
             bail!("the broker ended by itself: {status}: {said}");
         }
         self.child.kill()?;
@@ -147,6 +147,14 @@ impl Broker {
             bail!("cannot send SIGTERM: {sent}");
         }
         Ok(self.child.wait()?)
+    }
+
+    /// What it wrote to stderr until now.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.scratch.path().join(STDERR))?)
     }
 
     /// The process id.

@@ -40,6 +40,8 @@ usage: cargo xtask TASK [ARGUMENT]...
                             --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
   power-cuts [ARGUMENT]...  the same with power cuts: unsynced pages are lost or torn (needs FUSE)
+  backlog [ARGUMENT]...     a long backlog through SIGKILL and a start from a cold page cache,
+                            for example --messages 10000000
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
   instructions [--bless]    instructions per enqueue, delivery and ack, against the baseline on
                             file; --bless rewrites it, --keep FOLDER keeps the profiles
@@ -76,9 +78,8 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "crash-states" | "mutants" | "kill-rounds" | "crowd" | "instructions" => {
-            harness::run(task, rest)
-        }
+        "sim" | "crash-states" | "mutants" | "kill-rounds" | "backlog" | "crowd"
+        | "instructions" => harness::run(task, rest),
         "power-cuts" => {
             let power_cuts = std::iter::once("--power-cuts".to_owned());
             let arguments: Vec<String> = power_cuts.chain(rest.iter().cloned()).collect();

@@ -24,8 +24,20 @@ impl Meter {
     /// # Errors
     /// If the process is gone.
     pub fn resident_bytes(self) -> anyhow::Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most bytes of memory that the process has had resident.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn resident_bytes_max(self) -> anyhow::Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(self, field: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let text = line.context("the process has no memory: it has ended")?;
         let kilobytes: u64 = text.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kilobytes * 1_024)
