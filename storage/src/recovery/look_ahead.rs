@@ -132,8 +132,13 @@ impl Scan<'_, '_> {
             Some(uuid) => Some(uuid),
             None => self.uuid_of_first_block(tail.segment)?,
         };
+        // Without a first block nothing behind the headers is of this segment; so one taken ahead costs no reading.
+        let end = match uuid {
+            Some(_) => tail.file_bytes,
+            None => tail.file_bytes.min(SEGMENT_HEADER_BYTES as u64),
+        };
         let mut position = tail.from;
-        while position < tail.file_bytes {
+        while position < end {
             let bytes = self
                 .window
                 .bytes(self.volume, self.config, tail.segment, position)?;
