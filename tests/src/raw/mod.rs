@@ -137,7 +137,13 @@ impl RawConnection {
     fn read_more(&mut self) -> anyhow::Result<()> {
         let held = self.received.len();
         self.received.resize(held + READ_BYTES, 0);
-        let count = self.stream.read(&mut self.received[held..]);
+        let count = loop {
+            match self.stream.read(&mut self.received[held..]) {
+                // A process that was stopped and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                count => break count,
+            }
+        };
         self.received
             .truncate(held + count.as_ref().map_or(0, |count| *count));
         if count? == 0 {
