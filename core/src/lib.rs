@@ -23,6 +23,8 @@ mod checkpoint;
 mod engine;
 pub mod mailbox;
 
+#[cfg(test)]
+mod random;
 mod state;
 mod time;
 

@@ -19,8 +19,8 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 pub const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// The header of a segment takes one alignment and stands there twice.
 pub const SEGMENT_HEADER_BYTES: usize = 2 * BLOCK_ALIGN;
-/// What is zeroed at the front of a segment that becomes a spare: both copies of its header, and the page with the
-/// header of its first block, so that a block of an earlier life is never taken for the first of the next.
+/// What is zeroed at the front of a spare that was a segment before it becomes one again: both copies of the header, and
+/// the page with the header of the first block, so that a block of an earlier life is never taken for the first of the next.
 pub const RETIRED_BYTES: usize = SEGMENT_HEADER_BYTES + BLOCK_ALIGN;
 /// The level of the format that this build writes, and the newest that it reads.
 ///

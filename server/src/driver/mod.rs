@@ -234,30 +234,18 @@ pub enum Data {
 impl Data {
     /// The chunk, if it is one.
     pub(crate) fn into_chunk(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Chunk(chunk) => Some(chunk),
-            Self::None
-            | Self::Socket(_)
-            | Self::Received(_)
-            | Self::Sent(_)
-            | Self::Block(_)
-            | Self::File(_)
-            | Self::Checkpoint(_) => None,
-        }
+        let Self::Chunk(chunk) = self else {
+            return None;
+        };
+        Some(chunk)
     }
 
     /// The checkpoint, if it is one.
     pub(crate) fn into_checkpoint(self) -> Option<Box<CheckpointJob>> {
-        match self {
-            Self::Checkpoint(job) => Some(job),
-            Self::None
-            | Self::Socket(_)
-            | Self::Received(_)
-            | Self::Sent(_)
-            | Self::Block(_)
-            | Self::File(_)
-            | Self::Chunk(_) => None,
-        }
+        let Self::Checkpoint(job) = self else {
+            return None;
+        };
+        Some(job)
     }
 }
 

@@ -12,6 +12,7 @@ use corelane_wire::{
 
 use super::model::{MessageState, Model};
 use super::node::*;
+use crate::random::next;
 use crate::record::Record;
 use crate::{ConnectionId, Cut, DeliverTo, Delivery, Input, Limits, Output, Reply, Requester};
 
@@ -19,16 +20,12 @@ const QUEUES: [&str; 2] = ["a", "b"];
 const SUBSCRIPTIONS: [&str; 2] = ["default", "other"];
 const STEPS: u32 = if cfg!(miri) { 100 } else { 300 };
 
-/// splitmix64, by Steele, Lea and Flood (2014).
+/// Numbers that follow from a seed.
 struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        next(&mut self.0)
     }
 
     fn below(&mut self, bound: u64) -> u64 {

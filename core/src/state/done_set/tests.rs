@@ -1,15 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-
-/// splitmix64, by Steele, Lea and Flood (2014).
-fn next(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *seed;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
+use crate::random::next;
 
 fn end_of(model: &BTreeSet<u64>, offset: u64) -> Option<Offset> {
     let held = model.contains(&offset);
