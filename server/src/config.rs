@@ -63,6 +63,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How long a shard may stand still before the process is aborted; zero switches that off.
     pub watchdog: Duration,
+    /// How long a write of a log may take before it counts as failed; zero switches that off.
+    pub write_timeout: Duration,
     /// The values that were given, as they were given, and where.
     told: BTreeMap<&'static str, (String, Source)>,
 }
@@ -202,6 +204,7 @@ impl Config {
             shard_port: values.number("shard_port")?.unwrap_or(SHARD_PORT_DEFAULT),
             stop_timeout: values.duration("stop_timeout", Duration::from_secs(4))?,
             watchdog: values.duration("watchdog", Duration::from_secs(10))?,
+            write_timeout: values.duration("write_timeout", Duration::from_secs(10))?,
             told: settings.values.clone(),
         };
         config.check()?;
@@ -221,6 +224,16 @@ impl Config {
                     self.watchdog
                 ),
                 "take 2s or more, or 0s to switch it off",
+            ));
+        }
+        if !self.write_timeout.is_zero() && self.write_timeout < WRITE_TIMEOUT_MIN {
+            return Err(self.error(
+                "write_timeout",
+                &format!(
+                    "{:?} is too short: a disk that is only busy may take as long",
+                    self.write_timeout
+                ),
+                "take 1s or more, or 0s to switch it off",
             ));
         }
         let last = u32::from(self.shard_port) + u32::from(self.cores) - 1;
@@ -335,6 +348,8 @@ impl std::error::Error for ConfigError {}
 const SHARD_PORT_DEFAULT: u16 = 7500;
 /// Shortest watchdog: four times as long as the longest wait of an idle shard.
 const WATCHDOG_MIN: Duration = Duration::from_secs(2);
+/// Shortest bound of a write: when it begins to count as stalled.
+const WRITE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Block cache per shard.
 const CACHE_BYTES_DEFAULT: usize = 32 << 20;
 

@@ -19,6 +19,8 @@ pub enum Illness {
     Damaged,
     /// Some of what it keeps cannot be read; the rest is served.
     PartlyDamaged,
+    /// A write to its log does not return.
+    Stalled,
 }
 
 /// Declares the plain and the shared form of the counters together, so that none is forgotten.
@@ -43,12 +45,18 @@ macro_rules! counters {
                 $(self.$name.store(counters.$name, Ordering::Relaxed);)*
             }
 
-            /// Lists a partition with an illness that it has until the process ends.
+            /// Lists a partition with an illness; it has most of them until the process ends.
             pub fn add_ill(&self, partition: PartitionId, illness: Illness) {
                 let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
                 if !ill.contains(&(partition, illness)) {
                     ill.push((partition, illness));
                 }
+            }
+
+            /// The partition does not have the illness any more.
+            pub fn remove_ill(&self, partition: PartitionId, illness: Illness) {
+                let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+                ill.retain(|one| *one != (partition, illness));
             }
 
             /// The partitions with their illnesses, in the order in which they got them.
@@ -99,6 +107,8 @@ counters! {
     commit_bytes_total,
     /// Nanoseconds from submission to completion of those writes, summed.
     commit_nanoseconds_total,
+    /// Log writes that did not return within a second.
+    commit_stalls_total,
     /// Reads from segments, for messages that had left the cache.
     log_reads_total,
     /// Checkpoints written.
@@ -121,6 +131,8 @@ counters! {
     partitions_serving,
     /// Partitions whose disk failed while they served.
     partitions_poisoned,
+    /// Partitions with a log write that did not return within a second, and has not yet.
+    partitions_stalled,
     /// Partitions that recovery found damaged.
     partitions_damaged,
     /// Partitions that refused a time jump of more than a day at this start, so that delays are late.

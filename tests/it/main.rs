@@ -19,6 +19,7 @@ mod lifecycle;
 mod protocol;
 mod queues;
 mod sessions;
+mod stalled_disk;
 mod start_errors;
 
 use std::net::SocketAddr;

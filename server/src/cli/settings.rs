@@ -58,6 +58,9 @@ pub(super) struct Given {
     /// A shard that stands still for so long aborts the process.
     #[arg(long, value_name = "TIME")]
     watchdog: Option<String>,
+    /// A write of a log that has not returned after so long counts as failed.
+    #[arg(long, value_name = "TIME")]
+    write_timeout: Option<String>,
     /// Which log lines to print.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -100,6 +103,7 @@ impl Given {
             .flag("shard_port", self.shard_port)
             .flag("stop_timeout", self.stop_timeout)
             .flag("watchdog", self.watchdog)
+            .flag("write_timeout", self.write_timeout)
     }
 }
 

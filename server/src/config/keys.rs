@@ -298,6 +298,14 @@ pub const KEYS: &[Key] = &[
         sample: "",
         value: |config| format_duration(config.watchdog),
     },
+    Key {
+        name: "write_timeout",
+        default: "10s",
+        kind: Kind::Duration,
+        doc: "A write or sync of a log that has not returned after so long counts as failed and poisons its partition; 1s at least, 0s switches that off.",
+        sample: "",
+        value: |config| format_duration(config.write_timeout),
+    },
 ];
 
 fn address(address: SocketAddr) -> String {

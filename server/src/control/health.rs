@@ -53,7 +53,7 @@ pub struct PartitionCounts {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Reason {
     /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`,
-    /// `partly_damaged`, `disk_full`,
+    /// `partly_damaged`, `stalled`, `disk_full`,
     /// `time_jump_refused`.
     pub code: &'static str,
     /// What it means and what to do.
@@ -163,6 +163,12 @@ impl Reason {
                 "partly_damaged",
                 "some of what the partitions keep cannot be read and is answered with `damaged`; the \
                  rest is served; the log names segments and positions; see `dmesg` too",
+            ),
+            (
+                Illness::Stalled,
+                "stalled",
+                "a write has not returned for a second or more, and what it confirms waits; after \
+                 `write_timeout` the partitions are poisoned; see `dmesg`",
             ),
         ];
         let ill: Vec<_> = observed

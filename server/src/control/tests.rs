@@ -76,16 +76,19 @@ fn sick_partitions_are_listed_but_do_not_fail_the_node() {
     observed.shards[1].add_ill(PartitionId(7), Illness::Poisoned);
     observed.shards[1].add_ill(PartitionId(1), Illness::Damaged);
     observed.shards[0].add_ill(PartitionId(2), Illness::PartlyDamaged);
+    observed.shards[0].add_ill(PartitionId(3), Illness::Stalled);
     let (status, body) = get_json(&observed, "/readyz");
     assert_eq!(status, StatusCode::OK);
     let reasons = body["reasons"].as_array().unwrap();
-    assert_eq!(reasons.len(), 3);
+    assert_eq!(reasons.len(), 4);
     assert_eq!(reasons[0]["code"], "poisoned");
     assert_eq!(reasons[0]["partitions"], json!([7]));
     assert_eq!(reasons[1]["code"], "damaged");
     assert_eq!(reasons[1]["partitions"], json!([1]));
     assert_eq!(reasons[2]["code"], "partly_damaged");
     assert_eq!(reasons[2]["partitions"], json!([2]));
+    assert_eq!(reasons[3]["code"], "stalled");
+    assert_eq!(reasons[3]["partitions"], json!([3]));
 }
 
 #[test]

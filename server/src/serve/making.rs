@@ -111,6 +111,7 @@ impl Making<'_> {
             connections_max: self.connections_max,
             first_segment_bytes: corelane_storage::FIRST_SEGMENT_BYTES,
             checkpoints: CheckpointPace::default(),
+            write_timeout: self.config.write_timeout,
             server_name: format!("corelane {}", env!("CARGO_PKG_VERSION")),
         }
     }

@@ -8,6 +8,7 @@ use corelane_core::Input;
 use corelane_storage::{Buffer, LogIo, ReadError, SegmentNumber, SpareId, Task};
 
 use super::delivery::Next;
+use super::stalls::Writing;
 use super::state::{Action, State};
 use super::tokens::{ReadSite, Work, WriteSite};
 use crate::driver::{Chore, Data, Errno, File, Op};
@@ -77,7 +78,7 @@ impl State {
                 bytes,
                 durable,
             };
-            partition.is_writing = true;
+            partition.writing = Some(Writing::default());
             self.submit(Work::Write(site), op);
             return;
         }
@@ -119,16 +120,24 @@ impl State {
     pub(super) fn on_written(&mut self, site: WriteSite, result: Result<usize, Errno>, data: Data) {
         let now = self.now;
         let buffer = block(data);
+        let written = *result.as_ref().unwrap_or(&0);
+        self.counters.commits_total += 1;
+        self.counters.commit_bytes_total += written as u64;
+        let nanoseconds = u64::try_from(now.since(site.begun).as_nanos()).unwrap_or(u64::MAX);
+        self.counters.commit_nanoseconds_total += nanoseconds;
         let Some(partition) = self.partitions[site.slot].serving_mut() else {
             return;
         };
         partition.files.done(site.segment);
-        partition.is_writing = false;
-        self.counters.commits_total += 1;
-        self.counters.commit_bytes_total += *result.as_ref().unwrap_or(&0) as u64;
-        let nanoseconds = u64::try_from(now.since(site.begun).as_nanos()).unwrap_or(u64::MAX);
-        self.counters.commit_nanoseconds_total += nanoseconds;
-        partition.checkpoints.wrote(*result.as_ref().unwrap_or(&0));
+        if partition.writing.take().is_some_and(|it| it.is_stalled()) {
+            tracing::info!(partition = partition.id.0, "the write of the log returned");
+            self.stats.remove_ill(partition.id, Illness::Stalled);
+        }
+        if partition.poisoned {
+            // W2: it confirms nothing any more.
+            return;
+        }
+        partition.checkpoints.wrote(written);
         let result = result.map_err(|errno| errno.0);
         match partition.log.on_write_done(now, site.id, buffer, result) {
             Ok(Some(end)) => {
@@ -141,7 +150,7 @@ impl State {
     }
 
     /// The disk failed under a partition: it confirms nothing more until the next start (W1).
-    fn poison(&mut self, slot: usize, reason: &str) {
+    pub(super) fn poison(&mut self, slot: usize, reason: &str) {
         let Some(partition) = self.partitions[slot].serving_mut() else {
             return;
         };

@@ -37,6 +37,7 @@ mod outlets;
 mod partition;
 mod requests;
 mod segments;
+mod stalls;
 mod state;
 mod stopping;
 mod tokens;
@@ -64,6 +65,8 @@ pub struct ShardConfig {
     pub first_segment_bytes: u64,
     /// When checkpoints are taken.
     pub checkpoints: CheckpointPace,
+    /// A write of a log that is not back after so long counts as failed; zero: never.
+    pub write_timeout: Duration,
     /// What the broker calls itself in its greeting.
     pub server_name: String,
 }
@@ -164,11 +167,13 @@ impl<D: Driver> Shard<D> {
         if !timeout.is_zero() {
             self.state.outlets.mail.unpark();
         }
+        let before = self.state.now;
         // Node time never goes back for an engine, whatever the driver says.
-        self.state.now = self.state.now.max(self.driver.now());
+        self.state.now = before.max(self.driver.now());
         self.state.begin();
         self.state.on_deadlines();
         self.route();
+        self.state.watch_writes(before);
         self.state.receive_mail();
         self.state.end_turn();
         self.submit();

@@ -15,6 +15,7 @@ use super::checkpoints::Checkpoints;
 use super::delivery::Pending;
 use super::files::Files;
 use super::outlets::Outlets;
+use super::stalls::Writing;
 use crate::recovery::{PartitionStart, PartitionState};
 use crate::stats::Counters;
 
@@ -47,8 +48,8 @@ pub(super) struct Partition {
     pub(super) poisoned: bool,
     /// The segment that the log asked for, with the bytes it will have.
     pub(super) wanted: Option<(SegmentNumber, u64)>,
-    /// Whether the driver has a write of the log.
-    pub(super) is_writing: bool,
+    /// The write of the log that the driver has.
+    pub(super) writing: Option<Writing>,
     /// A write that waits for its file to be opened.
     pub(super) waiting_write: Option<LogIo>,
     /// The segment whose opening a read waits for.
@@ -84,7 +85,7 @@ impl Hosted {
                 deadline: None,
                 poisoned: false,
                 wanted: None,
-                is_writing: false,
+                writing: None,
                 waiting_write: None,
                 waiting_read: None,
                 engine: ready.engine,
@@ -124,7 +125,7 @@ impl Partition {
 
     /// Whether records that gate something cannot be written before a segment is there.
     pub(super) fn is_stuck(&self) -> bool {
-        let is_flushing = self.is_writing || self.waiting_write.is_some();
+        let is_flushing = self.writing.is_some() || self.waiting_write.is_some();
         self.wanted.is_some() && !is_flushing && self.log.durable() < self.flush_to
     }
 

@@ -28,7 +28,7 @@ use crate::stats::{Counters, Illness, ShardStats};
 /// Message bytes that a shard encodes per turn, so that requests do not wait for long.
 const DELIVERY_BYTES_PER_TURN: usize = 4 << 20;
 /// No wait is longer, so that a stop is noticed and the watchdog sees turns.
-const WAIT_MAX: Duration = Duration::from_millis(500);
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(500);
 /// How soon a full ring is tried again; the neighbour does not say when it has room.
 const MAIL_RETRY: Duration = Duration::from_millis(1);
 
@@ -141,6 +141,9 @@ impl State {
         // Nothing more is written to the log of a poisoned one, whatever it has been waiting for.
         let logs = partitions.filter(|it| !it.poisoned);
         let logs = logs.filter_map(|it| it.log.next_deadline());
+        let bound = self.config.write_timeout;
+        let serving = self.partitions.iter().filter_map(Hosted::serving);
+        let writes = serving.filter_map(|it| it.next_stall(self.now, bound));
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),
@@ -154,6 +157,7 @@ impl State {
         ];
         engines
             .chain(logs)
+            .chain(writes)
             .chain(others.into_iter().flatten())
             .min()
             .map_or(WAIT_MAX, |at| at.since(self.now).min(WAIT_MAX))
@@ -415,6 +419,7 @@ impl State {
         counters.disk_full = u64::from(spares.is_full());
         counters.partitions_serving = 0;
         counters.partitions_poisoned = 0;
+        counters.partitions_stalled = 0;
         counters.time_jumps_refused = 0;
         counters.queues = 0;
         counters.messages_ready = 0;
@@ -427,6 +432,8 @@ impl State {
             let is_serving = partition.is_started() && !partition.poisoned;
             counters.partitions_serving += u64::from(is_serving);
             counters.partitions_poisoned += u64::from(partition.poisoned);
+            let is_stalled = partition.writing.is_some_and(|it| it.is_stalled());
+            counters.partitions_stalled += u64::from(is_stalled);
             counters.time_jumps_refused += u64::from(stats.time_jump_refused);
             counters.queues += stats.queues as u64;
             counters.messages_ready += stats.ready;

@@ -7,6 +7,7 @@ use super::*;
 mod hostile;
 mod room;
 mod script;
+mod stalls;
 use crate::connection::OUT_BYTES_HIGH;
 use script::World;
 

@@ -83,6 +83,7 @@ impl Machine {
             connections_max: 16,
             first_segment_bytes: setup.config.first_segment_bytes,
             checkpoints: setup.checkpoints,
+            write_timeout: Duration::from_secs(10),
             server_name: "crash".into(),
         };
         let mailboxes = mailboxes(1).into_iter().next();

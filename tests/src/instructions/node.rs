@@ -197,6 +197,7 @@ fn shard(
         connections_max: 4,
         first_segment_bytes: small,
         checkpoints: CheckpointPace::default(),
+        write_timeout: Duration::from_secs(10),
         server_name: "steady".into(),
     };
     let start = ShardStart {

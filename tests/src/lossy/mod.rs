@@ -11,7 +11,7 @@
 mod mount;
 mod store;
 
-pub use mount::Mount;
+pub use mount::{HeldSyncs, Mount};
 pub use store::{CutReport, Store};
 
 #[cfg(test)]

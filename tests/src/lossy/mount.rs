@@ -25,6 +25,7 @@ const DIRECT_IO: u32 = 1;
 /// A mounted store; dropping it unmounts.
 pub struct Mount {
     store: Arc<Mutex<Store>>,
+    syncs: Syncs,
     _session: BackgroundSession,
 }
 
@@ -39,12 +40,15 @@ impl Mount {
             MountOption::FSName("lossy".to_owned()),
             MountOption::DefaultPermissions,
         ];
+        let syncs = Syncs::default();
         let filesystem = Adapter {
             store: Arc::clone(&store),
+            syncs: Arc::clone(&syncs),
         };
         let session = fuser::spawn_mount2(filesystem, directory, &options)?;
         Ok(Self {
             store,
+            syncs,
             _session: session,
         })
     }
@@ -52,6 +56,12 @@ impl Mount {
     /// Takes the power away: every later call of any process fails with EIO.
     pub fn cut_power(&self) {
         lock(&self.store).cut_power();
+    }
+
+    /// A disk that hangs: syncs of files do not return until the result is dropped.
+    pub fn hold_syncs(&self) -> HeldSyncs<'_> {
+        lock(&self.syncs).get_or_insert_default();
+        HeldSyncs(self)
     }
 
     /// Drops what was not synced, by `seed`, and gives the power back.
@@ -62,9 +72,26 @@ impl Mount {
 
 struct Adapter {
     store: Arc<Mutex<Store>>,
+    syncs: Syncs,
 }
 
-fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+/// The syncs of files that are held back, each with its file; `None` while none is.
+type Syncs = Arc<Mutex<Option<Vec<(u64, ReplyEmpty)>>>>;
+
+/// Syncs of files do not return while this lives; everything else does.
+///
+/// A process that is killed meanwhile ends only once it is dropped.
+pub struct HeldSyncs<'a>(&'a Mount);
+
+impl Drop for HeldSyncs<'_> {
+    fn drop(&mut self) {
+        for (inode, reply) in lock(&self.0.syncs).take().into_iter().flatten() {
+            answer_empty(reply, lock(&self.0.store).sync_file(inode));
+        }
+    }
+}
+
+fn lock<T>(store: &Mutex<T>) -> MutexGuard<'_, T> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -256,6 +283,10 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
+        if let Some(held) = lock(&self.syncs).as_mut() {
+            held.push((ino, reply));
+            return;
+        }
         answer_empty(reply, self.store().sync_file(ino));
     }
 

@@ -116,6 +116,7 @@ impl Node {
                     bytes: world.plan.sizes.checkpoint_bytes,
                     ..CheckpointPace::default()
                 },
+                write_timeout: Duration::from_secs(10),
                 server_name: "simulated".into(),
             };
             let start = ShardStart {

@@ -137,6 +137,11 @@ fn log() -> Vec<ShardMetric> {
         )
         .in_unit(Unit::Seconds),
         counter(
+            "corelane_commit_stalls",
+            "Log writes that did not return within a second.",
+            |c| rounded(c.commit_stalls_total),
+        ),
+        counter(
             "corelane_log_reads",
             "Reads from segments, for messages that had left the cache.",
             |c| rounded(c.log_reads_total),
@@ -188,6 +193,11 @@ fn state() -> Vec<ShardMetric> {
             "corelane_partitions_poisoned",
             "Partitions whose disk failed while they served.",
             |c| rounded(c.partitions_poisoned),
+        ),
+        gauge(
+            "corelane_partitions_stalled",
+            "Partitions with a log write that did not return within a second, and has not yet.",
+            |c| rounded(c.partitions_stalled),
         ),
         gauge(
             "corelane_partitions_damaged",
