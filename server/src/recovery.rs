@@ -99,6 +99,7 @@ pub fn open_partition(
     let recovered = recover(volume, config, (end, &begin.table), &mut |scanned| {
         match scanned {
             Scanned::Segment { base } => engine.segment_begins(base),
+            Scanned::Block(_) => {}
             Scanned::Record(record) => engine
                 .replay(record.lsn, record.time, record.kind, record.payload)
                 .map_err(|error| error.to_string())?,

@@ -67,7 +67,10 @@ pub use layout::{
 pub use log::{Log, LogIo, Lookup, Reader, SealedSegment};
 pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
-pub use recovery::{Recovery, Scanned, TornBy, Truncated, Visit, recover};
+pub use recovery::{
+    Finding, LogFault, Recovery, Scanned, Surveyed, TornBy, Truncated, Visit, VisitSurvey, recover,
+    survey,
+};
 pub use segment::BlockEntry;
 pub use segment_table::{FooterEntry, Resume, SegmentEntry, SegmentTable, TableFault};
 pub use superblock::{

@@ -293,6 +293,7 @@ impl Rig {
                     bases.push(base);
                     return Ok(());
                 }
+                Scanned::Block(_) => return Ok(()),
                 Scanned::Record(view) => view,
             };
             assert_eq!(

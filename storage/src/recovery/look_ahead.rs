@@ -169,7 +169,10 @@ impl Scan<'_, '_> {
 
     /// The identity of a segment without an intact header, if its first block is there: it is a hash of what that
     /// block says, and a spare holds no block in that place.
-    fn uuid_of_first_block(&mut self, segment: SegmentNumber) -> Result<Option<u64>, RecoverError> {
+    pub(super) fn uuid_of_first_block(
+        &mut self,
+        segment: SegmentNumber,
+    ) -> Result<Option<u64>, RecoverError> {
         let position = SEGMENT_HEADER_BYTES as u64;
         let bytes = self
             .window

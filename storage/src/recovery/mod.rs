@@ -25,10 +25,15 @@ use crate::segment_table::SegmentTable;
 use crate::volume::Volume;
 
 mod cut;
+mod finding;
 mod look_ahead;
 mod resume;
 mod scan;
+mod survey;
 mod window;
+
+pub use finding::{Finding, LogFault};
+pub use survey::{Surveyed, VisitSurvey, survey};
 
 use scan::Scan;
 
@@ -82,6 +87,8 @@ pub enum Scanned<'a> {
         /// See [`Log::take_rolled`], which says the same of the running log.
         base: Lsn,
     },
+    /// A block that holds records which come next begins here.
+    Block(BlockSite),
     /// The next record.
     Record(RecordView<'a>),
 }

@@ -16,7 +16,7 @@ use crate::layout::{
 };
 use crate::log::Current;
 use crate::record::{RecordView, record_places};
-use crate::segment::{HeaderFault, Link, SegmentHeader, footer_matches};
+use crate::segment::{HeaderFault, Link, SegmentHeader, decode_footer, footer_matches};
 use crate::segment_table::FooterEntry;
 use crate::volume::Volume;
 
@@ -25,8 +25,10 @@ pub(super) struct Scan<'a, 'v> {
     pub(super) config: &'a LogConfig,
     visit: &'a mut Visit<'v>,
     pub(super) window: Window,
-    /// The first lsn to be handed out: everything below is in a checkpoint.
+    /// Everything below is in a checkpoint, so it was durable.
     pub(super) start: Lsn,
+    /// The first lsn to be handed out.
+    pub(super) from: Lsn,
     /// The lsn that must come next.
     pub(super) end: Lsn,
     pub(super) records: u64,
@@ -35,6 +37,8 @@ pub(super) struct Scan<'a, 'v> {
     pub(super) link: Link,
     pub(super) index: Index,
     pub(super) repairs: Vec<Repair>,
+    /// Blocks of the segment were passed over, so its footer names more than was read.
+    pub(super) is_gapped: bool,
 }
 
 /// A copy of a segment's header that is not intact while the other one is.
@@ -70,6 +74,7 @@ impl<'a, 'v> Scan<'a, 'v> {
     ) -> Self {
         Self {
             start,
+            from: start,
             volume,
             config,
             visit,
@@ -80,6 +85,7 @@ impl<'a, 'v> Scan<'a, 'v> {
             link: Link::default(),
             index: Index::default(),
             repairs: Vec::new(),
+            is_gapped: false,
         }
     }
 
@@ -192,7 +198,13 @@ impl<'a, 'v> Scan<'a, 'v> {
                 .index
                 .last()
                 .filter(|last| last.number == current.number)
-                .is_some_and(|last| footer_matches(body, last.base, self.end, last.blocks()));
+                .is_some_and(|last| {
+                    if self.is_gapped {
+                        decode_footer(body, last.base, self.end, current.position).is_some()
+                    } else {
+                        footer_matches(body, last.base, self.end, last.blocks())
+                    }
+                });
             let footer = FooterEntry {
                 position: current.position,
                 blocks: u32::try_from(current.blocks).unwrap_or(u32::MAX),
@@ -216,6 +228,12 @@ impl<'a, 'v> Scan<'a, 'v> {
         if current.blocks == 0 {
             self.begin_segment(current)?;
         }
+        let site = BlockSite {
+            partition: self.config.partition,
+            segment: current.number,
+            position: current.position,
+        };
+        self.hand_out(self.end, Scanned::Block(site))?;
         let block =
             self.window
                 .bytes(self.volume, self.config, current.number, current.position)?;
@@ -223,7 +241,7 @@ impl<'a, 'v> Scan<'a, 'v> {
         for _ in 0..header.count {
             let read = RecordView::read(block, at, header.first_lsn, header.epoch);
             let (view, next) = read.expect("each record was decoded a moment ago");
-            if view.lsn >= self.start {
+            if view.lsn >= self.from {
                 (self.visit)(Scanned::Record(view)).map_err(|reason| RecoverError::Replay {
                     lsn: view.lsn,
                     reason,
@@ -241,15 +259,18 @@ impl<'a, 'v> Scan<'a, 'v> {
         Ok(())
     }
 
-    fn begin_segment(&mut self, current: &Current) -> Result<(), RecoverError> {
+    pub(super) fn begin_segment(&mut self, current: &Current) -> Result<(), RecoverError> {
         let base = self.end;
-        if base >= self.start {
-            (self.visit)(Scanned::Segment { base })
-                .map_err(|reason| RecoverError::Replay { lsn: base, reason })?;
+        if base >= self.from {
+            self.hand_out(base, Scanned::Segment { base })?;
         }
         let begun = SegmentIndex::new(current.number, current.uuid, base, current.bytes);
         self.index.push_segment(begun);
         Ok(())
+    }
+
+    fn hand_out(&mut self, lsn: Lsn, scanned: Scanned<'_>) -> Result<(), RecoverError> {
+        (self.visit)(scanned).map_err(|reason| RecoverError::Replay { lsn, reason })
     }
 
     /// A write that was torn breaks a checksum. What checks but makes no sense was written so: it is not cut.

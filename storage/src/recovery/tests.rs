@@ -4,6 +4,7 @@ mod hostile;
 mod resume;
 mod reuse;
 mod rot;
+mod survey;
 mod torn;
 
 use corelane_wire::{Epoch, Lsn, PartitionId};
@@ -187,7 +188,7 @@ fn a_record_that_the_state_machine_refuses_ends_the_recovery() {
         (Lsn(0), &SegmentTable::default()),
         &mut |scanned| match scanned {
             Scanned::Record(view) if view.lsn == Lsn(7) => Err(String::from("no")),
-            Scanned::Record(_) | Scanned::Segment { .. } => Ok(()),
+            Scanned::Record(_) | Scanned::Segment { .. } | Scanned::Block(_) => Ok(()),
         },
     )
     .unwrap_err();
