@@ -22,6 +22,7 @@ mod exit;
 mod lines;
 mod load;
 mod log;
+mod logs;
 mod output;
 mod peek;
 mod queue;
@@ -78,6 +79,9 @@ enum Command {
     /// List, show, create and delete queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Look at the files of a data directory that no broker uses.
+    #[command(subcommand)]
+    Log(logs::Logs),
     /// Check this machine for what a broker needs; takes the arguments of `serve`.
     Doctor(Box<doctor::Doctor>),
     /// Print, check and show the configuration of a broker.
@@ -118,6 +122,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dump(dump) => on_runtime(dump.run(&common)),
         Command::Load(load) => on_runtime(load.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
+        Command::Log(logs) => logs.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Config(config) => config.run(&common),
         Command::ExitCodes => output::line(&exit::text()),

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`driver`] (what a loop asks the machine), [`shard`] (the loop itself),
 //! [`connection`], [`router`] and [`mail`] (how a request reaches the shard of its partition),
-//! [`session`], [`recovery`] (what happens before the loop), [`stats`]. The rest starts and
+//! [`session`], [`recovery`] (what happens before the loop), [`survey`] (looking at files that no broker
+//! uses), [`stats`]. The rest starts and
 //! controls the process.
 //!
 //! A program that wants a broker inside itself needs only [`Embedded`].
@@ -22,6 +23,8 @@ pub mod session;
 pub mod checkpoint;
 
 pub mod recovery;
+
+pub mod survey;
 
 pub mod stats;
 

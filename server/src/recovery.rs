@@ -6,8 +6,9 @@
 
 use corelane_core::{Engine, Limits};
 use corelane_storage::{
-    CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig, RecoverError,
-    Recovery, Scanned, SegmentNumber, SegmentTable, Volume, open_checkpoints, recover,
+    CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig,
+    OpenCheckpoints, RecoverError, Recovery, Scanned, SegmentNumber, SegmentTable, Volume,
+    open_checkpoints, recover,
 };
 use corelane_wire::{Epoch, PartitionId};
 
@@ -74,10 +75,12 @@ pub struct Opened {
 }
 
 /// An engine as of some lsn, and what the log must know to go on from there.
-struct Begin {
-    engine: Engine,
-    checkpoint: Option<CheckpointMeta>,
-    table: SegmentTable,
+pub(crate) struct Begin {
+    pub(crate) engine: Engine,
+    pub(crate) checkpoint: Option<CheckpointMeta>,
+    pub(crate) table: SegmentTable,
+    /// Newer checkpoints that are not whole, by generation, with what is wrong.
+    pub(crate) refused: Vec<(u32, String)>,
 }
 
 /// Opens one partition: takes the newest checkpoint that is whole, scans and cuts the log behind it, and replays that.
@@ -94,6 +97,9 @@ pub fn open_partition(
 ) -> Result<Opened, RecoverError> {
     let partition = config.partition;
     let begin = begin(&*volume, &config, limits)?;
+    for (generation, reason) in &begin.refused {
+        tracing::warn!(partition = partition.0, generation, %reason, "checkpoint refused");
+    }
     let mut engine = begin.engine;
     let end = engine.positions().end;
     let recovered = recover(volume, config, (end, &begin.table), &mut |scanned| {
@@ -138,19 +144,17 @@ pub fn open_partition(
 /// The state of the newest checkpoint that is whole, else of the one before, else of the log's beginning.
 ///
 /// A log that was trimmed has no beginning, and its scan says so.
-fn begin(volume: &dyn Volume, config: &LogConfig, limits: Limits) -> Result<Begin, RecoverError> {
+pub(crate) fn begin(
+    volume: &dyn Volume,
+    config: &LogConfig,
+    limits: Limits,
+) -> Result<Begin, RecoverError> {
     let partition = config.partition;
-    let of = CheckpointConfig {
-        partition,
-        log_id: config.log_id,
-    };
-    let open = open_checkpoints(volume, &of).map_err(|source| RecoverError::Io {
-        action: format!("partition {partition}: cannot list the checkpoints"),
-        source,
-    })?;
-    for (generation, fault) in &open.refused {
-        tracing::warn!(partition = partition.0, generation, %fault, "checkpoint refused");
-    }
+    let open = checkpoints(volume, config)?;
+    let refused = open.refused.into_iter();
+    let mut refused: Vec<_> = refused
+        .map(|(generation, fault)| (generation, fault.to_string()))
+        .collect();
     for found in open.found {
         match restore(volume, &found, partition, limits) {
             Ok((engine, table)) => {
@@ -158,24 +162,37 @@ fn begin(volume: &dyn Volume, config: &LogConfig, limits: Limits) -> Result<Begi
                     engine,
                     checkpoint: Some(found.meta().clone()),
                     table,
+                    refused,
                 });
             }
-            Err(reason) => tracing::warn!(
-                partition = partition.0,
-                generation = found.meta().generation,
-                %reason,
-                "checkpoint refused"
-            ),
+            Err(reason) => refused.push((found.meta().generation, reason)),
         }
     }
     Ok(Begin {
         engine: Engine::new(partition, limits),
         checkpoint: None,
         table: SegmentTable::default(),
+        refused,
     })
 }
 
-fn restore(
+/// The checkpoints of the partition whose log this is.
+pub(crate) fn checkpoints(
+    volume: &dyn Volume,
+    config: &LogConfig,
+) -> Result<OpenCheckpoints, RecoverError> {
+    let partition = config.partition;
+    let of = CheckpointConfig {
+        partition,
+        log_id: config.log_id,
+    };
+    open_checkpoints(volume, &of).map_err(|source| RecoverError::Io {
+        action: format!("partition {partition}: cannot list the checkpoints"),
+        source,
+    })
+}
+
+pub(crate) fn restore(
     volume: &dyn Volume,
     found: &FoundCheckpoint,
     partition: PartitionId,

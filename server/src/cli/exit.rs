@@ -14,6 +14,7 @@ pub(super) const NOT_FOUND: u8 = 4;
 pub(super) const DENIED: u8 = 5;
 pub(super) const UNREACHABLE: u8 = 6;
 pub(super) const UNHEALTHY: u8 = 10;
+pub(super) const DAMAGED: u8 = 11;
 
 /// Every exit code with its meaning.
 pub(super) const CODES: &[(u8, &str)] = &[
@@ -28,6 +29,10 @@ pub(super) const CODES: &[(u8, &str)] = &[
         "no broker answers at the address, or not in time",
     ),
     (UNHEALTHY, "a check of `corelane doctor` failed"),
+    (
+        DAMAGED,
+        "`corelane log` found something damaged in a data directory",
+    ),
 ];
 
 /// The table of `corelane help exit-codes`.

@@ -98,7 +98,7 @@ impl Shown {
         )
     }
 
-    fn new(
+    pub(super) fn new(
         offset: Offset,
         enqueued: Timestamp,
         key: Option<&[u8]>,

@@ -22,6 +22,8 @@ mod dump;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod stopping;

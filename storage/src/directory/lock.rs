@@ -10,6 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::file::open_regular_to_read;
 use crate::open_error::OpenError;
 
 /// Takes `DIR/lock` and writes our pid into it.
@@ -25,18 +26,34 @@ pub(super) fn acquire(root: &Path, wait: Duration) -> Result<File, OpenError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path)
         .map_err(io)?;
-    match hold(&file, wait) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(OpenError::Locked {
-                path: root.to_path_buf(),
-                pid: holder(&file),
-            });
-        }
-        Err(error) => return Err(io(error)),
-    }
+    hold_or_name(&file, root, wait)?;
     write(&file, None).map_err(io)?;
     Ok(file)
+}
+
+/// Takes `DIR/lock` without writing to it; of a directory that has none, which no process uses, the folder's.
+pub(super) fn acquire_to_read(root: &Path, wait: Duration) -> Result<File, OpenError> {
+    let path = root.join("lock");
+    let io = |source| OpenError::io(format!("open {}", path.display()), source);
+    let file = match open_regular_to_read(&path, libc::O_NONBLOCK) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(root).map_err(io)?,
+        opened => opened.map_err(io)?,
+    };
+    hold_or_name(&file, root, wait)?;
+    Ok(file)
+}
+
+fn hold_or_name(file: &File, root: &Path, wait: Duration) -> Result<(), OpenError> {
+    hold(file, wait).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked {
+                path: root.to_path_buf(),
+                pid: holder(file),
+            }
+        } else {
+            OpenError::io(format!("lock {}", root.display()), error)
+        }
+    })
 }
 
 /// Locks a file, trying again for up to `wait`; then fails with `WouldBlock`.

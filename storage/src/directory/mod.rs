@@ -119,6 +119,28 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Opens a data directory that is there to look at it, and holds its lock until dropped; changes nothing in it.
+    ///
+    /// # Errors
+    /// If a process uses it, or it cannot be read.
+    pub fn open_to_read(path: impl Into<PathBuf>, lock_wait: Duration) -> Result<Self, OpenError> {
+        let root = path.into();
+        if !fs::metadata(&root).is_ok_and(|found| found.is_dir()) {
+            return Err(OpenError::NotADirectory { path: root });
+        }
+        let lock = lock::acquire_to_read(&root, lock_wait)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                is_direct: probe::is_direct_read_possible(&root),
+                root,
+                lock,
+                lock_wait,
+                directory_syncs: AtomicU64::new(0),
+            }),
+            haste: Arc::default(),
+        })
+    }
+
     /// The same directory, but a spare that is being made through this handle ends soon once `haste` is set: what was
     /// not written out by then stays allocated only, and the first commits into it cost more. A checkpoint is then
     /// written without pauses.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::DirectoryOptions;
+use super::file::open_regular_to_read;
 use crate::buffer::Buffer;
 use crate::layout::BLOCK_ALIGN;
 use crate::open_error::OpenError;
@@ -56,6 +57,14 @@ pub(super) fn is_direct_possible(root: &Path) -> io::Result<bool> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the superblock can be read with `O_DIRECT`, as everything else can then.
+pub(super) fn is_direct_read_possible(root: &Path) -> bool {
+    let mut buffer = Buffer::zeroed(BLOCK_ALIGN);
+    open_regular_to_read(&root.join(SUPERBLOCK_NAME), libc::O_DIRECT)
+        .and_then(|file| file.read_at(buffer.as_mut_slice(), 0))
+        .is_ok()
 }
 
 fn probe(path: &Path) -> io::Result<()> {

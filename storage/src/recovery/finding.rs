@@ -24,7 +24,6 @@ pub struct Finding {
 
 /// What is wrong with a part of a log.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum LogFault {
     /// One of the two copies of a segment's header; the other one is intact.
     HeaderCopy,

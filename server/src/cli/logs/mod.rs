@@ -1,0 +1,92 @@
+//! `corelane log verify|dump|repair`: the files of a data directory that no broker uses.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use corelane_storage::{Directory, LogConfig, SUPERBLOCK_NAME, Superblock, Volume as _};
+use corelane_wire::PartitionId;
+
+use self::dump::Dump;
+use self::verify::Verify;
+use super::Common;
+use super::exit::{DAMAGED, Failure};
+
+mod dump;
+mod finding;
+mod record;
+mod verify;
+
+/// Commands about the files of a data directory.
+#[derive(Debug, Subcommand)]
+pub(super) enum Logs {
+    /// Read everything and say what is damaged; changes nothing.
+    Verify(Verify),
+    /// Write the records of the logs as lines of JSON, also those behind damage; changes nothing.
+    Dump(Dump),
+}
+
+/// The directory to look at.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// The data directory; no broker may use it meanwhile.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// A data directory that is held while it is looked at.
+struct Offline {
+    directory: Directory,
+    superblock: Superblock,
+}
+
+impl Logs {
+    pub(super) fn run(self, common: &Common) -> Result<(), Failure> {
+        match self {
+            Self::Verify(verify) => verify.run(common),
+            Self::Dump(dump) => dump.run(common),
+        }
+    }
+}
+
+impl Offline {
+    /// Takes the lock and reads the superblock; writes nothing.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let directory = Directory::open_to_read(path, LOCK_WAIT)
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let superblock = superblock_of(&directory)?;
+        Ok(Self {
+            directory,
+            superblock,
+        })
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.superblock.partitions).map(PartitionId)
+    }
+
+    fn log(&self, partition: PartitionId) -> LogConfig {
+        LogConfig::new(partition, self.superblock.log_id)
+    }
+}
+
+/// Without it nothing says which log the files belong to.
+fn superblock_of(directory: &Directory) -> Result<Superblock, Failure> {
+    let path = directory.root().join(SUPERBLOCK_NAME);
+    let refuse = |code, cause: &str| {
+        let text = format!(
+            "{}: {cause}\n  without it nothing says whose the other files are; put a copy back",
+            path.display()
+        );
+        Failure::new(code, text)
+    };
+    let bytes = directory
+        .read_file(SUPERBLOCK_NAME)
+        .map_err(|error| Failure::other(format!("{}: {error}", path.display())))?;
+    let bytes = bytes.ok_or_else(|| refuse(super::exit::FAILURE, "there is no superblock"))?;
+    Superblock::decode(&bytes)
+        .map_err(|fault| refuse(DAMAGED, &format!("the superblock is damaged: {fault:?}")))
+}
+
+/// A broker that is about to end lets go within that.
+const LOCK_WAIT: Duration = Duration::from_secs(2);

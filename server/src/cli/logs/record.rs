@@ -1,0 +1,155 @@
+//! A record of a log in JSON.
+
+use corelane_core::Record;
+use corelane_storage::{BlockSite, RecordView};
+use corelane_wire::{Batch, Offset, OffsetRange, SettleEntry};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::cli::shown::Shown;
+
+/// A line of a dump.
+#[derive(Serialize)]
+pub(super) struct RecordLine {
+    partition: u32,
+    lsn: u64,
+    time_ns: u64,
+    epoch: u64,
+    segment: u32,
+    /// Of the block that holds the record.
+    position: u64,
+    kind: &'static str,
+    /// What it says; an enqueue's messages apart.
+    fields: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<Shown>,
+}
+
+impl RecordLine {
+    pub(super) fn new(view: &RecordView<'_>, site: BlockSite) -> Self {
+        let (kind, fields, messages) = match Record::decode(view.kind, view.payload) {
+            Ok(record) => (name(&record), fields(&record), messages(view, &record)),
+            Err(error) => {
+                let fields = json!({"number": view.kind, "error": error.to_string()});
+                ("unknown", fields, Vec::new())
+            }
+        };
+        Self {
+            partition: site.partition.0,
+            lsn: view.lsn.0,
+            time_ns: view.time.0,
+            epoch: view.epoch.0,
+            segment: site.segment.0,
+            position: site.position,
+            kind,
+            fields,
+            messages,
+        }
+    }
+}
+
+/// The messages of an enqueue, as `corelane dump` shows them.
+fn messages(view: &RecordView<'_>, record: &Record) -> Vec<Shown> {
+    let Record::Enqueue { first, .. } = record else {
+        return Vec::new();
+    };
+    let Ok(batch) = Batch::trusted(view.batch()) else {
+        return Vec::new();
+    };
+    let offsets = (first.0..).map(Offset);
+    let messages = offsets.zip(batch.iter().map_while(Result::ok));
+    messages
+        .map(|(offset, message)| {
+            let headers: Vec<_> = message.headers().collect();
+            Shown::new(offset, view.time, message.key, &headers, message.body)
+        })
+        .collect()
+}
+
+fn name(record: &Record) -> &'static str {
+    match record {
+        Record::Epoch { .. } => "epoch",
+        Record::Create { .. } => "create",
+        Record::Enqueue { .. } => "enqueue",
+        Record::Lease { .. } => "lease",
+        Record::Ack { .. } => "ack",
+        Record::Nack { .. } => "nack",
+        Record::Extend { .. } => "extend",
+        Record::Tick => "tick",
+        Record::Release { .. } => "release",
+        Record::Delete { .. } => "delete",
+        Record::Subscribe { .. } => "subscribe",
+    }
+}
+
+fn fields(record: &Record) -> Value {
+    match record {
+        Record::Epoch { epoch, jump_ns } => json!({"epoch": epoch.0, "jump_ns": jump_ns}),
+        Record::Create { queue, name } => json!({"queue": queue.0, "name": name}),
+        Record::Enqueue {
+            queue,
+            first,
+            count,
+            bytes,
+            largest: _,
+            producer,
+            sequence,
+        } => json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
+            "producer": hex(producer.0), "sequence": sequence.0}),
+        Record::Lease {
+            queue,
+            subscription,
+            session,
+            lease_ms,
+            ranges,
+        } => json!({"queue": queue.0, "subscription": subscription.0, "session": hex(session.0),
+            "lease_ms": lease_ms, "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
+        Record::Ack {
+            queue,
+            subscription,
+            entries,
+        } => json!({"queue": queue.0, "subscription": subscription.0, "entries": settled(entries)}),
+        Record::Nack {
+            queue,
+            subscription,
+            delay_ms,
+            count_attempt,
+            entries,
+        } => json!({"queue": queue.0, "subscription": subscription.0, "delay_ms": delay_ms,
+            "count_attempt": count_attempt, "entries": settled(entries)}),
+        Record::Extend {
+            queue,
+            subscription,
+            lease_ms,
+            entries,
+        } => json!({"queue": queue.0, "subscription": subscription.0, "lease_ms": lease_ms,
+            "entries": settled(entries)}),
+        Record::Tick => json!({}),
+        Record::Release { session } => json!({"session": hex(session.0)}),
+        Record::Delete { queue } => json!({"queue": queue.0}),
+        Record::Subscribe {
+            queue,
+            subscription,
+            name,
+            from,
+        } => {
+            json!({"queue": queue.0, "subscription": subscription.0, "name": name, "from": from.0})
+        }
+    }
+}
+
+fn range(range: &OffsetRange) -> Value {
+    json!({"first": range.first.0, "count": range.count})
+}
+
+fn settled(entries: &[SettleEntry]) -> Vec<Value> {
+    let entry = |entry: &SettleEntry| {
+        json!({"epoch": entry.lease.epoch.0, "lsn": entry.lease.lsn.0,
+            "first": entry.range.first.0, "count": entry.range.count})
+    };
+    entries.iter().map(entry).collect()
+}
+
+fn hex(id: u128) -> String {
+    format!("{id:032x}")
+}

@@ -1,0 +1,259 @@
+//! `corelane log`: real directories, damaged in each kind of place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use serde_json::Value;
+
+use crate::broker::{Broker, Ended, PATIENCE, corelane, end, folder, numbered, serve};
+
+/// The exit code for damage.
+const DAMAGED: i32 = 11;
+const PAGE: usize = 4_096;
+
+/// A broker with one partition.
+fn start(directory: &Path) -> Broker {
+    let mut command = serve(directory);
+    Broker::spawn(
+        directory,
+        command.args(["--cores", "1", "--partitions", "1"]),
+    )
+}
+
+fn segment(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("data/partitions/0000/{number:08}.log"))
+}
+
+/// `corelane log COMMAND DIR ARGUMENTS`.
+fn log(directory: &Path, name: &str, arguments: &[&str]) -> Ended {
+    let mut command = corelane();
+    command
+        .args(["log", name])
+        .arg(directory.join("data"))
+        .args(arguments);
+    end(&mut command)
+}
+
+fn lines(ended: &Ended) -> Vec<Value> {
+    let lines = ended.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// What `log verify` finds; the last line is the summary.
+fn findings(directory: &Path) -> (i32, Vec<Value>, Value) {
+    let ended = log(directory, "verify", &["-o", "jsonl"]);
+    let mut lines = lines(&ended);
+    let summary = lines.pop().expect("a summary");
+    (ended.code(), lines, summary)
+}
+
+/// A place of a file that holds a block: position and bytes.
+fn blocks(path: &Path) -> Vec<(usize, usize)> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut blocks = Vec::new();
+    let mut at = 2 * PAGE;
+    while bytes.get(at..at + 4) == Some(b"CLBK") {
+        let body = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap());
+        let length = (128 + body as usize).next_multiple_of(PAGE);
+        blocks.push((at, length));
+        at += length;
+    }
+    blocks
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Every file with its content and when it was changed.
+fn content(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path();
+            let changed = entry.metadata().unwrap().modified().unwrap();
+            if path.is_dir() {
+                folders.push(path.clone());
+                files.insert(path, (Vec::new(), changed));
+            } else {
+                let bytes = std::fs::read(&path).unwrap();
+                files.insert(path, (bytes, changed));
+            }
+        }
+    }
+    files
+}
+
+/// Ten messages, each in a block of its own, with a SEAL behind them, and an orderly end.
+fn ten_messages(directory: &Path) -> Vec<(usize, usize)> {
+    let broker = start(directory);
+    for number in 0..10 {
+        broker.ok(&["enqueue", "q", &format!("body {number}")]);
+    }
+    // A few milliseconds after the last commit a SEAL attests it.
+    let path = segment(directory, 0);
+    let begun = Instant::now();
+    while !ends_with_a_seal(&path) {
+        assert!(begun.elapsed() < PATIENCE, "no SEAL was written");
+        std::thread::yield_now();
+    }
+    assert!(broker.stop().success());
+    blocks(&path)
+}
+
+fn ends_with_a_seal(path: &Path) -> bool {
+    let last = blocks(path).last().map_or(0, |last| last.0);
+    std::fs::read(path).unwrap()[last + 68] == 1
+}
+
+/// The bodies of the messages in a dump.
+fn bodies(lines: &[Value]) -> Vec<&str> {
+    let enqueued = lines.iter().filter_map(|line| line["messages"].as_array());
+    let bodies = enqueued.flatten().map(|message| &message["body"]);
+    bodies.map(|body| body.as_str().unwrap()).collect()
+}
+
+#[test]
+fn whole_directory_is_clean_and_is_not_changed() {
+    let folder = folder();
+    ten_messages(folder.path());
+    let before = content(folder.path());
+    let (code, found, summary) = findings(folder.path());
+    assert_eq!((code, found.len()), (0, 0));
+    assert_eq!(summary["damages"], 0);
+    assert!(summary["records"].as_u64().unwrap() >= 12, "{summary}");
+    let dumped = log(folder.path(), "dump", &["-o", "jsonl"]);
+    assert_eq!(dumped.code(), 0, "{}", dumped.stderr);
+    let dumped = lines(&dumped);
+    let expected = numbered("body ", 0..10);
+    assert_eq!(bodies(&dumped), expected.lines().collect::<Vec<_>>());
+    let kinds: Vec<_> = dumped
+        .iter()
+        .map(|line| line["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds[..3], ["epoch", "create", "enqueue"]);
+    assert_eq!(dumped[1]["fields"]["name"], "q");
+    assert!(
+        dumped
+            .windows(2)
+            .all(|pair| pair[0]["lsn"].as_u64() < pair[1]["lsn"].as_u64())
+    );
+    assert!(content(folder.path()) == before, "nothing was written");
+}
+
+#[test]
+fn dump_is_cut_to_a_partition_and_to_records() {
+    let folder = folder();
+    ten_messages(folder.path());
+    let part = log(folder.path(), "dump", &["--from", "3", "--to", "5"]);
+    let numbers: Vec<_> = lines(&part)
+        .iter()
+        .map(|line| line["lsn"].clone())
+        .collect();
+    assert_eq!(numbers, [3, 4]);
+    assert_eq!(part.code(), 0);
+    let other = log(folder.path(), "dump", &["--partition", "1"]);
+    assert_eq!(other.code(), 2, "{}", other.stderr);
+    assert!(
+        other.stderr.contains("the directory has 1"),
+        "{}",
+        other.stderr
+    );
+}
+
+#[test]
+fn directory_of_a_running_broker_is_refused() {
+    let folder = folder();
+    let broker = start(folder.path());
+    for name in ["verify", "dump"] {
+        let refused = log(folder.path(), name, &[]);
+        assert_eq!(refused.code(), 1, "{}", refused.stdout);
+        let pid = broker.child.id().to_string();
+        assert!(refused.stderr.contains(&pid), "{}", refused.stderr);
+    }
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn rot_is_named_and_the_dump_goes_on_behind_it() {
+    let folder = folder();
+    let blocks = ten_messages(folder.path());
+    let (position, bytes) = blocks[5];
+    let path = segment(folder.path(), 0);
+    flip(&path, position + 140);
+    let before = content(folder.path());
+    let (code, found, summary) = findings(folder.path());
+    assert_eq!((code, found.len()), (DAMAGED, 1));
+    let found = &found[0];
+    assert_eq!(found["file"], "partitions/0000/00000000.log");
+    assert_eq!(
+        found["bytes"],
+        serde_json::json!([position, position + bytes])
+    );
+    assert_eq!(found["damaged"], true);
+    let lost = found["lsns"][1].as_u64().unwrap() - found["lsns"][0].as_u64().unwrap();
+    assert_eq!(summary["records_damaged"], lost);
+    let dumped = log(folder.path(), "dump", &[]);
+    assert_eq!(dumped.code(), DAMAGED);
+    let dumped = lines(&dumped);
+    assert_eq!(bodies(&dumped).len(), 9, "one message is lost");
+    assert!(bodies(&dumped).contains(&"body 9"));
+    let ranges = dumped.iter().filter(|line| line.get("damaged").is_some());
+    assert_eq!(ranges.count(), 1);
+    let table = log(folder.path(), "verify", &[]);
+    assert!(table.stdout.contains("body checksum"), "{}", table.stdout);
+    assert!(content(folder.path()) == before, "nothing was written");
+}
+
+#[test]
+fn torn_end_is_no_damage_and_rot_of_an_attested_end_is() {
+    let folder = folder();
+    let blocks = ten_messages(folder.path());
+    let path = segment(folder.path(), 0);
+    let seal = blocks.last().unwrap().0;
+    let (last, length) = blocks[blocks.len() - 2];
+    flip(&path, last + 140);
+    let (code, found, _) = findings(folder.path());
+    assert_eq!((code, found.len()), (DAMAGED, 1), "the SEAL attests it");
+    assert_eq!(found[0]["bytes"], serde_json::json!([last, last + length]));
+    // Without its SEAL nothing does.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[seal..seal + PAGE].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let (code, found, summary) = findings(folder.path());
+    assert_eq!((code, found.len()), (0, 1));
+    assert!(found[0]["found"].as_str().unwrap().contains("torn"));
+    assert_eq!(summary["damages"], 0);
+    let broker = start(folder.path());
+    let taken = broker.ok(&["dequeue", "q", "-n", "20", "--wait", "0s"]);
+    assert_eq!(taken, numbered("body ", 0..9));
+    assert!(broker.stop().success());
+    assert_eq!(findings(folder.path()).0, 0);
+}
+
+#[test]
+fn headers_and_superblock_are_looked_at() {
+    let folder = folder();
+    ten_messages(folder.path());
+    let path = segment(folder.path(), 0);
+    flip(&path, 100);
+    let (code, found, _) = findings(folder.path());
+    assert_eq!((code, found.len()), (DAMAGED, 1));
+    assert_eq!(found[0]["bytes"], serde_json::json!([0, PAGE]));
+    flip(&path, PAGE + 100);
+    let (code, found, _) = findings(folder.path());
+    assert_eq!((code, found.len()), (DAMAGED, 1));
+    assert_eq!(found[0]["bytes"], serde_json::json!([0, 2 * PAGE]));
+    assert_eq!(found[0]["lsns"], Value::Null, "no record is lost");
+    flip(&folder.path().join("data/superblock"), 20);
+    let refused = log(folder.path(), "verify", &[]);
+    assert_eq!(refused.code(), DAMAGED);
+    assert!(refused.stderr.contains("superblock"), "{}", refused.stderr);
+}
