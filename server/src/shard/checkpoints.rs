@@ -131,6 +131,14 @@ impl Partition {
         }
     }
 
+    /// Bytes in the segment that is being written which a checkpoint does not need.
+    fn dead_in_current(&self, live: &BTreeMap<SegmentNumber, u64>) -> u64 {
+        let current = self.log.current();
+        current.map_or(0, |(number, bytes)| {
+            bytes.saturating_sub(live.get(&number).copied().unwrap_or(0))
+        })
+    }
+
     /// The segments that wait to go.
     fn take_leaving(&mut self) -> Vec<(SegmentNumber, u64)> {
         std::mem::take(&mut self.checkpoints.leaving)
@@ -230,6 +238,9 @@ impl State {
         checkpoints.end = outcome.meta.end;
         checkpoints.meta = Some(outcome.meta);
         partition.free_segments(&outcome.live);
+        if partition.dead_in_current(&outcome.live) > self.config.first_segment_bytes {
+            self.spares.lend(partition.id);
+        }
         let mut serving = self.partitions.iter().filter_map(Hosted::serving);
         self.frees_segments = serving.any(|it| !it.checkpoints.dead.is_empty());
         self.retire_segments(slot);

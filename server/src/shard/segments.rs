@@ -9,6 +9,8 @@
 //!      place (STORAGE item 5).
 //! (S4) Making a spare takes its time, but not once records wait for it: then it is hastened.
 //! (S5) Segments that are not needed any more become spares, so that few are made of zeros.
+//! (S6) A log whose segment is large and mostly done with could hold all the room of a full disk for ever, because it
+//!      takes nothing that would fill that segment: so it gets one of the reserve to go on in.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -116,6 +118,15 @@ impl Spares {
     pub(super) fn press(&mut self, partition: PartitionId) {
         for wanted in &mut self.wanted {
             wanted.is_pressing |= wanted.partition == partition;
+        }
+    }
+
+    /// A log would let go of more than a small spare takes if it went on in another segment: on a full disk it gets
+    /// one of the reserve, unless that were the last (S6).
+    pub(super) fn lend(&mut self, partition: PartitionId) {
+        let is_pressing = self.wanted.iter().any(|wanted| wanted.is_pressing);
+        if self.is_full() && self.count_small() >= SMALL_READY && !is_pressing {
+            self.press(partition);
         }
     }
 

@@ -29,6 +29,12 @@ impl Log {
         numbers
     }
 
+    /// The segment that blocks go into, and its bytes that are written.
+    pub fn current(&self) -> Option<(SegmentNumber, u64)> {
+        self.current
+            .map(|current| (current.number, current.position))
+    }
+
     /// The base of a segment, once, after the `next_io` that handed its first block out: where records begin to
     /// lie in another file. To be taken after every call of `next_io`; the newest is kept.
     pub fn take_rolled(&mut self) -> Option<Lsn> {

@@ -103,6 +103,25 @@ fn a_full_disk_gives_the_reserve_to_logs_that_are_stuck_and_tries_again_later() 
 }
 
 #[test]
+fn a_full_disk_lends_all_of_the_reserve_but_the_last() {
+    let mut spares = spares(&[(SpareId(1), SMALL), (SpareId(3), SMALL)]);
+    let other = PartitionId(5);
+    spares.want(P, SegmentNumber(1), LARGE);
+    spares.want(other, SegmentNumber(1), LARGE);
+    spares.lend(P);
+    assert_eq!(spares.next_task(NOW), Some(make(5, LARGE)));
+    spares.made(NOW, SpareId(5), LARGE, false);
+    assert_eq!(spares.next_task(NOW), Some(make(7, SMALL)), "not lent yet");
+    spares.made(NOW, SpareId(7), SMALL, false);
+    assert!(spares.is_full());
+    spares.lend(P);
+    spares.lend(other);
+    assert_eq!(spares.next_task(NOW), Some(install(1, 1, SMALL)));
+    spares.lend(other);
+    assert_eq!(spares.next_task(NOW), None);
+}
+
+#[test]
 fn a_log_that_waits_on_a_full_disk_goes_on_when_there_is_room() {
     let mut spares = spares(&[(SpareId(1), SMALL), (SpareId(3), SMALL)]);
     spares.want(P, SegmentNumber(4), LARGE);
