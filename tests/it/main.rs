@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod credit;
 mod delivery;
+mod disk_full;
 mod docs;
 mod formats;
 mod health;

@@ -5,6 +5,7 @@ pub mod control;
 pub mod crash;
 pub mod crowd;
 pub mod fixture;
+pub mod full_disk;
 pub mod instructions;
 pub mod ledger;
 pub mod lossy;

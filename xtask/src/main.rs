@@ -42,6 +42,8 @@ usage: cargo xtask TASK [ARGUMENT]...
   power-cuts [ARGUMENT]...  the same with power cuts: unsynced pages are lost or torn (needs FUSE)
   backlog [ARGUMENT]...     a long backlog through SIGKILL and a start from a cold page cache,
                             for example --messages 10000000
+  disk-full [ARGUMENT]...   a broker on a small ext4 and a small tmpfs that it fills, drains and fills
+                            again (needs the right to mount), for example --mebibytes 256
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
   instructions [--bless]    instructions per enqueue, delivery and ack, against the baseline on
                             file; --bless rewrites it, --keep FOLDER keeps the profiles
@@ -78,7 +80,7 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "crash-states" | "mutants" | "kill-rounds" | "backlog" | "crowd"
+        "sim" | "crash-states" | "mutants" | "kill-rounds" | "backlog" | "disk-full" | "crowd"
         | "instructions" => harness::run(task, rest),
         "power-cuts" => {
             let power_cuts = std::iter::once("--power-cuts".to_owned());

@@ -13,7 +13,7 @@ const ACKED: u8 = 2;
 const CAME: u8 = 4;
 
 #[derive(Debug)]
-pub(super) struct Book {
+pub(crate) struct Book {
     pub layout: Layout,
     marks: Vec<u8>,
     /// Of each queue the confirmed messages that have neither come nor been acked.
@@ -33,7 +33,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(layout: Layout) -> anyhow::Result<Self> {
+    pub(crate) fn new(layout: Layout) -> anyhow::Result<Self> {
         Ok(Self {
             marks: vec![0; usize::try_from(layout.messages)?],
             to_come: vec![0; usize::try_from(layout.queues)?],
@@ -48,11 +48,11 @@ impl Book {
     }
 
     /// From now on deliveries are counted.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.is_restarted = true;
     }
 
-    pub(super) fn confirmed(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
+    pub(crate) fn confirmed(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
         for at in self.places(queue, range)? {
             self.marks[at] |= CONFIRMED;
         }
@@ -61,7 +61,7 @@ impl Book {
         Ok(())
     }
 
-    pub(super) fn acked(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
+    pub(crate) fn acked(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
         for at in self.places(queue, range)? {
             let before = self.marks[at];
             self.marks[at] |= ACKED;
@@ -75,7 +75,7 @@ impl Book {
     }
 
     /// An ack was refused: the messages must come again.
-    pub(super) fn ack_refused(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
+    pub(crate) fn ack_refused(&mut self, queue: u64, range: OffsetRange) -> anyhow::Result<()> {
         for at in self.places(queue, range)? {
             if self.marks[at] & (ACKED | CAME) == CAME {
                 self.marks[at] &= !CAME;
@@ -86,7 +86,7 @@ impl Book {
     }
 
     /// Looks at a body, and counts the delivery if it is after the restart.
-    pub(super) fn came(&mut self, queue: u64, offset: Offset, body: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn came(&mut self, queue: u64, offset: Offset, body: &[u8]) -> anyhow::Result<()> {
         let number = self.layout.number(queue, offset);
         self.layout.put_body(number, &mut self.expected);
         if self.expected != body || offset.0 >= self.layout.count(queue) {
@@ -107,12 +107,12 @@ impl Book {
     }
 
     /// Whether messages of the queue have not come.
-    pub(super) fn is_owed(&self, queue: u64) -> anyhow::Result<bool> {
+    pub(crate) fn is_owed(&self, queue: u64) -> anyhow::Result<bool> {
         Ok(self.to_come[usize::try_from(queue)?] > 0)
     }
 
     /// Confirmed, not acked before the restart and never come after it.
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         let is_lost = |mark: &&u8| **mark == CONFIRMED;
         self.marks.iter().filter(is_lost).count() as u64
     }

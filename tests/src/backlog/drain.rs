@@ -36,7 +36,7 @@ enum Said {
 }
 
 /// A consumer that takes whatever the book is owed.
-pub(super) struct Drain<'a> {
+pub(crate) struct Drain<'a> {
     connection: RawConnection,
     book: &'a mut Book,
     asked: HashMap<Correlation, Asked>,
@@ -53,7 +53,7 @@ pub(super) struct Drain<'a> {
 }
 
 impl<'a> Drain<'a> {
-    pub(super) fn connect(address: SocketAddr, book: &'a mut Book) -> anyhow::Result<Self> {
+    pub(crate) fn connect(address: SocketAddr, book: &'a mut Book) -> anyhow::Result<Self> {
         let now = Instant::now();
         Ok(Self {
             connection: RawConnection::connect(address, SessionId::default())?,
@@ -70,7 +70,7 @@ impl<'a> Drain<'a> {
     }
 
     /// Takes one message of the last queue, whose messages were touched last.
-    pub(super) fn take_first(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn take_first(&mut self) -> anyhow::Result<()> {
         let before = self.came;
         self.ask(self.book.layout.queues - 1, 1, FIRST_WAIT_MS);
         self.take_answer()?;
@@ -81,7 +81,7 @@ impl<'a> Drain<'a> {
     }
 
     /// Takes and acks everything and returns the rate; what has not come long after `due` is left.
-    pub(super) fn run(mut self, due: Instant) -> anyhow::Result<f64> {
+    pub(crate) fn run(mut self, due: Instant) -> anyhow::Result<f64> {
         self.start = Instant::now();
         while self.book.unsettled > 0 && Instant::now() < self.came.max(due) + PATIENCE {
             self.fill_window()?;

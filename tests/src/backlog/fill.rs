@@ -53,7 +53,8 @@ pub(super) fn fill(address: SocketAddr, book: &mut Book) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encode(book: &Book, queue: u64, range: OffsetRange) -> anyhow::Result<Vec<u8>> {
+/// The batch that these messages of a queue are sent in.
+pub(crate) fn encode(book: &Book, queue: u64, range: OffsetRange) -> anyhow::Result<Vec<u8>> {
     let (mut builder, mut body) = (BatchBuilder::new(), Vec::new());
     for offset in range.first.0..range.end().0 {
         let number = book.layout.number(queue, Offset(offset));

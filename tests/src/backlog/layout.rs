@@ -4,7 +4,7 @@ use corelane_wire::Offset;
 
 /// Messages, numbered from 0, in queues of equal length, up to one; each queue has those that follow its first.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// What the names of its queues begin with.
     pub name: String,
     pub messages: u64,
@@ -14,7 +14,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn queue_name(&self, queue: u64) -> String {
+    pub(crate) fn queue_name(&self, queue: u64) -> String {
         format!("{}-{queue}", self.name)
     }
 
@@ -24,22 +24,22 @@ impl Layout {
     }
 
     /// How many of `total` things fall to this queue.
-    pub(super) const fn share(&self, queue: u64, total: u64) -> u64 {
+    pub(crate) const fn share(&self, queue: u64, total: u64) -> u64 {
         self.before(queue + 1, total) - self.before(queue, total)
     }
 
     /// Messages of this queue.
-    pub(super) const fn count(&self, queue: u64) -> u64 {
+    pub(crate) const fn count(&self, queue: u64) -> u64 {
         self.share(queue, self.messages)
     }
 
     /// The number of the message at an offset of a queue.
-    pub(super) const fn number(&self, queue: u64, offset: Offset) -> u64 {
+    pub(crate) const fn number(&self, queue: u64, offset: Offset) -> u64 {
         self.before(queue, self.messages) + offset.0
     }
 
     /// Puts the body of a message into `body`: its number, then bytes that follow from it.
-    pub(super) fn put_body(&self, number: u64, body: &mut Vec<u8>) {
+    pub(crate) fn put_body(&self, number: u64, body: &mut Vec<u8>) {
         body.clear();
         body.extend_from_slice(&number.to_le_bytes());
         let mut state = number | 1 << 63;

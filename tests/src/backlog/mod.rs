@@ -5,14 +5,14 @@
 //! comes to.
 
 mod before;
-mod book;
+pub(crate) mod book;
 mod disk;
-mod drain;
-mod fill;
-mod layout;
+pub(crate) mod drain;
+pub(crate) mod fill;
+pub(crate) mod layout;
 mod report;
 mod run;
-mod taken;
+pub(crate) mod taken;
 
 pub use report::Report;
 pub use run::{Plan, run};

@@ -11,14 +11,14 @@ use super::book::Book;
 const LEASE_MS: u32 = 3_600_000;
 
 /// Messages under one lease.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     pub lease: LeaseId,
     pub ranges: Vec<OffsetRange>,
 }
 
 impl Taken {
     /// Notes every body in the book.
-    pub(super) fn new(
+    pub(crate) fn new(
         deliveries: &Deliveries<'_>,
         queue: u64,
         book: &mut Book,
@@ -38,12 +38,12 @@ impl Taken {
     }
 
     /// How many messages.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.ranges.iter().map(|range| u64::from(range.count)).sum()
     }
 
     /// The entries that settle these messages.
-    pub(super) fn entries(&self) -> Vec<u8> {
+    pub(crate) fn entries(&self) -> Vec<u8> {
         let mut entries = Vec::new();
         for range in &self.ranges {
             SettleEntry {
@@ -57,7 +57,7 @@ impl Taken {
 }
 
 /// Asks for up to `count` messages, waiting up to `wait_ms` for the first.
-pub(super) fn dequeue(name: &str, count: u32, wait_ms: u32) -> Request<'_> {
+pub(crate) fn dequeue(name: &str, count: u32, wait_ms: u32) -> Request<'_> {
     Request::Dequeue(Dequeue {
         queue: name,
         lane: Lane::default(),
@@ -69,7 +69,7 @@ pub(super) fn dequeue(name: &str, count: u32, wait_ms: u32) -> Request<'_> {
 }
 
 /// Names messages to be settled.
-pub(super) fn settle<'a>(name: &'a str, entries: &'a [u8]) -> anyhow::Result<Settle<'a>> {
+pub(crate) fn settle<'a>(name: &'a str, entries: &'a [u8]) -> anyhow::Result<Settle<'a>> {
     Ok(Settle {
         queue: name,
         lane: Lane::default(),
