@@ -28,7 +28,7 @@ mod random;
 mod state;
 mod time;
 
-pub use checkpoint::{ChunkSink, Cut, ReadChunk, RestoreError, Written};
+pub use checkpoint::{ChunkSink, ChunkToRead, ChunkWalk, Cut, ReadChunk, RestoreError, Written};
 pub use engine::{
     DeliverTo, Delivery, Engine, Input, Output, Positions, Reply, Requester, Run, Stats, Status,
 };

@@ -57,6 +57,8 @@ pub struct Config {
     pub partitions: Option<u32>,
     /// Where to write the actual ports as JSON once the broker is ready.
     pub port_file: Option<PathBuf>,
+    /// Bytes per second that are read to find damage, over all shards; zero: none.
+    pub scrub_bytes_per_second: usize,
     /// Port of shard 0; shard `n` has the `n`-th after it. 0 lets the system pick each.
     pub shard_port: u16,
     /// How long the shards may take from the signal on; then the process exits without them.
@@ -201,6 +203,8 @@ impl Config {
             log: values.text("log").unwrap_or("info").to_owned(),
             partitions: values.number("partitions")?,
             port_file: values.text("port_file").map(PathBuf::from),
+            scrub_bytes_per_second: values
+                .bytes("scrub_bytes_per_second", SCRUB_BYTES_PER_SECOND_DEFAULT)?,
             shard_port: values.number("shard_port")?.unwrap_or(SHARD_PORT_DEFAULT),
             stop_timeout: values.duration("stop_timeout", Duration::from_secs(4))?,
             watchdog: values.duration("watchdog", Duration::from_secs(10))?,
@@ -350,6 +354,8 @@ const SHARD_PORT_DEFAULT: u16 = 7500;
 const WATCHDOG_MIN: Duration = Duration::from_secs(2);
 /// Shortest bound of a write: when it begins to count as stalled.
 const WRITE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Under 5 % of a disk that reads 200 MiB a second: 700 GB a day.
+const SCRUB_BYTES_PER_SECOND_DEFAULT: usize = 8 << 20;
 /// Block cache per shard.
 const CACHE_BYTES_DEFAULT: usize = 32 << 20;
 

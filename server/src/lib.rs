@@ -22,6 +22,8 @@ pub mod session;
 
 pub mod checkpoint;
 
+pub mod scrub;
+
 pub mod recovery;
 
 pub mod survey;

@@ -121,6 +121,14 @@ counters! {
     segments_freed_total,
     /// Reads that found something else than what was written.
     damaged_reads_total,
+    /// Bytes that the scrubber read.
+    scrubbed_bytes_total,
+    /// Damaged blocks and chunks that it found, in each pass anew.
+    scrub_damaged_total,
+    /// Times that it read everything through.
+    scrub_passes_total,
+    /// When it last had, in nanoseconds since the Unix epoch.
+    scrub_pass_ended_nanoseconds,
     /// Batches of mail sent to other shards.
     mail_batches_total,
     /// Turns that ended with mail kept back because a ring was full.

@@ -36,6 +36,8 @@ mod volume;
 
 mod recovery;
 
+mod scrub;
+
 mod checkpoint;
 
 mod directory;
@@ -71,6 +73,7 @@ pub use recovery::{
     Finding, LogFault, Recovery, Scanned, Surveyed, TornBy, Truncated, Visit, VisitSurvey, recover,
     survey,
 };
+pub use scrub::{Scrubbed, SegmentScrub, is_media_error};
 pub use segment::BlockEntry;
 pub use segment_table::{FooterEntry, Resume, SegmentEntry, SegmentTable, TableFault};
 pub use superblock::{

@@ -19,6 +19,7 @@ mod health;
 mod lifecycle;
 mod protocol;
 mod queues;
+mod scrubber;
 mod sessions;
 mod stalled_disk;
 mod start_errors;

@@ -1,29 +1,10 @@
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use corelane_tests::control::{counter, get};
+use corelane_tests::control::{counter, wait_for};
 use corelane_tests::lossy::Mount;
 use corelane_tests::process::{Broker, BrokerOptions};
 use corelane_tests::raw::Refused;
 use corelane_wire::ErrorCode;
 
 use crate::{bodies, connect};
-
-/// Asks for `path` until the answer is the one that is waited for, and returns that.
-fn await_answer(
-    control: SocketAddr,
-    path: &str,
-    is_wanted: impl Fn(u16, &str) -> bool,
-) -> (u16, String) {
-    loop {
-        let (status, body) = get(control, path).unwrap();
-        if is_wanted(status, &body) {
-            return (status, body);
-        }
-        // The test runner bounds how often; a broker is not to be kept busy with answers.
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 #[test]
 fn a_sync_that_does_not_return_is_told_about_then_poisons_and_a_restart_heals() {
@@ -38,21 +19,22 @@ fn a_sync_that_does_not_return_is_told_about_then_poisons_and_a_restart_heals() 
     let held = mount.hold_syncs();
     let mut waiting = connect(broker.address);
     let unknown = std::thread::spawn(move || waiting.enqueue("q", &["unknown"]));
-    let (status, body) = await_answer(broker.control, "/readyz", |_, body| {
-        body.contains("stalled")
-    });
+    let (status, body) =
+        wait_for(broker.control, "/readyz", |body| body.contains("stalled")).unwrap();
     assert_eq!(status, 200, "{body}");
-    let (status, body) = await_answer(broker.control, "/readyz", |_, body| {
+    let (status, body) = wait_for(broker.control, "/readyz", |body| {
         body.contains("\"code\":\"poisoned\"")
-    });
+    })
+    .unwrap();
     assert_eq!(status, 200, "{body}");
     // Its answer is not known: the connection ends with a fault.
     let fault = unknown.join().unwrap().unwrap_err().to_string();
     assert!(fault.starts_with("Fault {"), "{fault}");
     drop(held);
-    let (_, metrics) = await_answer(broker.control, "/metrics", |_, body| {
+    let (_, metrics) = wait_for(broker.control, "/metrics", |body| {
         counter(body, "corelane_partitions_stalled").unwrap() == 0
-    });
+    })
+    .unwrap();
     assert_eq!(
         counter(&metrics, "corelane_commit_stalls_total").unwrap(),
         1

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -18,6 +20,25 @@ pub fn get(control: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP head")?;
     let status = head.split(' ').nth(1).context("no HTTP status")?;
     Ok((status.parse()?, body.to_owned()))
+}
+
+/// Asks for `path` until the answer is the one that is waited for, and returns that; a test runner bounds how long.
+///
+/// # Errors
+/// If the broker does not answer, or not in HTTP.
+pub fn wait_for(
+    control: SocketAddr,
+    path: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<(u16, String)> {
+    loop {
+        let (status, body) = get(control, path)?;
+        if is_wanted(&body) {
+            return Ok((status, body));
+        }
+        // A broker is not to be kept busy with answers.
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The counter `name` in an answer of `/metrics`, over all its labels.

@@ -10,6 +10,7 @@
 mod packed;
 mod restore;
 mod stored;
+mod walk;
 mod write;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::time::LogClock;
 
 pub(crate) use packed::unpack;
 pub use restore::RestoreError;
+pub use walk::{ChunkToRead, ChunkWalk};
 pub use write::Written;
 
 /// Takes the chunks of a checkpoint.

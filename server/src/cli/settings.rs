@@ -52,6 +52,9 @@ pub(super) struct Given {
     /// Where to write the actual ports as JSON when ready.
     #[arg(long, value_name = "FILE")]
     port_file: Option<String>,
+    /// Bytes per second that are read to find damage.
+    #[arg(long, value_name = "SIZE")]
+    scrub_bytes_per_second: Option<String>,
     /// Longest time from SIGTERM to the exit.
     #[arg(long, value_name = "TIME")]
     stop_timeout: Option<String>,
@@ -100,6 +103,7 @@ impl Given {
             .flag("log", self.log)
             .flag("partitions", self.partitions)
             .flag("port_file", self.port_file)
+            .flag("scrub_bytes_per_second", self.scrub_bytes_per_second)
             .flag("shard_port", self.shard_port)
             .flag("stop_timeout", self.stop_timeout)
             .flag("watchdog", self.watchdog)

@@ -272,6 +272,14 @@ pub const KEYS: &[Key] = &[
         value: |config| config.port_file.as_deref().map(path).unwrap_or_default(),
     },
     Key {
+        name: "scrub_bytes_per_second",
+        default: "8MiB",
+        kind: Kind::Size,
+        doc: "Bytes per second, over all shards, that are read in the background to find damage; 0 switches that off.",
+        sample: "",
+        value: |config| format_bytes(config.scrub_bytes_per_second),
+    },
+    Key {
         name: "shard_port",
         default: "7500",
         kind: Kind::Number {

@@ -7,6 +7,7 @@ use corelane_wire::{ChunkPlace, PartitionId};
 
 use super::Data;
 use crate::checkpoint::CheckpointJob;
+use crate::scrub::ScrubJob;
 
 /// Work on files other than the log's own reads and writes.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Chore {
     },
     /// Writes a checkpoint. Carries [`Data::Checkpoint`], whatever came of it.
     Checkpoint(Box<CheckpointJob>),
+    /// Reads a stretch of what is kept through. Carries [`Data::Scrub`], whatever came of it.
+    Scrub(Box<ScrubJob>),
 }
 
 impl Chore {
@@ -40,6 +43,10 @@ impl Chore {
             Self::Checkpoint(mut job) => {
                 let result = job.run(volume).map(|()| 0);
                 (result, Data::Checkpoint(job))
+            }
+            Self::Scrub(mut job) => {
+                let result = job.run(volume).map(|()| 0);
+                (result, Data::Scrub(job))
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Five kinds of threads, so that none waits behind slower work: those for commits, those for
 //! reads, one for files (installing segments, opening them, reading chunks of checkpoints), one that
-//! makes spares, and one that writes checkpoints and sends segments away, which both take their time. A driver has threads for what its kernel interface does not do, or not as well.
+//! makes spares, and one that writes checkpoints, sends segments away and scrubs, which all take their time. A driver has threads for what its kernel interface does not do, or not as well.
 //! A finished job goes into one list and wakes the shard. Invariants:
 //! (J1) a job that was taken from its queue finishes and reports exactly once;
 //! (J2) a durable write calls `fdatasync` after its own `pwrite` returned, in the same thread, or
@@ -170,6 +170,7 @@ impl Jobs {
             Job::Open { .. } => self.shared.files.put(token, job, usize::MAX),
             Job::Housekeeping(
                 Chore::Checkpoint(_)
+                | Chore::Scrub(_)
                 | Chore::Task(Task::Retire { .. } | Task::RemoveSegment { .. }),
             ) => self.shared.checkpoints.put(token, job, usize::MAX),
             Job::Housekeeping(Chore::ReadChunk { .. } | Chore::Task(Task::Install { .. })) => {

@@ -27,6 +27,7 @@ use corelane_storage::{Buffer, SegmentNumber};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 use crate::checkpoint::CheckpointJob;
+use crate::scrub::ScrubJob;
 
 pub mod epoll;
 #[cfg(feature = "glommio")]
@@ -229,6 +230,8 @@ pub enum Data {
     Chunk(Vec<u8>),
     /// A checkpoint that was to be written.
     Checkpoint(Box<CheckpointJob>),
+    /// A stretch that was to be read through.
+    Scrub(Box<ScrubJob>),
 }
 
 impl Data {
@@ -238,6 +241,14 @@ impl Data {
             return None;
         };
         Some(chunk)
+    }
+
+    /// The stretch that was to be read through, if it is one.
+    pub(crate) fn into_scrub(self) -> Option<ScrubJob> {
+        let Self::Scrub(job) = self else {
+            return None;
+        };
+        Some(*job)
     }
 
     /// The checkpoint, if it is one.

@@ -14,7 +14,7 @@ use crate::driver::native::Native;
 use crate::driver::{Driver, DriverStats, Listener, Waker};
 use crate::mail::mailboxes;
 use crate::router::{ShardPlace, Topology};
-use crate::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown};
+use crate::shard::{CheckpointPace, ScrubPace, Shard, ShardConfig, ShardStart, Shutdown};
 
 /// Shards that are ready to run, and what reaches them from outside.
 pub(super) struct Made<D: Driver> {
@@ -104,6 +104,12 @@ impl Making<'_> {
         }
     }
 
+    /// The share of one shard.
+    fn scrub_pace(&self) -> ScrubPace {
+        let bytes = self.config.scrub_bytes_per_second as u64;
+        ScrubPace::daily(bytes.div_ceil(u64::from(self.config.cores)))
+    }
+
     fn shard_config(&self, data: &Data) -> ShardConfig {
         ShardConfig {
             topology: Arc::clone(&self.topology),
@@ -111,6 +117,7 @@ impl Making<'_> {
             connections_max: self.connections_max,
             first_segment_bytes: corelane_storage::FIRST_SEGMENT_BYTES,
             checkpoints: CheckpointPace::default(),
+            scrub: self.scrub_pace(),
             write_timeout: self.config.write_timeout,
             server_name: format!("corelane {}", env!("CARGO_PKG_VERSION")),
         }

@@ -141,7 +141,8 @@ impl State {
             | Data::Block(_)
             | Data::File(_)
             | Data::Chunk(_)
-            | Data::Checkpoint(_) => Vec::new(),
+            | Data::Checkpoint(_)
+            | Data::Scrub(_) => Vec::new(),
         };
         if let Some(connection) = self.outlets.connections.get_mut(id) {
             let is_whole = result == Ok(buffer.len());

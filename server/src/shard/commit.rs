@@ -400,7 +400,8 @@ fn block(data: Data) -> Buffer {
         | Data::Sent(_)
         | Data::File(_)
         | Data::Chunk(_)
-        | Data::Checkpoint(_) => {
+        | Data::Checkpoint(_)
+        | Data::Scrub(_) => {
             panic!("a driver gives the buffer of every read and write back")
         }
     }

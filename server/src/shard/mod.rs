@@ -36,6 +36,7 @@ mod files;
 mod outlets;
 mod partition;
 mod requests;
+mod scrubber;
 mod segments;
 mod stalls;
 mod state;
@@ -43,6 +44,7 @@ mod stopping;
 mod tokens;
 
 pub use checkpoints::CheckpointPace;
+pub use scrubber::ScrubPace;
 pub use segments::spares_of;
 pub use stopping::{STOP_WITHIN, Shutdown};
 
@@ -65,6 +67,8 @@ pub struct ShardConfig {
     pub first_segment_bytes: u64,
     /// When checkpoints are taken.
     pub checkpoints: CheckpointPace,
+    /// How fast what is kept is read through.
+    pub scrub: ScrubPace,
     /// A write of a log that is not back after so long counts as failed; zero: never.
     pub write_timeout: Duration,
     /// What the broker calls itself in its greeting.
@@ -260,6 +264,7 @@ impl<D: Driver> Shard<D> {
                         | Data::Block(_)
                         | Data::Chunk(_)
                         | Data::Checkpoint(_)
+                        | Data::Scrub(_)
                         | Data::File(_) => {
                             self.early.push(done);
                         }

@@ -14,6 +14,7 @@ use corelane_wire::{Epoch, SessionId, Timestamp};
 use super::delivery::Next;
 use super::outlets::{Outlets, Room};
 use super::partition::{Hosted, Partition, Scratch, Step};
+use super::scrubber::Scrubber;
 use super::segments::Spares;
 use super::stopping::{Shutdown, Stopping};
 use super::tokens::{Tokens, Work};
@@ -51,6 +52,7 @@ pub(super) struct State {
     /// Those of this shard in order of their numbers: `Topology::slot_of` finds them.
     pub(super) partitions: Vec<Hosted>,
     pub(super) spares: Spares,
+    pub(super) scrubber: Scrubber,
     pub(super) tokens: Tokens,
     pub(super) actions: VecDeque<Action>,
     pub(super) counters: Counters,
@@ -100,6 +102,7 @@ impl State {
             draw_session: start.draw_session,
             partitions: partitions.into_iter().map(Hosted::new).collect(),
             spares: Spares::new(shard, shards, config.first_segment_bytes, start.spares),
+            scrubber: Scrubber::new(config.scrub),
             tokens: Tokens::default(),
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -147,6 +150,9 @@ impl State {
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),
+            self.scrubber
+                .next_deadline()
+                .filter(|_| self.stopping.is_none()),
             Some(self.next_checkpoints()),
             self.next_listener(),
             self.stopping.as_ref().map(Stopping::next_deadline),
@@ -206,6 +212,7 @@ impl State {
         if !self.is_started {
             self.is_started = true;
             self.last_checkpoints = self.now;
+            self.scrubber.begin(self.now);
             let epoch = self.epoch;
             self.step_all(Input::Start { epoch });
             for slot in 0..self.partitions.len() {
@@ -238,6 +245,7 @@ impl State {
             Work::Read(site) => self.on_read(site, done.result, done.data),
             Work::Housekeeping(task) => self.on_housekeeping(task, done.result),
             Work::Checkpoint { slot } => self.on_checkpoint(slot, done.result, done.data),
+            Work::Scrub { slot } => self.on_scrubbed(slot, done.result, done.data),
             Work::LoadChunk { slot, queue, first } => {
                 self.on_chunk(slot, (queue, first), (done.result, done.data));
             }
@@ -269,6 +277,7 @@ impl State {
             }
         }
         self.take_cuts();
+        self.scrub();
         while let Some(connection) = self.outlets.connections.next_late(now) {
             self.on_late(connection);
         }

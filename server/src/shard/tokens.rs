@@ -41,6 +41,8 @@ pub(super) enum Work {
         queue: QueueId,
         first: Offset,
     },
+    /// Reading something of the partition in this slot through.
+    Scrub { slot: usize },
     /// Waking another shard.
     Wake,
 }

@@ -105,6 +105,7 @@ pub struct ChunkReader {
     partition: PartitionId,
     windows: BTreeMap<u32, Window>,
     reads: u64,
+    bytes_read: u64,
 }
 
 impl ChunkReader {
@@ -114,7 +115,13 @@ impl ChunkReader {
             partition,
             windows: BTreeMap::new(),
             reads: 0,
+            bytes_read: 0,
         }
+    }
+
+    /// Bytes that were read of the files until now.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// The bytes of a chunk, checked; they begin on a multiple of `CHUNK_ALIGN`, as they do in their file.
@@ -131,6 +138,7 @@ impl ChunkReader {
         window.used = self.reads;
         if !window.holds(place) {
             window.load(volume, self.partition, place)?;
+            self.bytes_read += window.buffer.len() as u64;
         }
         window.chunk(place)
     }

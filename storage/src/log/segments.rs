@@ -3,7 +3,9 @@
 use corelane_wire::Lsn;
 
 use super::Log;
+use crate::index::Blocks;
 use crate::layout::SegmentNumber;
+use crate::scrub::SegmentScrub;
 use crate::segment_table::SegmentTable;
 
 /// A segment to which nothing will ever be written.
@@ -63,6 +65,17 @@ impl Log {
             end: segment.end,
             bytes: segment.bytes,
         })
+    }
+
+    /// The first closed segment after `before` whose file is there, to be read through.
+    pub fn scrub_after(&self, before: Option<SegmentNumber>) -> Option<SegmentScrub> {
+        let mut later = self.index.closed().filter(|segment| {
+            before.is_none_or(|before| before < segment.number)
+                && !matches!(segment.blocks, Blocks::Lost(_))
+        });
+        let segment = later.next()?;
+        let footer = segment.footer?;
+        Some(SegmentScrub::new(self.config.partition, segment, footer))
     }
 
     /// Forgets a closed segment: its records are unknown from now on, and later tables do not name it.

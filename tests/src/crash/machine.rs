@@ -10,7 +10,7 @@ use corelane::recovery::{
     PartitionStart, PartitionState, ReadyPartition, epoch_of_start, open_partition,
 };
 use corelane::router::{ShardPlace, Topology};
-use corelane::shard::{Shard, ShardConfig, ShardStart, Shutdown};
+use corelane::shard::{ScrubPace, Shard, ShardConfig, ShardStart, Shutdown};
 use corelane::stats::ShardStats;
 use corelane_core::Engine;
 use corelane_storage::{SpareId, Volume, open_superblock};
@@ -83,6 +83,7 @@ impl Machine {
             connections_max: 16,
             first_segment_bytes: setup.config.first_segment_bytes,
             checkpoints: setup.checkpoints,
+            scrub: ScrubPace::daily(0),
             write_timeout: Duration::from_secs(10),
             server_name: "crash".into(),
         };

@@ -7,7 +7,7 @@ use corelane::driver::{Listener, Socket};
 use corelane::mail::{Mailboxes, mailboxes};
 use corelane::recovery::PartitionStart;
 use corelane::router::{ShardPlace, Topology};
-use corelane::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown};
+use corelane::shard::{CheckpointPace, ScrubPace, Shard, ShardConfig, ShardStart, Shutdown};
 use corelane::stats::ShardStats;
 use corelane_core::Limits;
 use corelane_storage::{LogConfig, SpareId};
@@ -197,6 +197,7 @@ fn shard(
         connections_max: 4,
         first_segment_bytes: small,
         checkpoints: CheckpointPace::default(),
+        scrub: ScrubPace::daily(0),
         write_timeout: Duration::from_secs(10),
         server_name: "steady".into(),
     };

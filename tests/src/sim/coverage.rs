@@ -98,6 +98,8 @@ pub struct Coverage {
     pub restored: u64,
     /// Chunks of checkpoints read back.
     pub chunk_reads: u64,
+    /// Stretches that were read to find damage.
+    pub scrubs: u64,
     /// Segments that were not needed any more.
     pub segments_freed: u64,
     /// Reads of a recovery that failed.
@@ -216,6 +218,7 @@ impl Coverage {
             ("checkpoints", &mut self.checkpoints),
             ("restored", &mut self.restored),
             ("chunk_reads", &mut self.chunk_reads),
+            ("scrubs", &mut self.scrubs),
             ("segments_freed", &mut self.segments_freed),
             ("read_failed", &mut self.read_failed),
             ("sectors_lost", &mut self.sectors_lost),

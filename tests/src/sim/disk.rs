@@ -95,6 +95,8 @@ pub struct DiskMet {
     pub reads: u64,
     /// Chunks of checkpoints that a running shard read.
     pub chunk_reads: u64,
+    /// Stretches that were read to find damage.
+    pub scrubs: u64,
     /// Checkpoints that were written.
     pub checkpoints: u64,
     /// Failed writes.

@@ -160,6 +160,7 @@ impl Flight {
 fn finish_chore(disk: &SharedDisk, token: Token, chore: Chore, fails: bool) -> Done {
     let run = |chore: Chore| {
         lock(disk).met.chunk_reads += u64::from(matches!(chore, Chore::ReadChunk { .. }));
+        lock(disk).met.scrubs += u64::from(matches!(chore, Chore::Scrub(_)));
         lock(disk).met.checkpoints += u64::from(matches!(chore, Chore::Checkpoint(_)));
         let (result, data) = chore.run(&mut SimVolume::new(Arc::clone(disk)));
         (result.map_err(|error| Errno::from(&error)), data)
@@ -167,7 +168,7 @@ fn finish_chore(disk: &SharedDisk, token: Token, chore: Chore, fails: bool) -> D
     let (result, data) = match chore {
         Chore::Task(Task::MakeSpare { .. }) if fails => (Err(Errno::NO_SPACE), Data::None),
         Chore::Checkpoint(_) if fails => (Err(Errno::NO_SPACE), Data::None),
-        Chore::ReadChunk { .. } if fails => (Err(Errno::IO), Data::None),
+        Chore::ReadChunk { .. } | Chore::Scrub(_) if fails => (Err(Errno::IO), Data::None),
         Chore::Task(Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. })
             if fails =>
         {
@@ -179,7 +180,9 @@ fn finish_chore(disk: &SharedDisk, token: Token, chore: Chore, fails: bool) -> D
             lock(disk).met.installs_failed += 1;
             (Err(Errno::IO), Data::None)
         }
-        Chore::Task(_) | Chore::ReadChunk { .. } | Chore::Checkpoint(_) => run(chore),
+        Chore::Task(_) | Chore::ReadChunk { .. } | Chore::Checkpoint(_) | Chore::Scrub(_) => {
+            run(chore)
+        }
     };
     Done {
         token,

@@ -88,7 +88,7 @@ impl SimDriver {
             Chore::Task(
                 Task::Install { .. } | Task::Retire { .. } | Task::RemoveSegment { .. },
             ) => disk.faults.write_error,
-            Chore::ReadChunk { .. } => disk.faults.read_error,
+            Chore::ReadChunk { .. } | Chore::Scrub(_) => disk.faults.read_error,
         };
         let fails = disk.chance(odds);
         let delay = disk.latency() + disk.random().skewed(MICROSECOND, 50 * MILLISECOND);

@@ -8,7 +8,9 @@ use corelane::driver::Listener;
 use corelane::mail::mailboxes;
 use corelane::recovery::{Opened, PartitionStart, PartitionState, epoch_of_start, open_partition};
 use corelane::router::{ShardPlace, Topology};
-use corelane::shard::{CheckpointPace, Shard, ShardConfig, ShardStart, Shutdown, Turn, spares_of};
+use corelane::shard::{
+    CheckpointPace, ScrubPace, Shard, ShardConfig, ShardStart, Shutdown, Turn, spares_of,
+};
 use corelane::stats::ShardStats;
 use corelane_core::{Engine, Limits};
 use corelane_storage::{FreshIds, LogConfig, RecoverError, SpareId, Volume, open_superblock};
@@ -32,6 +34,9 @@ pub enum StartError {
 /// A running node.
 pub struct Node {
     shards: Vec<Shard<SimDriver>>,
+    stats: Vec<Arc<ShardStats>>,
+    /// Whether a read that fails is a mistake.
+    can_be_read: bool,
     /// How long each shard may block.
     timeouts: Vec<Duration>,
     has_stopped: Vec<bool>,
@@ -100,8 +105,9 @@ impl Node {
         });
         let shutdown = Arc::new(Shutdown::new(count));
         world.hub.borrow_mut().power_on(count);
-        let mut shards = Vec::new();
+        let (mut shards, mut stats) = (Vec::new(), Vec::new());
         for mailboxes in mailboxes(count) {
+            stats.push(Arc::new(ShardStats::default()));
             let shard = mailboxes.shard();
             let (own, rest) = partitions
                 .into_iter()
@@ -116,6 +122,10 @@ impl Node {
                     bytes: world.plan.sizes.checkpoint_bytes,
                     ..CheckpointPace::default()
                 },
+                scrub: ScrubPace {
+                    bytes_per_second: SCRUB_BYTES_PER_SECOND,
+                    interval: SCRUB_INTERVAL,
+                },
                 write_timeout: Duration::from_secs(10),
                 server_name: "simulated".into(),
             };
@@ -124,7 +134,7 @@ impl Node {
                 partitions: own,
                 listeners: vec![Listener(0), Listener(1)],
                 spares: spares_of(shard, count, spares),
-                stats: Arc::new(ShardStats::default()),
+                stats: Arc::clone(&stats[usize::from(shard.0)]),
                 shutdown: Arc::clone(&shutdown),
                 draw_session: draw_session(world.nemesis.clone(), shard),
             };
@@ -137,6 +147,8 @@ impl Node {
             has_stopped: vec![false; shards.len()],
             timeouts: vec![Duration::ZERO; shards.len()],
             shards,
+            stats,
+            can_be_read: lock(&world.disk).faults.read_error.0 == 0,
             shutdown,
             epoch,
         }
@@ -166,6 +178,9 @@ impl Node {
                 Ok(Turn::Stopped) => return Err("a shard stopped by itself".into()),
                 Err(error) => return Err(format!("a shard's loop failed: {error}")),
             };
+        }
+        if self.can_be_read && self.stats[index].read().scrub_damaged_total > 0 {
+            return Err("no byte has rotted, but the scrubber raises an alarm".into());
         }
         self.timeouts[index] = self.shards[index].park();
         Ok(self.has_stopped.iter().all(|stopped| *stopped))
@@ -252,3 +267,7 @@ fn draw_session(mut random: Random, shard: ShardId) -> Box<dyn FnMut() -> Sessio
         SessionId(high | (u128::from(random.draw() >> 16) << 16) | u128::from(shard.0) | 1 << 15)
     })
 }
+
+/// A segment of a simulation is read within seconds, and all of it over and over.
+const SCRUB_BYTES_PER_SECOND: u64 = 256 << 10;
+const SCRUB_INTERVAL: Duration = Duration::from_secs(1);

@@ -126,6 +126,7 @@ impl World {
         self.met.install_failed += disk.installs_failed;
         self.met.body_read += disk.reads;
         self.met.chunk_reads += disk.chunk_reads;
+        self.met.scrubs += disk.scrubs;
         self.met.checkpoints += disk.checkpoints;
         self.met.segments_freed += disk.segments_freed;
         self.met.read_failed += disk.read_errors;

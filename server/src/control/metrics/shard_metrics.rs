@@ -10,6 +10,7 @@ pub(super) fn shard_metrics() -> Vec<ShardMetric> {
     let mut metrics = connections();
     metrics.extend(requests());
     metrics.extend(log());
+    metrics.extend(scrubber());
     metrics.extend(state());
     metrics
 }
@@ -174,6 +175,31 @@ fn log() -> Vec<ShardMetric> {
             "Whether no segment could be made for want of space.",
             |c| rounded(c.disk_full),
         ),
+    ]
+}
+
+fn scrubber() -> Vec<ShardMetric> {
+    vec![
+        counter("corelane_scrubbed", "Bytes that the scrubber read.", |c| {
+            rounded(c.scrubbed_bytes_total)
+        })
+        .in_unit(Unit::Bytes),
+        counter(
+            "corelane_scrub_damaged",
+            "Damaged blocks and chunks that the scrubber found, in each pass anew.",
+            |c| rounded(c.scrub_damaged_total),
+        ),
+        counter(
+            "corelane_scrub_passes",
+            "Times that the scrubber read everything through.",
+            |c| rounded(c.scrub_passes_total),
+        ),
+        gauge(
+            "corelane_scrub_pass_ended",
+            "When the scrubber last had read everything, since the Unix epoch; 0 before.",
+            |c| rounded(c.scrub_pass_ended_nanoseconds) / 1e9,
+        )
+        .in_unit(Unit::Seconds),
     ]
 }
 

@@ -389,6 +389,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         connections_max: 4,
         first_segment_bytes: small,
         checkpoints: CheckpointPace::default(),
+        scrub: ScrubPace::daily(0),
         write_timeout: Duration::from_secs(10),
         server_name: String::from("corelane/test"),
     };
