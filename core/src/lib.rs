@@ -28,9 +28,12 @@ mod random;
 mod state;
 mod time;
 
-pub use checkpoint::{ChunkSink, ChunkToRead, ChunkWalk, Cut, ReadChunk, RestoreError, Written};
+pub use checkpoint::{
+    ChunkSink, ChunkToRead, ChunkWalk, Cut, LiveStretch, ReadChunk, RestoreError, Written,
+};
 pub use engine::{
-    DeliverTo, Delivery, Engine, Input, Output, Positions, Reply, Requester, Run, Stats, Status,
+    DeliverTo, Delivery, Engine, Input, Output, Positions, Reply, Requester, Run, SparseStretch,
+    Stats, Status,
 };
 pub use ids::{ConnectionId, QueueId, SubscriptionId};
 pub use limits::Limits;

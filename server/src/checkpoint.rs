@@ -4,12 +4,13 @@
 //! long; in the simulation, as one step. Invariant: (C1) a job is made only when everything below the cut's end is
 //! committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use corelane_core::{ChunkSink, Cut};
+use corelane_core::{ChunkSink, Cut, LiveStretch, SparseStretch};
 use corelane_storage::{
-    CheckpointConfig, CheckpointMeta, CheckpointWriter, SegmentNumber, SegmentTable, Volume,
+    CheckpointConfig, CheckpointMeta, CheckpointWriter, SegmentEntry, SegmentNumber, SegmentTable,
+    Volume,
 };
 use corelane_wire::{ChunkPlace, Lsn};
 
@@ -31,6 +32,17 @@ pub struct CheckpointOutcome {
     pub meta: CheckpointMeta,
     /// The segments that hold messages which the state needs, with about how many bytes of them.
     pub live: BTreeMap<SegmentNumber, u64>,
+    /// What is to be relocated.
+    pub relocation: RelocationPlan,
+}
+
+/// What a partition has to relocate to keep its log short, and how urgent that is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RelocationPlan {
+    /// The live messages of the segments that are to go.
+    pub stretches: Vec<SparseStretch>,
+    /// How much of the room between the goal and the bound is used up, in percent up to 100.
+    pub pressure: u32,
 }
 
 struct Sink<'v>(CheckpointWriter<'v>);
@@ -77,7 +89,12 @@ impl CheckpointJob {
         let meta = sink.0.finish(&written.root, self.cut.end(), &table)?;
         written.publish();
         let live = needed_segments(&self.cut, &self.table);
-        self.outcome = Some(CheckpointOutcome { meta, live });
+        let relocation = plan_relocation(&self.cut, &self.table, &live);
+        self.outcome = Some(CheckpointOutcome {
+            meta,
+            live,
+            relocation,
+        });
         Ok(())
     }
 
@@ -89,19 +106,75 @@ impl CheckpointJob {
 
 /// The segments that hold messages which the state needs, with about how many bytes of them.
 pub(crate) fn needed_segments(cut: &Cut, table: &SegmentTable) -> BTreeMap<SegmentNumber, u64> {
+    let mut needed = BTreeMap::new();
+    for stretch in cut.live() {
+        for entry in segments_of(&stretch, table) {
+            *needed.entry(entry.number).or_default() += stretch.bytes;
+        }
+    }
+    needed
+}
+
+/// The segments that hold records of a stretch: one, unless it was relocated or its segment began after the cut.
+fn segments_of<'t>(stretch: &LiveStretch, table: &'t SegmentTable) -> &'t [SegmentEntry] {
     // The place of the segment that holds the record, or of the one before, which it would follow.
     let segment_of = |lsn: Lsn| {
         let behind = table.segments.partition_point(|entry| entry.base <= lsn);
         behind.saturating_sub(1)
     };
-    let mut needed = BTreeMap::new();
-    for (first, last, bytes) in cut.live() {
-        // A stretch lies in one segment, unless the segment began after the cut.
-        for at in segment_of(first)..=segment_of(last) {
-            if let Some(entry) = table.segments.get(at) {
-                *needed.entry(entry.number).or_default() += bytes;
-            }
-        }
-    }
-    needed
+    let (first, last) = (segment_of(stretch.first_lsn), segment_of(stretch.last_lsn));
+    table.segments.get(first..=last).unwrap_or_default()
 }
+
+/// What has to move so that a log is not longer than twice what is live in it and [`GOAL_SEGMENTS`]: out of the closed
+/// segments that are less than half live, the emptiest first.
+pub(crate) fn plan_relocation(
+    cut: &Cut,
+    table: &SegmentTable,
+    live: &BTreeMap<SegmentNumber, u64>,
+) -> RelocationPlan {
+    let segments = &table.segments;
+    let segment_bytes = segments.iter().map(|entry| entry.bytes).max().unwrap_or(0);
+    let all: u64 = segments.iter().map(|entry| entry.bytes).sum();
+    let goal = 2 * live.values().sum::<u64>() + GOAL_SEGMENTS * segment_bytes;
+    if all <= goal {
+        return RelocationPlan::default();
+    }
+    let closed = segments.iter().filter(|entry| entry.end < cut.end());
+    let sparse = closed.filter_map(|entry| Some((entry, *live.get(&entry.number)?)));
+    let mut sparse: Vec<_> = sparse.filter(|(of, live)| 2 * live < of.bytes).collect();
+    sparse.sort_by_key(|(of, live)| (live * 1_000 / of.bytes, of.number));
+    let mut victims = BTreeSet::new();
+    let mut left = all;
+    for (of, live) in sparse {
+        if left <= goal {
+            break;
+        }
+        left -= of.bytes - live;
+        victims.insert(of.number);
+    }
+    let is_sparse = |stretch: &LiveStretch| {
+        let mut segments = segments_of(stretch, table).iter();
+        stretch.last_lsn < cut.end() && segments.any(|of| victims.contains(&of.number))
+    };
+    let stretches = cut.live().filter(is_sparse).map(|stretch| SparseStretch {
+        queue: stretch.queue,
+        first: stretch.first,
+        end: stretch.end,
+        below: cut.end(),
+    });
+    let room = (BOUND_SEGMENTS - GOAL_SEGMENTS) * segment_bytes;
+    let pressure = 100 * (all - goal) / room.max(1);
+    RelocationPlan {
+        stretches: stretches.collect(),
+        pressure: u32::try_from(pressure.min(100)).unwrap_or(100),
+    }
+}
+
+/// A log may be as long as twice what is live in it, and so many segments.
+const BOUND_SEGMENTS: u64 = 4;
+/// Beyond so many, messages are relocated.
+const GOAL_SEGMENTS: u64 = 2;
+
+#[cfg(test)]
+mod tests;

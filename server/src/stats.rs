@@ -119,6 +119,8 @@ counters! {
     chunk_reads_total,
     /// Segments that were not needed any more and were made into spares, or removed.
     segments_freed_total,
+    /// Bytes of messages that were written again so that their segment could go.
+    relocated_bytes_total,
     /// Reads that found something else than what was written.
     damaged_reads_total,
     /// Bytes that the scrubber read.

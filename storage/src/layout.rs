@@ -24,8 +24,9 @@ pub const SEGMENT_HEADER_BYTES: usize = 2 * BLOCK_ALIGN;
 pub const RETIRED_BYTES: usize = SEGMENT_HEADER_BYTES + BLOCK_ALIGN;
 /// The level of the format that this build writes, and the newest that it reads.
 ///
-/// Level 1: a segment is made of zeros. Level 2: of a spare, which may hold what an earlier segment held.
-pub const FORMAT_LEVEL: u16 = 2;
+/// Level 1: a segment is made of zeros. Level 2: of a spare, which may hold what an earlier segment held. Level 3: there
+/// are Relocate records, and checkpoints of form 2.
+pub const FORMAT_LEVEL: u16 = 3;
 
 /// Number of a segment file within its partition, from 0, without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

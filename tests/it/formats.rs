@@ -1,10 +1,12 @@
 //! Data directories of every format level stay readable.
 //!
 //! `fixtures/level-N.pages` is what [`fill`] left behind a broker that wrote level N and was killed.
-//! With `CORELANE_FIXTURE_OUT=FILE` in the environment, [`a_packed_directory_opens`] writes one of today's level.
+//! With `CORELANE_FIXTURE_OUT=FILE` in the environment, [`a_packed_directory_opens`] writes one of today's level, which
+//! holds a checkpoint of each partition: those are taken every 30 s.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use corelane_tests::fixture::{pack, unpack};
 use corelane_tests::process::{Broker, BrokerOptions};
@@ -22,6 +24,7 @@ const LARGE_BYTES: usize = 1_000_000;
 const ACKED: u64 = 5;
 const DELAYED: u64 = 1;
 const LEASED: u64 = 14;
+const PARTITIONS: [&str; 2] = ["0000", "0001"];
 /// Beyond any time that passes until a test ends, and beyond the jump of the clock that a log follows.
 const DELAY_MS: u64 = 366 * 24 * 3_600_000;
 
@@ -84,6 +87,16 @@ fn check(connection: &mut RawConnection) {
     }
 }
 
+fn has_checkpoint(data: &Path, partition: &str) -> bool {
+    let mut files = fs::read_dir(data.join("partitions").join(partition)).unwrap();
+    files.any(|file| {
+        file.unwrap()
+            .path()
+            .extension()
+            .is_some_and(|it| it == "ckpt")
+    })
+}
+
 fn options(home: &TempDir, name: &str) -> BrokerOptions {
     let mut options = BrokerOptions::beside_this_program(&home.path().join(name)).unwrap();
     options.cores = 1;
@@ -111,13 +124,21 @@ fn a_packed_directory_opens() {
     let options = options(&home, "data");
     let broker = Broker::start(&options).unwrap();
     fill(&mut connect(broker.address));
+    let out = std::env::var_os("CORELANE_FIXTURE_OUT");
+    while out.is_some()
+        && !PARTITIONS
+            .iter()
+            .all(|of| has_checkpoint(&options.data, of))
+    {
+        std::thread::yield_now();
+    }
     broker.kill().unwrap();
-    for partition in ["0000", "0001"] {
+    for partition in PARTITIONS {
         let segments = fs::read_dir(options.data.join("partitions").join(partition)).unwrap();
         assert!(segments.count() >= 2, "the fixture holds a closed segment");
     }
     let packed = pack(&options.data).unwrap();
-    if let Some(path) = std::env::var_os("CORELANE_FIXTURE_OUT") {
+    if let Some(path) = out {
         fs::write(path, &packed).unwrap();
     }
     open(&packed);
@@ -126,4 +147,9 @@ fn a_packed_directory_opens() {
 #[test]
 fn a_directory_of_level_1_opens() {
     open(include_bytes!("../fixtures/level-1.pages"));
+}
+
+#[test]
+fn a_directory_of_level_2_opens() {
+    open(include_bytes!("../fixtures/level-2.pages"));
 }

@@ -40,8 +40,8 @@ pub use ids::{
     ProducerId, Sequence, SessionId, ShardId, Timestamp,
 };
 pub use message::{
-    Batch, BatchBuilder, BatchError, CLASS_DURABLE, CLASS_MEMORY, Header, Headers, Message,
-    MessageError, Messages, OutgoingMessage, renumber,
+    Batch, BatchBuilder, BatchError, BatchPart, CLASS_DURABLE, CLASS_MEMORY, Header, Headers,
+    Message, MessageError, Messages, OutgoingMessage, renumber,
 };
 pub use names::{NameError, check_name};
 pub use placement::partition_of;

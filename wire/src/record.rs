@@ -43,6 +43,8 @@ pub mod record_kind {
     pub const DELETE: u8 = 10;
     /// A subscription comes into being.
     pub const SUBSCRIBE: u8 = 11;
+    /// Messages get a new place in the log.
+    pub const RELOCATE: u8 = 12;
 }
 
 /// The fields before a record's payload.

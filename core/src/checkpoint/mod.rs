@@ -15,7 +15,7 @@ mod write;
 
 use std::sync::Arc;
 
-use corelane_wire::{ChunkPlace, Epoch, LeaseId, Lsn, ProducerId};
+use corelane_wire::{ChunkPlace, Epoch, LeaseId, Lsn, Offset, ProducerId};
 
 use crate::ids::QueueId;
 use crate::state::chunk::Frozen;
@@ -61,15 +61,32 @@ pub struct Cut {
     windows: Vec<FrozenPage<(QueueId, ProducerId), Window>>,
 }
 
+/// Messages in a row, some of which are needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LiveStretch {
+    /// Of the messages.
+    pub queue: QueueId,
+    /// The first message.
+    pub first: Offset,
+    /// The end of the messages, exclusive.
+    pub end: Offset,
+    /// The first of their records.
+    pub first_lsn: Lsn,
+    /// The last of their records.
+    pub last_lsn: Lsn,
+    /// About how many bytes of their records are needed.
+    pub bytes: u64,
+}
+
 impl Cut {
     /// The state as of now.
     pub(crate) fn of(state: &mut State) -> Self {
         let mut closed = Vec::new();
-        let queues = state.queues.freeze(state.layout, |queue, first, runs| {
-            closed.push((queue, first, runs));
+        let queues = state.queues.freeze(state.layout, |queue, last, runs| {
+            closed.push((queue, last, runs));
         });
-        for (queue, first, runs) in closed {
-            state.loaded.push(queue, first, runs);
+        for (queue, last, runs) in closed {
+            state.loaded.push(queue, last, runs);
         }
         Self {
             end: state.end,
@@ -87,18 +104,18 @@ impl Cut {
         self.end
     }
 
-    /// For each stretch of messages that are needed, the lsn of its first and of its last record, and about how many
-    /// bytes of it are needed.
-    pub fn live(&self) -> impl Iterator<Item = (Lsn, Lsn, u64)> {
+    /// The stretches of messages that are needed.
+    pub fn live(&self) -> impl Iterator<Item = LiveStretch> {
         let pages = self.queues.iter().flat_map(|page| &page.value);
-        pages.flat_map(|(_, queue)| {
+        pages.flat_map(|(id, queue)| {
             let stretches = queue.runs.stretches().iter();
-            stretches.map(|(&first, stretch)| {
-                (
-                    stretch.first_lsn,
-                    stretch.last_lsn,
-                    stretch.live_bytes(first),
-                )
+            stretches.map(|(&first, stretch)| LiveStretch {
+                queue: *id,
+                first,
+                end: stretch.end,
+                first_lsn: stretch.first_lsn,
+                last_lsn: stretch.last_lsn,
+                bytes: stretch.live_bytes(),
             })
         })
     }

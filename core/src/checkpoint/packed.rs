@@ -1,6 +1,7 @@
 //! The runs of one stretch as few bytes: each field is the difference to what the run before suggests.
 //!
-//! Numbers are LEB128: seven bits a byte, least first, the high bit says that there is more.
+//! Numbers are LEB128: seven bits a byte, least first, the high bit says that there is more. A run that does not follow
+//! the one before has a count of 0, the length of the gap, and then what others have.
 
 use corelane_wire::{Lsn, Offset, Timestamp};
 
@@ -12,9 +13,15 @@ pub(super) fn pack(runs: &[EnqueueRun]) -> Vec<u8> {
     let mut out = Vec::with_capacity(10 * runs.len() + 32);
     put(&mut out, runs.len() as u64);
     let mut before = (Lsn(0), Timestamp(0));
-    put(&mut out, runs.first().map_or(0, |run| run.first.0));
+    let mut next = runs.first().map_or(Offset(0), |run| run.first);
+    put(&mut out, next.0);
     for run in runs {
         put(&mut out, run.lsn.0.wrapping_sub(before.0.0));
+        if run.first != next {
+            put(&mut out, 0);
+            put(&mut out, run.first.0 - next.0);
+        }
+        next = run.end();
         put(&mut out, u64::from(run.count));
         put(&mut out, u64::from(run.bytes));
         if run.count > 1 {
@@ -37,7 +44,12 @@ pub(crate) fn unpack(mut bytes: &[u8]) -> Option<Vec<EnqueueRun>> {
     let mut runs = Vec::with_capacity(count);
     for _ in 0..count {
         let lsn = Lsn(before.0.0.wrapping_add(take(&mut bytes)?));
-        let count = u32::try_from(take(&mut bytes)?).ok()?;
+        let mut count = take(&mut bytes)?;
+        if count == 0 {
+            first = Offset(first.0.checked_add(take(&mut bytes)?)?);
+            count = take(&mut bytes)?;
+        }
+        let count = u32::try_from(count).ok()?;
         let length = u32::try_from(take(&mut bytes)?).ok()?;
         let largest = if count > 1 {
             u32::try_from(take(&mut bytes)?).ok()?

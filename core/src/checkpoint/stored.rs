@@ -8,8 +8,10 @@ use rkyv::rancor::{Error, Strategy};
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Of the forms below; a checkpoint of another one is not read.
-pub(super) const FORM: u32 = 1;
+/// Of the forms below.
+pub(super) const FORM: u32 = 2;
+/// The form before: its pages of queues have stretches of another form.
+pub(super) const FORM_1: u32 = 1;
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct Root {
@@ -51,8 +53,67 @@ pub(super) struct Stretch {
     pub(super) first_lsn: u64,
     pub(super) last_lsn: u64,
     pub(super) bytes: u64,
+    pub(super) count: u64,
     pub(super) live: u64,
+    pub(super) is_relocated: bool,
     pub(super) runs: Runs,
+}
+
+/// A queue in form 1.
+#[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Queue1 {
+    id: u32,
+    name: String,
+    created: u64,
+    start: u64,
+    end: u64,
+    enqueued: u64,
+    stretches: Vec<Stretch1>,
+    subscriptions: Vec<Subscription>,
+}
+
+/// A stretch in form 1.
+#[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Stretch1 {
+    first: u64,
+    end: u64,
+    first_lsn: u64,
+    last_lsn: u64,
+    bytes: u64,
+    live: u64,
+    runs: Runs,
+}
+
+impl From<Queue1> for Queue {
+    fn from(queue: Queue1) -> Self {
+        Self {
+            id: queue.id,
+            name: queue.name,
+            created: queue.created,
+            start: queue.start,
+            end: queue.end,
+            enqueued: queue.enqueued,
+            stretches: queue.stretches.into_iter().map(Into::into).collect(),
+            subscriptions: queue.subscriptions,
+        }
+    }
+}
+
+impl From<Stretch1> for Stretch {
+    fn from(stretch: Stretch1) -> Self {
+        Self {
+            first: stretch.first,
+            end: stretch.end,
+            first_lsn: stretch.first_lsn,
+            last_lsn: stretch.last_lsn,
+            bytes: stretch.bytes,
+            // Whoever wrote it relocated nothing.
+            count: stretch.end.saturating_sub(stretch.first),
+            live: stretch.live,
+            is_relocated: false,
+            runs: stretch.runs,
+        }
+    }
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -192,4 +253,18 @@ where
     let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
     rkyv::from_bytes::<T, Error>(&aligned).map_err(|error| error.to_string())
+}
+
+/// A page of queues of this form, as of today's.
+pub(super) fn decode_queues(form: u32, bytes: &[u8]) -> Result<Vec<Queue>, String> {
+    if form == FORM_1 {
+        let queues: Vec<Queue1> = decode(bytes)?;
+        return Ok(queues.into_iter().map(Into::into).collect());
+    }
+    decode(bytes)
+}
+
+/// Whether a checkpoint of this form can be read.
+pub(super) const fn is_readable(form: u32) -> bool {
+    matches!(form, FORM | FORM_1)
 }

@@ -42,6 +42,16 @@ fn packed_runs_come_back_and_every_cut_of_them_is_refused() {
 }
 
 #[test]
+fn runs_with_gaps_between_them_come_back() {
+    let with_gaps: Vec<_> = runs().into_iter().step_by(2).collect();
+    let packed = pack(&with_gaps);
+    assert_eq!(unpack(&packed), Some(with_gaps));
+    for end in 0..packed.len() {
+        assert_eq!(unpack(&packed[..end]), None, "cut at {end}");
+    }
+}
+
+#[test]
 fn runs_of_one_producer_take_few_bytes() {
     let run = |at: u64| EnqueueRun {
         lsn: Lsn(at),

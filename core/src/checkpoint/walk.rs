@@ -13,6 +13,7 @@ use super::stored::{self, decode};
 /// [`ChunkWalk::enter`].
 #[derive(Debug)]
 pub struct ChunkWalk {
+    form: u32,
     left: VecDeque<ChunkToRead>,
 }
 
@@ -31,7 +32,7 @@ impl ChunkWalk {
     /// If it is no root.
     pub fn new(root: &[u8]) -> Result<Self, RestoreError> {
         let root: stored::Root = decode(root).map_err(RestoreError::Root)?;
-        if root.form != stored::FORM {
+        if !stored::is_readable(root.form) {
             return Err(RestoreError::Form(root.form));
         }
         let queues = root.queues.into_iter().map(|place| ChunkToRead {
@@ -39,6 +40,7 @@ impl ChunkWalk {
             holds_queues: true,
         });
         let mut walk = Self {
+            form: root.form,
             left: queues.collect(),
         };
         walk.push(root.leases);
@@ -59,7 +61,8 @@ impl ChunkWalk {
         if !chunk.holds_queues {
             return Ok(());
         }
-        let queues: Vec<stored::Queue> = decode(bytes).map_err(|reason| RestoreError::Chunk {
+        let queues = stored::decode_queues(self.form, bytes);
+        let queues = queues.map_err(|reason| RestoreError::Chunk {
             place: chunk.place,
             reason,
         })?;

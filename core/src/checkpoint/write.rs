@@ -11,7 +11,7 @@ use crate::ids::QueueId;
 use crate::state::chunk::{Frozen, Place};
 use crate::state::done_set::{DonePage, DoneSet};
 use crate::state::pages::Pages;
-use crate::state::runs::{Stretch, StretchRuns};
+use crate::state::stretch::{Stretch, StretchRuns};
 use crate::state::{Lease, Queue, QueuePage, Subscription, Window};
 
 /// Chunks that were written, and their root.
@@ -191,7 +191,9 @@ impl<S: ChunkSink> Writer<'_, S> {
             first_lsn: stretch.first_lsn.0,
             last_lsn: stretch.last_lsn.0,
             bytes: stretch.bytes,
+            count: stretch.count,
             live: stretch.live,
+            is_relocated: stretch.is_relocated,
             runs,
         })
     }

@@ -190,6 +190,7 @@ impl Engine {
         {
             let returned_only = subscription.fragments() >= self.limits.ranges_max;
             pack.fill(queue, subscription, self.committed, returned_only);
+            self.moves.resolve(&mut pack.runs);
         }
     }
 }

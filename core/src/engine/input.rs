@@ -15,6 +15,19 @@ pub struct Requester {
     pub correlation: Correlation,
 }
 
+/// Messages in a row, some of them live, whose records lie in a segment that could go but for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SparseStretch {
+    /// Of the messages.
+    pub queue: QueueId,
+    /// The first message.
+    pub first: Offset,
+    /// The end of the messages, exclusive.
+    pub end: Offset,
+    /// The records are below; those of messages that were relocated since are not.
+    pub below: Lsn,
+}
+
 /// What enters one step of the engine; see `Engine::step` for the order in which the shell feeds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input<'a> {
@@ -68,6 +81,22 @@ pub enum Input<'a> {
         first: Offset,
         /// Its bytes, if their checksum is right.
         chunk: Option<&'a [u8]>,
+    },
+    /// Segments hold little that is needed: what is live in these stretches gets a new place, a slice with each
+    /// `Input::Move`. Replaces what is left of earlier ones.
+    Relocate {
+        /// As [`crate::Cut::live`] gave them.
+        stretches: &'a [SparseStretch],
+    },
+    /// The next messages that have to move are asked for with `Output::Fetch`, up to about this many bytes.
+    Move {
+        /// Of their records.
+        bytes: u64,
+    },
+    /// The first record that `Output::Fetch` asked for and that was not given yet was read, or cannot be.
+    Fetched {
+        /// Its batch.
+        batch: Option<&'a [u8]>,
     },
     /// Storage made every record below `end` durable.
     Durable {

@@ -120,8 +120,8 @@ impl Engine {
             .is_none_or(|of| !of.runs.stretches().contains_key(&first));
         if let (Some(of_queue), Some(runs)) = (of_queue, runs) {
             let count = runs.len();
-            if of_queue.runs.load(first, runs) {
-                self.state.loaded.push(queue, first, count);
+            if let Some(last) = of_queue.runs.load(first, runs) {
+                self.state.loaded.push(queue, last, count);
                 self.after_load(queue, None, outputs);
                 return;
             }

@@ -20,8 +20,10 @@ mod output;
 mod pack;
 mod queues;
 mod range_set;
+mod relocate;
 mod request;
 mod sessions;
+mod stats;
 mod turn;
 
 use std::collections::VecDeque;
@@ -36,11 +38,13 @@ use crate::state::{Effects, ReplayError, State};
 use demand::Demand;
 use gate::{Answer, Gate};
 use loads::Loads;
+use relocate::Moves;
 use sessions::LostSessions;
 use turn::Turn;
 
-pub use input::{Input, Requester};
+pub use input::{Input, Requester, SparseStretch};
 pub use output::{DeliverTo, Delivery, Output, Reply, Run};
+pub use stats::{Positions, Stats};
 
 /// The delivery state machine of one partition.
 ///
@@ -74,6 +78,7 @@ pub struct Engine {
     uncommitted_leases: VecDeque<(Lsn, u32)>,
     uncommitted_leases_count: u64,
     loads: Loads,
+    moves: Moves,
     /// Sessions without a connection.
     lost: LostSessions,
     /// The turn ended with more to give out than one turn may.
@@ -96,54 +101,6 @@ pub enum Status {
     Serving,
     /// A write failed; only what is committed can be looked at.
     Poisoned,
-}
-
-/// The positions of the log; `start` is inclusive, the others exclusive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Positions {
-    /// The first record.
-    pub start: Lsn,
-    /// Up to here everything is confirmed and visible.
-    pub committed: Lsn,
-    /// Up to here everything is on this node's disk.
-    pub durable: Lsn,
-    /// The number of the next record.
-    pub end: Lsn,
-}
-
-/// Counters of a partition, for metrics and health.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// What the partition does.
-    pub status: Status,
-    /// A jump of more than 24 h was refused at the start: delays are late by it.
-    pub time_jump_refused: bool,
-    /// Queues.
-    pub queues: usize,
-    /// Subscriptions of all queues.
-    pub subscriptions: usize,
-    /// Messages that some subscription is not done with.
-    pub messages: u64,
-    /// Messages ready, once per subscription.
-    pub ready: u64,
-    /// Messages leased, once per subscription.
-    pub leased: u64,
-    /// Messages delayed, once per subscription.
-    pub delayed: u64,
-    /// Leases.
-    pub leases: usize,
-    /// Producer windows.
-    pub producers: usize,
-    /// Answers that wait for a commit.
-    pub gated_replies: usize,
-    /// Dequeues that wait for messages.
-    pub waiters: usize,
-    /// Consumers.
-    pub consumers: usize,
-    /// Bytes of messages that are not committed.
-    pub uncommitted_bytes: u64,
-    /// Messages given out by Lease records that are not committed.
-    pub uncommitted_leases: u64,
 }
 
 /// What was asked of the disk.
@@ -183,6 +140,7 @@ impl Engine {
             uncommitted_leases: VecDeque::new(),
             uncommitted_leases_count: 0,
             loads: Loads::default(),
+            moves: Moves::default(),
             lost: LostSessions::default(),
             more: false,
             withholds: false,
@@ -270,6 +228,9 @@ impl Engine {
                 first,
                 chunk,
             } => self.on_loaded(queue, first, chunk, outputs),
+            Input::Relocate { stretches } => self.on_relocate(stretches),
+            Input::Move { bytes } => self.on_move(bytes, outputs),
+            Input::Fetched { batch } => self.on_fetched(now, batch, outputs),
             Input::Durable { end } => self.on_durable(end, outputs),
             Input::Poisoned => self.on_poisoned(outputs),
             Input::Deadline => self.on_deadline(now, outputs),
@@ -369,6 +330,7 @@ impl Engine {
             self.uncommitted_leases.pop_front();
             self.uncommitted_leases_count -= u64::from(count);
         }
+        self.moves.commit(end);
         self.gate.open(end, outputs);
     }
 

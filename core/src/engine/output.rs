@@ -13,7 +13,8 @@ use crate::record::Record;
 pub enum Output {
     /// Append this record to the log; lsns are dense.
     ///
-    /// If `Record::has_batch`, the batch bytes are those of the request being stepped.
+    /// If `Record::has_batch`, the batch bytes are those of the request being stepped, or for a Relocate record the
+    /// part of the batch being stepped that its messages are.
     Append {
         /// Its number.
         lsn: Lsn,
@@ -44,6 +45,13 @@ pub enum Output {
         first: Offset,
         /// Where it lies.
         place: ChunkPlace,
+    },
+    /// Read this record and give its batch back with `Input::Fetched`, in the order of these outputs.
+    Fetch {
+        /// Its number.
+        lsn: Lsn,
+        /// The first message of its batch.
+        first: Offset,
     },
     /// The outcome of this request is unknown and stays so: close the connection instead of answering.
     Abandon {

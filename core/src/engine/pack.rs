@@ -61,17 +61,17 @@ impl Pack {
     pub(super) fn take(&mut self, queue: &Queue, first: Offset, end: Offset, attempt: u32) -> bool {
         let mut next = first;
         while next < end {
-            let runs = match queue.runs.at(next) {
-                RunsAt::Here(runs) => runs,
+            let (runs, stretch_end) = match queue.runs.at(next) {
+                RunsAt::Here(runs, end) => (runs, end),
                 RunsAt::Away(first, place) => {
                     self.away = Some((first, place));
                     break;
                 }
                 RunsAt::Nothing => break,
             };
-            let reached = self.take_runs(runs, next, end, attempt);
-            let is_full = runs.last().is_none_or(|run| reached < run.end().min(end));
-            next = reached;
+            let to = end.min(stretch_end);
+            next = self.take_runs(runs, next, to, attempt);
+            let is_full = next < to;
             if is_full {
                 break;
             }
@@ -95,7 +95,7 @@ impl Pack {
     ) -> Offset {
         let mut next = first;
         for run in runs {
-            if next >= end {
+            if next >= end || next < run.first {
                 break;
             }
             let wanted = run.end().min(end).0 - next.0;

@@ -119,6 +119,7 @@ impl Engine {
                 break;
             }
         }
+        self.moves.resolve(&mut pack.runs);
         if pack.runs.is_empty()
             && let Some(away) = pack.away
         {

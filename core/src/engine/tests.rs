@@ -8,6 +8,7 @@ mod model;
 mod node;
 mod queues;
 mod random;
+mod relocate;
 mod sessions;
 mod settle;
 mod time;

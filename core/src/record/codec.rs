@@ -6,14 +6,14 @@ use corelane_wire::codec::{CodecError, Reader, put_bool, put_str16, put_u32, put
 use corelane_wire::record::record_kind;
 use corelane_wire::{
     Epoch, LeaseId, Lsn, NameError, Offset, OffsetRange, ProducerId, Sequence, SessionId,
-    SettleEntry, check_name,
+    SettleEntry, Timestamp, check_name,
 };
 
 use super::Record;
 use crate::ids::{QueueId, SubscriptionId};
 
 impl Record {
-    /// Appends everything but the batch bytes of an Enqueue to `out`.
+    /// Appends everything but the batch bytes to `out`.
     pub fn encode_head(&self, out: &mut Vec<u8>) {
         match self {
             Self::Epoch { epoch, jump_ns } => {
@@ -25,6 +25,21 @@ impl Record {
                 put_str16(out, name);
             }
             Self::Enqueue { .. } => self.encode_enqueue(out),
+            Self::Relocate {
+                queue,
+                first,
+                count,
+                bytes,
+                largest,
+                enqueued,
+            } => {
+                put_u32(out, queue.0);
+                put_u64(out, first.0);
+                put_u32(out, *count);
+                put_u32(out, *bytes);
+                put_u32(out, *largest);
+                put_u64(out, enqueued.0);
+            }
             Self::Lease {
                 queue,
                 subscription,
@@ -57,7 +72,7 @@ impl Record {
         }
     }
 
-    /// Reads the payload of a record of this kind; the batch bytes behind an Enqueue's head are not looked at.
+    /// Reads the payload of a record of this kind; batch bytes behind the head are not looked at.
     ///
     /// # Errors
     /// If the kind is unknown or the bytes do not have its form. Whether the record fits the state is for `apply`.
@@ -73,6 +88,7 @@ impl Record {
                 name: name(&mut reader)?,
             },
             record_kind::ENQUEUE => return decode_enqueue(&mut reader),
+            record_kind::RELOCATE => return decode_relocate(&mut reader),
             record_kind::LEASE => Self::Lease {
                 queue: QueueId(reader.u32()?),
                 subscription: SubscriptionId(reader.u32()?),
@@ -143,6 +159,7 @@ impl Record {
             Self::Epoch { .. }
             | Self::Create { .. }
             | Self::Enqueue { .. }
+            | Self::Relocate { .. }
             | Self::Lease { .. }
             | Self::Tick
             | Self::Release { .. }
@@ -262,6 +279,19 @@ fn decode_enqueue(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> 
         largest: reader.u32()?,
         producer: ProducerId(reader.u128()?),
         sequence: Sequence(reader.u64()?),
+    })
+}
+
+fn decode_relocate(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
+    let queue = QueueId(reader.u32()?);
+    let range = range(reader)?;
+    Ok(Record::Relocate {
+        queue,
+        first: range.first,
+        count: range.count,
+        bytes: reader.u32()?,
+        largest: reader.u32()?,
+        enqueued: Timestamp(reader.u64()?),
     })
 }
 

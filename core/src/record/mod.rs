@@ -6,7 +6,9 @@
 mod codec;
 
 use corelane_wire::record::record_kind;
-use corelane_wire::{Epoch, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry};
+use corelane_wire::{
+    Epoch, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry, Timestamp,
+};
 
 use crate::ids::{QueueId, SubscriptionId};
 
@@ -45,6 +47,22 @@ pub enum Record {
         producer: ProducerId,
         /// The number of the batch within its producer and queue.
         sequence: Sequence,
+    },
+    /// Messages get a new place, so that the segment with their old record can go; their bytes follow the head in the
+    /// log, as a batch of their own.
+    Relocate {
+        /// Of the messages.
+        queue: QueueId,
+        /// Offset of the first message.
+        first: Offset,
+        /// How many messages; they came in one batch.
+        count: u32,
+        /// Length of the entries together.
+        bytes: u32,
+        /// Length of the longest entry.
+        largest: u32,
+        /// The log time of their Enqueue record.
+        enqueued: Timestamp,
     },
     /// Messages are given out; the lease's id is (epoch, lsn of this record).
     Lease {
@@ -132,12 +150,13 @@ impl Record {
             Self::Release { .. } => record_kind::RELEASE,
             Self::Delete { .. } => record_kind::DELETE,
             Self::Subscribe { .. } => record_kind::SUBSCRIBE,
+            Self::Relocate { .. } => record_kind::RELOCATE,
         }
     }
 
     /// Whether a message batch follows the head in the log.
     pub const fn has_batch(&self) -> bool {
-        matches!(self, Self::Enqueue { .. })
+        matches!(self, Self::Enqueue { .. } | Self::Relocate { .. })
     }
 }
 

@@ -56,6 +56,17 @@ fn samples_of_queues() -> Vec<(Record, &'static str)> {
             },
             "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000",
         ),
+        (
+            Record::Relocate {
+                queue,
+                first: Offset(9),
+                count: 4,
+                bytes: 0x400,
+                largest: 0x100,
+                enqueued: Timestamp(6),
+            },
+            "02000000 0900000000000000 04000000 00040000 00010000 0600000000000000",
+        ),
         (Record::Tick, ""),
         (
             Record::Release {
@@ -187,7 +198,7 @@ fn range_beyond_the_greatest_offset_is_refused() {
 
 #[test]
 fn unknown_kind_is_never_skipped() {
-    for kind in [0, 12, 255] {
+    for kind in [0, 13, 255] {
         assert_eq!(
             Record::decode(kind, &[]),
             Err(RecordDecodeError::UnknownKind { kind })

@@ -65,6 +65,7 @@ impl State {
             Record::Epoch { epoch, jump_ns } => self.apply_epoch(*epoch, *jump_ns, before),
             Record::Create { queue, name } => self.queues.create(*queue, name, self.clock.log),
             Record::Enqueue { .. } => self.apply_enqueue(lsn, record),
+            Record::Relocate { .. } => self.apply_relocate(lsn, record),
             Record::Lease { .. } => self.apply_lease(lsn, record),
             Record::Ack {
                 queue,
@@ -175,6 +176,37 @@ impl State {
         }
         self.counts.messages += u64::from(count);
         self.counts.ready += u64::from(count) * queue.subscriptions.len() as u64;
+        Ok(())
+    }
+
+    /// Nothing changes but where the messages lie.
+    fn apply_relocate(&mut self, lsn: Lsn, record: &Record) -> Result<(), Misfit> {
+        let &Record::Relocate {
+            queue: id,
+            first,
+            count,
+            bytes,
+            largest,
+            enqueued,
+        } = record
+        else {
+            return Err(WRONG_KIND);
+        };
+        let run = EnqueueRun {
+            lsn,
+            first,
+            count,
+            bytes,
+            largest,
+            time: enqueued,
+        };
+        let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
+        let relocated = queue.relocate(run, self.layout);
+        let grown = (id, relocated.ok_or("the messages are not kept")?);
+        match self.growing.replace(grown) {
+            Some(before) if before != grown => self.close(before),
+            Some(_) | None => {}
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use corelane_wire::{LeaseId, Offset, Timestamp};
 
+use super::runs::RunsAt;
 use super::{Counts, Queue, State, SubscriptionKey};
 use crate::ids::SubscriptionId;
 
@@ -83,6 +84,12 @@ fn assert_queue(queue: &Queue) {
             queue.name
         );
         assert!(stretch.live > 0, "R3: {stretch:?}");
+        if !matches!(queue.runs.at(first), RunsAt::Away(..)) {
+            let mut lost = (first.0..stretch.end.0).filter(|offset| {
+                is_live(*offset) && matches!(queue.runs.at(Offset(*offset)), RunsAt::Nothing)
+            });
+            assert_eq!(lost.next(), None, "R5: {stretch:?}");
+        }
         found += stretch.live;
         before = stretch.end;
     }

@@ -13,15 +13,16 @@ use crate::ids::QueueId;
 /// Stretches of the partition that are chunks of their own and in memory, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
+    /// Each by its last offset, which stays, and with its runs.
     order: VecDeque<(QueueId, Offset, usize)>,
     runs: usize,
 }
 
 impl Loaded {
-    /// A stretch with so many runs is in memory.
-    pub(crate) fn push(&mut self, queue: QueueId, first: Offset, runs: usize) {
+    /// The stretch that ends with the message `last` has so many runs in memory.
+    pub(crate) fn push(&mut self, queue: QueueId, last: Offset, runs: usize) {
         self.runs += runs;
-        self.order.push_back((queue, first, runs));
+        self.order.push_back((queue, last, runs));
     }
 
     /// How many runs are in memory.
@@ -37,16 +38,16 @@ impl Loaded {
             if self.runs <= runs_max {
                 return;
             }
-            let Some((id, first, runs)) = self.order.pop_front() else {
+            let Some((id, last, runs)) = self.order.pop_front() else {
                 return;
             };
-            if queues.get(id).is_some_and(|queue| queue.is_near(first)) {
-                self.order.push_back((id, first, runs));
+            if queues.get(id).is_some_and(|queue| queue.is_near(last)) {
+                self.order.push_back((id, last, runs));
                 continue;
             }
-            let unloaded = queues.get_mut(id).map(|queue| queue.runs.unload(first));
+            let unloaded = queues.get_mut(id).map(|queue| queue.runs.unload(last));
             if unloaded == Some(Unloaded::NotWritten) {
-                self.order.push_back((id, first, runs));
+                self.order.push_back((id, last, runs));
             } else {
                 self.runs -= runs;
             }

@@ -14,12 +14,13 @@ pub(crate) mod pages;
 mod producer;
 mod queue;
 pub(crate) mod runs;
+pub(crate) mod stretch;
 mod subscription;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use corelane_wire::{Epoch, LeaseId, Lsn, Timestamp};
+use corelane_wire::{Epoch, LeaseId, Lsn, Offset, Timestamp};
 
 use crate::ids::{QueueId, SubscriptionId};
 use crate::time::LogClock;
@@ -58,6 +59,8 @@ pub(crate) struct State {
     pub(crate) layout: Layout,
     /// Which runs are in memory; not replicated.
     pub(crate) loaded: Loaded,
+    /// The stretch that relocated messages were added to last; not replicated.
+    pub(crate) growing: Option<(QueueId, Offset)>,
 }
 
 /// Sums over all queues, kept up with every record.
@@ -136,6 +139,15 @@ impl State {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.runs.cut(self.layout);
             }
+        }
+    }
+
+    /// A stretch of relocated messages grows no more.
+    fn close(&mut self, (id, first): (QueueId, Offset)) {
+        if let Some(queue) = self.queues.get_mut(id)
+            && let Some(last) = queue.runs.close(first, self.layout)
+        {
+            self.loaded.push(id, last, queue.runs.loaded_at(last));
         }
     }
 

@@ -153,8 +153,8 @@ impl Queues {
     ) -> Vec<Arc<Frozen<QueuePage>>> {
         let mut freeze = |queues: &mut QueuePage| {
             for (id, queue) in queues {
-                if let Some(first) = queue.freeze(layout) {
-                    closed(*id, first, queue.runs.loaded_at(first));
+                if let Some(last) = queue.freeze(layout) {
+                    closed(*id, last, queue.runs.loaded_at(last));
                 }
             }
         };
@@ -287,6 +287,25 @@ impl Queue {
         }
     }
 
+    /// Live messages get a new place; see [`Runs::relocate`].
+    pub(crate) fn relocate(&mut self, run: EnqueueRun, layout: Layout) -> Option<Offset> {
+        let Self {
+            start,
+            runs,
+            subscriptions,
+            ..
+        } = self;
+        runs.relocate(run, layout, |first, end| {
+            let live = live_between(subscriptions, first.max(*start), end).into_iter();
+            live.map(|(first, end)| end.0 - first.0).sum()
+        })
+    }
+
+    /// The messages of a run that some subscription is not done with, as ranges, ends exclusive.
+    pub(crate) fn live_in(&self, run: EnqueueRun) -> Vec<(Offset, Offset)> {
+        live_between(&self.subscriptions, run.first.max(self.start), run.end())
+    }
+
     /// Moves `start` behind what is done in every subscription; returns how many messages that are.
     pub(crate) fn advance_start(&mut self) -> u64 {
         let Some(done) = self.subscriptions.iter().map(|each| each.done).min() else {
@@ -297,13 +316,13 @@ impl Queue {
         moved
     }
 
-    /// Whether a subscription gives out messages of the stretch at `first` next, or of the one before it.
-    pub(crate) fn is_near(&self, first: Offset) -> bool {
-        let stretches = self.runs.stretches();
-        let Some(end) = stretches.get(&first).map(|stretch| stretch.end) else {
+    /// Whether a subscription gives out messages of the stretch that holds `offset` next, or of the one before it.
+    pub(crate) fn is_near(&self, offset: Offset) -> bool {
+        let Some((first, stretch)) = self.runs.stretch_of(offset) else {
             return false;
         };
-        let before = stretches.range(..first).next_back();
+        let end = stretch.end;
+        let before = self.runs.stretches().range(..first).next_back();
         let from = before.map_or(first, |(before, _)| *before);
         self.subscriptions.iter().any(|each| {
             let next = each
@@ -314,7 +333,7 @@ impl Queue {
         })
     }
 
-    /// Freezes what is in it; returns the first offset of a stretch that became a chunk of its own.
+    /// Freezes what is in it; returns the last offset of a stretch that became a chunk of its own.
     fn freeze(&mut self, layout: Layout) -> Option<Offset> {
         for subscription in &mut self.subscriptions {
             subscription.freeze();
@@ -333,6 +352,32 @@ impl Hash for Queue {
         self.enqueued.hash(state);
         self.subscriptions.hash(state);
     }
+}
+
+/// The messages of a range that some subscription is not done with, as ranges, ends exclusive.
+fn live_between(
+    subscriptions: &[Subscription],
+    first: Offset,
+    end: Offset,
+) -> Vec<(Offset, Offset)> {
+    let mut dead = vec![(first, end)];
+    for subscription in subscriptions {
+        let both = dead.into_iter();
+        let both = both.flat_map(|(first, end)| subscription.done_between(first, end));
+        dead = both.collect();
+    }
+    if subscriptions.is_empty() {
+        dead.clear();
+    }
+    let mut next = first;
+    let mut live = Vec::new();
+    for (first, after) in dead.into_iter().chain([(end, end)]) {
+        if next < first {
+            live.push((next, first));
+        }
+        next = next.max(after);
+    }
+    live
 }
 
 const fn page_of(id: QueueId) -> u32 {

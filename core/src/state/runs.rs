@@ -4,15 +4,19 @@
 //! needs only the stretches; giving messages out needs their runs. A stretch that a checkpoint has written may
 //! drop its runs, and is read back before a consumer gets there.
 //! Invariants: (R1) stretches do not overlap and ascend in offsets and, unless relocated, in lsn. (R2) a stretch lies
-//! within one segment of the log. (R3) `live` of a stretch is the number of its messages that some subscription is not
-//! done with; a stretch without any does not exist. (R4) only the last stretch grows.
+//! within one segment of the log, or, if relocated, in few that follow one another. (R3) `live` of a stretch is the
+//! number of its messages that some subscription is not done with; a stretch without any does not exist. (R4) only the
+//! last stretch grows, and relocated ones. (R5) every live message lies in a run of its stretch; of a stretch from which
+//! messages were relocated there is left what stands before and behind them, each with all of its runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use corelane_wire::message::BATCH_HEADER_BYTES;
+use corelane_wire::record::RECORD_HEADER_BYTES;
 use corelane_wire::{ChunkPlace, Lsn, Offset, Timestamp};
 
-use super::chunk::Place;
+use super::stretch::{Stretch, StretchRuns};
 
 /// What is kept of one Enqueue record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,6 +40,11 @@ impl EnqueueRun {
     pub(crate) const fn end(&self) -> Offset {
         Offset(self.first.0 + self.count as u64)
     }
+
+    /// Length of its record in the log.
+    pub(crate) const fn record_bytes(&self) -> u64 {
+        self.bytes as u64 + RECORD_OVERHEAD_BYTES
+    }
 }
 
 /// How runs are put into stretches; not replicated.
@@ -49,7 +58,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Fewer runs are kept with their queue.
-    const fn apart_min(self) -> usize {
+    pub(super) const fn apart_min(self) -> usize {
         self.runs_max / 256
     }
 
@@ -74,77 +83,15 @@ pub(crate) struct Runs {
     stretches: BTreeMap<Offset, Stretch>,
 }
 
-/// Runs in a row.
-#[derive(Clone, Debug)]
-pub(crate) struct Stretch {
-    /// The end of its messages, exclusive.
-    pub(crate) end: Offset,
-    /// Of its first run.
-    pub(crate) first_lsn: Lsn,
-    /// Of its last run.
-    pub(crate) last_lsn: Lsn,
-    /// Length of the entries of all its runs together.
-    pub(crate) bytes: u64,
-    /// Messages that some subscription is not done with.
-    pub(crate) live: u64,
-    pub(crate) runs: StretchRuns,
-}
-
-/// The runs of a stretch.
-#[derive(Clone, Debug)]
-pub(crate) enum StretchRuns {
-    /// Few, or still growing: kept with the queue.
-    Inline(Vec<EnqueueRun>),
-    /// A chunk of its own.
-    Apart {
-        place: Arc<Place>,
-        /// Absent once they were dropped.
-        loaded: Option<Arc<Vec<EnqueueRun>>>,
-    },
-}
-
 /// What is there at an offset.
 #[derive(Debug)]
 pub(crate) enum RunsAt<'a> {
-    /// The run that holds the offset, and those behind it in the same stretch.
-    Here(&'a [EnqueueRun]),
+    /// The run that holds the offset, and those behind it in the same stretch, which ends there.
+    Here(&'a [EnqueueRun], Offset),
     /// The stretch that begins there must be read first.
     Away(Offset, ChunkPlace),
     /// Nothing: the messages are done, or do not exist yet.
     Nothing,
-}
-
-impl Stretch {
-    /// How many messages it has, done or not.
-    pub(crate) const fn count(&self, first: Offset) -> u64 {
-        self.end.0 - first.0
-    }
-
-    /// About how many bytes of its messages are live.
-    pub(crate) fn live_bytes(&self, first: Offset) -> u64 {
-        let live = u128::from(self.bytes) * u128::from(self.live);
-        u64::try_from(live / u128::from(self.count(first).max(1))).unwrap_or(u64::MAX)
-    }
-
-    /// The runs that are in memory.
-    fn loaded(&self) -> Option<&[EnqueueRun]> {
-        match &self.runs {
-            StretchRuns::Inline(runs) => Some(runs),
-            StretchRuns::Apart { loaded, .. } => loaded.as_deref().map(Vec::as_slice),
-        }
-    }
-
-    /// It grows no more; its runs become a chunk of their own if they are worth it.
-    fn close(&mut self, layout: Layout) {
-        if let StretchRuns::Inline(runs) = &mut self.runs
-            && runs.len() >= layout.apart_min()
-        {
-            self.runs = StretchRuns::Apart {
-                place: Arc::default(),
-                loaded: Some(Arc::new(std::mem::take(runs))),
-            };
-        }
-    }
 }
 
 impl Runs {
@@ -158,7 +105,7 @@ impl Runs {
         let last = self.stretches.last_key_value();
         let follows = last.is_none_or(|(_, last)| last.end <= first);
         let is_whole = first < stretch.end
-            && (1..=stretch.count(first)).contains(&stretch.live)
+            && (1..=stretch.count.min(stretch.end.0 - first.0)).contains(&stretch.live)
             && stretch.first_lsn <= stretch.last_lsn;
         if follows && is_whole {
             self.stretches.insert(first, stretch);
@@ -168,28 +115,15 @@ impl Runs {
 
     /// Adds a run behind all others. One of the newest segment does not share a stretch with an older one (R2).
     ///
-    /// Returns the first offset of a stretch that became a chunk of its own by that.
+    /// Returns the last offset of a stretch that became a chunk of its own by that.
     pub(crate) fn push(&mut self, run: EnqueueRun, layout: Layout) -> Option<Offset> {
         let mut closed = None;
         if let Some(mut last) = self.stretches.last_entry() {
-            let first = *last.key();
             let stretch = last.get_mut();
-            if let StretchRuns::Inline(runs) = &mut stretch.runs
-                && stretch.first_lsn >= layout.segment_base
-                && stretch.end == run.first
-                && runs.len() < layout.runs_max
-            {
-                runs.push(run);
-                stretch.end = run.end();
-                stretch.last_lsn = run.lsn;
-                stretch.bytes += u64::from(run.bytes);
-                stretch.live += u64::from(run.count);
+            if !stretch.is_relocated && stretch.end == run.first && stretch.grow(run, layout) {
                 return None;
             }
-            if matches!(stretch.runs, StretchRuns::Inline(_)) {
-                stretch.close(layout);
-                closed = matches!(stretch.runs, StretchRuns::Apart { .. }).then_some(first);
-            }
+            closed = stretch.close(layout);
         }
         self.stretches.insert(run.first, Stretch::of(vec![run]));
         closed
@@ -198,7 +132,9 @@ impl Runs {
     /// The newest segment has begun: runs from there on do not share a stretch with those before (R2).
     pub(crate) fn cut(&mut self, layout: Layout) {
         let base = layout.segment_base;
-        let mut behind = self.stretches.iter_mut().rev();
+        // What was relocated stands before everything that is new.
+        let behind = self.stretches.iter_mut().rev();
+        let mut behind = behind.take_while(|(_, stretch)| !stretch.is_relocated);
         let spanning = behind.find(|(_, stretch)| stretch.first_lsn < base);
         let Some((&first, stretch)) = spanning.filter(|(_, stretch)| stretch.last_lsn >= base)
         else {
@@ -263,7 +199,13 @@ impl Runs {
             return RunsAt::Nothing;
         };
         match stretch.loaded() {
-            Some(runs) => RunsAt::Here(&runs[runs.partition_point(|run| run.end() <= offset)..]),
+            Some(runs) => {
+                let behind = &runs[runs.partition_point(|run| run.end() <= offset)..];
+                match behind.first() {
+                    Some(run) if run.first <= offset => RunsAt::Here(behind, stretch.end),
+                    Some(_) | None => RunsAt::Nothing,
+                }
+            }
             None => match &stretch.runs {
                 StretchRuns::Apart { place, .. } => match place.get() {
                     Some(place) => RunsAt::Away(first, place),
@@ -274,12 +216,68 @@ impl Runs {
         }
     }
 
-    /// The first messages from `offset` on that are kept: where they begin and end.
+    /// The first messages from `offset` on that are kept: where they begin and end. Gaps in a stretch that is not in
+    /// memory are not known.
     pub(crate) fn kept_from(&self, offset: Offset) -> Option<(Offset, Offset)> {
         let before = self.stretches.range(..=offset).next_back();
         let holder = before.filter(|(_, stretch)| offset < stretch.end);
         let (&first, stretch) = holder.or_else(|| self.stretches.range(offset..).next())?;
-        Some((first.max(offset), stretch.end))
+        let first = first.max(offset);
+        let Some(runs) = stretch.loaded().filter(|_| stretch.is_relocated) else {
+            return Some((first, stretch.end));
+        };
+        let behind = &runs[runs.partition_point(|run| run.end() <= first)..];
+        let first = first.max(behind.first()?.first);
+        let mut end = first;
+        for run in behind {
+            if run.first > end {
+                break;
+            }
+            end = run.end().min(stretch.end);
+        }
+        Some((first, end))
+    }
+
+    /// Live messages got a new record; `live_before` says how many live ones of a range stay where they are. Says where
+    /// the stretch stands in which they are now; `None` if they are not kept.
+    pub(crate) fn relocate(
+        &mut self,
+        run: EnqueueRun,
+        layout: Layout,
+        live_in: impl FnOnce(Offset, Offset) -> u64,
+    ) -> Option<Offset> {
+        let (&first, stretch) = self.stretches.range(..=run.first).next_back()?;
+        let before = live_in(first, run.first);
+        let behind = stretch.live.checked_sub(before + u64::from(run.count))?;
+        if run.end() > stretch.end || stretch.last_lsn >= run.lsn {
+            return None;
+        }
+        let stretch = self.stretches.remove(&first)?;
+        if behind > 0 {
+            let rest = stretch.window(run.end(), stretch.end, behind);
+            self.stretches.insert(run.end(), rest);
+        }
+        if before > 0 {
+            let rest = stretch.window(first, run.first, before);
+            self.stretches.insert(first, rest);
+        }
+        if let Some((&before, stretch)) = self.stretches.range_mut(..run.first).next_back()
+            && stretch.is_relocated
+            && stretch.grow(run, layout)
+        {
+            return Some(before);
+        }
+        let relocated = Stretch {
+            is_relocated: true,
+            ..Stretch::of(vec![run])
+        };
+        self.stretches.insert(run.first, relocated);
+        Some(run.first)
+    }
+
+    /// The stretch at `first` grows no more. Its last offset if it became a chunk of its own by that.
+    pub(crate) fn close(&mut self, first: Offset, layout: Layout) -> Option<Offset> {
+        self.stretches.get_mut(&first)?.close(layout)
     }
 
     /// The first offset of the stretch behind the one that holds `offset`, if it has to be read.
@@ -292,27 +290,33 @@ impl Runs {
         let (&next, _) = self.stretches.range(behind).next()?;
         match self.at(next) {
             RunsAt::Away(first, place) => Some((first, place)),
-            RunsAt::Here(_) | RunsAt::Nothing => None,
+            RunsAt::Here(..) | RunsAt::Nothing => None,
         }
     }
 
-    /// How many runs of the stretch at `first` are in memory.
-    pub(crate) fn loaded_at(&self, first: Offset) -> usize {
-        let stretch = self.stretches.get(&first);
-        let loaded = stretch.and_then(Stretch::loaded);
+    /// The stretch that holds the offset: where it begins, and itself.
+    pub(crate) fn stretch_of(&self, offset: Offset) -> Option<(Offset, &Stretch)> {
+        let (&first, stretch) = self.holder(offset)?;
+        (offset < stretch.end).then_some((first, stretch))
+    }
+
+    /// How many runs of the stretch that holds `offset` are in memory.
+    pub(crate) fn loaded_at(&self, offset: Offset) -> usize {
+        let loaded = self.stretch_of(offset).and_then(|(_, of)| of.loaded());
         loaded.map_or(0, <[EnqueueRun]>::len)
     }
 
     /// The first offset of the first run that is not below `committed`.
     pub(crate) fn first_from(&self, committed: Lsn) -> Option<Offset> {
         // What is not committed was appended lately: it stands at the end, in memory.
+        // What is relocated was committed before, whatever has become of its new record.
         let last = self.stretches.last_key_value()?.1;
         if last.last_lsn < committed {
             return None;
         }
         let mut found = None;
         for stretch in self.stretches.values().rev() {
-            if stretch.last_lsn < committed {
+            if stretch.is_relocated || stretch.last_lsn < committed {
                 break;
             }
             let runs = stretch.loaded()?;
@@ -325,27 +329,23 @@ impl Runs {
         found
     }
 
-    /// Puts back what was read; false if it is not what was dropped.
-    pub(crate) fn load(&mut self, first: Offset, runs: Vec<EnqueueRun>) -> bool {
-        let Some(stretch) = self.stretches.get_mut(&first) else {
-            return false;
-        };
-        if !is_dense(&runs, first, stretch.end) {
-            return false;
+    /// Puts back what was read, if it is what was dropped; says where the stretch ends: its last offset.
+    pub(crate) fn load(&mut self, first: Offset, runs: Vec<EnqueueRun>) -> Option<Offset> {
+        let stretch = self.stretches.get_mut(&first)?;
+        if !stretch.is_of(&runs, first) {
+            return None;
         }
         if let StretchRuns::Apart { loaded, .. } = &mut stretch.runs {
             loaded.get_or_insert_with(|| Arc::new(runs));
         }
-        true
+        Some(Offset(stretch.end.0 - 1))
     }
 
-    /// Drops the runs of a stretch that can be read back; false if they cannot be.
-    pub(crate) fn unload(&mut self, first: Offset) -> Unloaded {
-        match self
-            .stretches
-            .get_mut(&first)
-            .map(|stretch| &mut stretch.runs)
-        {
+    /// Drops the runs of the stretch that holds `offset`, if they can be read back.
+    pub(crate) fn unload(&mut self, offset: Offset) -> Unloaded {
+        let before = self.stretches.range_mut(..=offset).next_back();
+        let holder = before.filter(|(_, stretch)| offset < stretch.end);
+        match holder.map(|(_, stretch)| &mut stretch.runs) {
             Some(StretchRuns::Apart { place, loaded }) if place.get().is_some() => {
                 Unloaded::Dropped(loaded.take().map_or(0, |runs| runs.len()))
             }
@@ -357,13 +357,12 @@ impl Runs {
     /// The last stretch is closed if it is worth a chunk of its own, so that a cut need not copy it.
     pub(crate) fn freeze(&mut self, layout: Layout) -> Option<Offset> {
         let mut last = self.stretches.last_entry()?;
-        let first = *last.key();
         match &last.get().runs {
-            StretchRuns::Inline(runs) if runs.len() >= layout.freeze_min() => {}
-            StretchRuns::Inline(_) | StretchRuns::Apart { .. } => return None,
+            StretchRuns::Inline(runs) if runs.len() >= layout.freeze_min() => {
+                last.get_mut().close(layout)
+            }
+            StretchRuns::Inline(_) | StretchRuns::Apart { .. } => None,
         }
-        last.get_mut().close(layout);
-        Some(first)
     }
 }
 
@@ -376,44 +375,10 @@ pub(crate) enum Unloaded {
     NotWritten,
 }
 
-impl Stretch {
-    /// A stretch of these runs, none of whose messages is done.
-    pub(crate) fn of(runs: Vec<EnqueueRun>) -> Self {
-        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
-            unreachable!("a stretch has runs")
-        };
-        Self {
-            end: last.end(),
-            first_lsn: first.lsn,
-            last_lsn: last.lsn,
-            bytes: runs.iter().map(|run| u64::from(run.bytes)).sum(),
-            live: last.end().0 - first.first.0,
-            runs: StretchRuns::Inline(runs),
-        }
-    }
-
-    /// The first offset of a stretch whose runs are in memory.
-    fn first(&self) -> Offset {
-        self.loaded()
-            .and_then(|runs| runs.first())
-            .map_or(self.end, |run| run.first)
-    }
-}
-
-/// Whether runs cover `first..end` without a gap.
-pub(crate) fn is_dense(runs: &[EnqueueRun], first: Offset, end: Offset) -> bool {
-    let mut next = first;
-    for run in runs {
-        if run.first != next || run.count == 0 {
-            return false;
-        }
-        next = run.end();
-    }
-    next == end && !runs.is_empty()
-}
-
 /// Runs of one stretch: some 30 KiB of a checkpoint.
 pub(crate) const RUNS_MAX: usize = 4_096;
+/// What the record of a batch has besides the entries: its header, the head of its payload and that of the batch.
+const RECORD_OVERHEAD_BYTES: u64 = RECORD_HEADER_BYTES as u64 + 48 + BATCH_HEADER_BYTES as u64;
 
 #[cfg(test)]
 mod tests;

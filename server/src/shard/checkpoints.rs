@@ -4,7 +4,8 @@
 //! thread of the driver once everything below it is committed. Invariants:
 //! (K1) A partition has one cut or one write of a checkpoint at a time.
 //! (K2) A segment goes only when the checkpoint before the newest needs nothing in it and was cut behind its end: so
-//!      neither of the two that are kept needs it, for messages or for a replay.
+//!      neither of the two that are kept needs it, for messages or for a replay. Nor does it go while messages that
+//!      were given out of it wait to be sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -117,14 +118,14 @@ impl Partition {
         let end = self.checkpoints.end;
         let closed = self.log.sealed().filter(|segment| segment.end < end);
         let dead = closed.filter(|segment| !live.contains_key(&segment.number));
-        let dead: Vec<_> = dead
-            .map(|segment| (segment.number, segment.bytes))
-            .collect();
+        let dead: Vec<_> = dead.collect();
         let before = std::mem::take(&mut self.checkpoints.dead);
-        for (number, bytes) in dead {
-            if before.contains(&number) {
+        for segment in dead {
+            let number = segment.number;
+            let is_awaited = || self.pending.reads_from(segment.base..segment.end);
+            if before.contains(&number) && !is_awaited() {
                 self.log.forget_segment(number);
-                self.checkpoints.leaving.push((number, bytes));
+                self.checkpoints.leaving.push((number, segment.bytes));
             } else {
                 self.checkpoints.dead.push(number);
             }
@@ -241,6 +242,7 @@ impl State {
         if partition.dead_in_current(&outcome.live) > self.config.first_segment_bytes {
             self.spares.lend(partition.id);
         }
+        self.plan_relocation(slot, &outcome.relocation);
         let mut serving = self.partitions.iter().filter_map(Hosted::serving);
         self.frees_segments = serving.any(|it| !it.checkpoints.dead.is_empty());
         self.retire_segments(slot);

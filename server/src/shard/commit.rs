@@ -10,7 +10,7 @@ use corelane_storage::{Buffer, LogIo, ReadError, SegmentNumber, SpareId, Task};
 use super::delivery::Next;
 use super::stalls::Writing;
 use super::state::{Action, State};
-use super::tokens::{ReadSite, Work, WriteSite};
+use super::tokens::{ReadFor, ReadSite, Work, WriteSite};
 use crate::driver::{Chore, Data, Errno, File, Op};
 use crate::stats::Illness;
 
@@ -104,7 +104,7 @@ impl State {
     }
 
     /// Opens a segment unless that was asked for before.
-    fn open(&mut self, slot: usize, segment: SegmentNumber) {
+    pub(super) fn open(&mut self, slot: usize, segment: SegmentNumber) {
         if let Some(partition) = self.partitions[slot].serving_mut()
             && partition.files.must_open(segment)
         {
@@ -181,6 +181,7 @@ impl State {
             Ok(file) => file,
             Err(errno) => {
                 partition.files.not_opened(segment);
+                partition.relocation.not_opened(segment);
                 let is_written_to = partition
                     .waiting_write
                     .as_ref()
@@ -217,6 +218,7 @@ impl State {
         {
             partition.pending.read_done();
         }
+        partition.relocation.opened(segment);
         let has_leaving = partition.checkpoints.has_leaving();
         if let Some(file) = partition.files.surplus() {
             self.submit(Work::CloseFile, Op::CloseFile { file });
@@ -249,6 +251,7 @@ impl State {
             slot,
             segment,
             position,
+            purpose: ReadFor::Delivery,
         };
         let op = Op::Read {
             file,
@@ -269,14 +272,21 @@ impl State {
         let has_leaving = partition.checkpoints.has_leaving();
         let result = result.map_err(|errno| errno.0);
         let log = &mut partition.log;
-        match log.on_read_done(site.segment, site.position, buffer, result) {
-            Ok(()) => partition.pending.read_done(),
+        let outcome = log.on_read_done(site.segment, site.position, buffer, result);
+        if site.purpose == ReadFor::Relocation {
+            partition.relocation.read_done(outcome.is_ok());
+        }
+        match outcome {
+            Ok(()) if site.purpose == ReadFor::Delivery => partition.pending.read_done(),
+            Ok(()) => {}
             Err(error) => {
                 if let ReadError::Damaged { .. } = error {
                     self.counters.damaged_reads_total += 1;
                     self.stats.add_ill(partition.id, Illness::PartlyDamaged);
                 }
-                self.fail_delivery(site.slot, &error.to_string());
+                if site.purpose == ReadFor::Delivery {
+                    self.fail_delivery(site.slot, &error.to_string());
+                }
             }
         }
         if has_leaving {

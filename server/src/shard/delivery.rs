@@ -11,6 +11,7 @@
 //!      while one waits for a read or for the next turn, it leases none at all: leases do not run in a queue.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use corelane_core::{ConnectionId, DeliverTo, Delivery, Input, Requester, Run};
 use corelane_storage::{Log, Lookup, SegmentNumber};
@@ -130,6 +131,20 @@ impl Pending {
                 .queue
                 .iter()
                 .any(|item| item.connection() == connection)
+    }
+
+    /// Whether a delivery waits whose messages lie in these records.
+    pub(super) fn reads_from(&self, records: Range<Lsn>) -> bool {
+        let held = self.held.values().flat_map(|held| &held.items);
+        let mut waiting = self.queue.iter().chain(held);
+        waiting.any(|item| match item {
+            Item::Messages(gathering) => {
+                let runs = gathering.delivery.runs.get(gathering.next_run..);
+                let mut runs = runs.unwrap_or_default().iter();
+                runs.any(|run| records.contains(&run.lsn))
+            }
+            Item::Answer(..) => false,
+        })
     }
 
     /// Whether something may be encoded now.

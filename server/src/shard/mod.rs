@@ -35,6 +35,7 @@ mod delivery;
 mod files;
 mod outlets;
 mod partition;
+mod relocation;
 mod requests;
 mod scrubber;
 mod segments;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use corelane_core::{Engine, Input, Output, Reply, Requester, Status};
+use corelane_core::{Engine, Input, Output, Record, Reply, Requester, Status};
 use corelane_storage::{Log, LogIo, NewRecord, SegmentNumber};
 use corelane_wire::{Deliveries, ErrorCode, Lsn, PartitionId, Request, Response, Timestamp};
 
@@ -15,6 +15,7 @@ use super::checkpoints::Checkpoints;
 use super::delivery::Pending;
 use super::files::Files;
 use super::outlets::Outlets;
+use super::relocation::Relocation;
 use super::stalls::Writing;
 use crate::recovery::{PartitionStart, PartitionState};
 use crate::stats::Counters;
@@ -38,6 +39,7 @@ pub(super) struct Partition {
     /// Messages that were given out and whose frames are not encoded yet.
     pub(super) pending: Pending,
     pub(super) checkpoints: Checkpoints,
+    pub(super) relocation: Relocation,
     /// Records below it gate something.
     pub(super) flush_to: Lsn,
     /// Whether it was stepped since its last `TurnEnd`.
@@ -69,6 +71,8 @@ pub(super) struct Step<'a> {
 pub(super) struct Scratch {
     outputs: VecDeque<Output>,
     head: Vec<u8>,
+    /// A batch that is a part of another.
+    part: Vec<u8>,
 }
 
 impl Hosted {
@@ -78,6 +82,7 @@ impl Hosted {
             PartitionState::Ready(ready) => Self::Serving(Box::new(Partition {
                 id: start.partition,
                 checkpoints: Checkpoints::new(ready.checkpoint, ready.leftovers),
+                relocation: Relocation::default(),
                 files: Files::default(),
                 pending: Pending::default(),
                 flush_to: Lsn(0),
@@ -164,6 +169,8 @@ impl Partition {
             && let Request::Enqueue(enqueue) = request
         {
             enqueue.batch
+        } else if let Input::Fetched { batch } = &input {
+            batch.unwrap_or_default()
         } else {
             &[]
         };
@@ -183,13 +190,22 @@ impl Partition {
                 let head = &mut at.scratch.head;
                 head.clear();
                 record.encode_head(head);
+                let part = &mut at.scratch.part;
                 let appended = self.log.append(NewRecord {
                     lsn,
                     time,
                     kind: record.kind(),
                     epoch: self.engine.epoch(),
                     head,
-                    batch: if record.has_batch() { batch } else { &[] },
+                    batch: if let Record::Relocate { first, count, .. } = record {
+                        let part = self.relocation.part((first, count), batch, part);
+                        at.counters.relocated_bytes_total += part.len() as u64;
+                        part
+                    } else if record.has_batch() {
+                        batch
+                    } else {
+                        &[]
+                    },
                 });
                 // P2: the engine learns of the poison in a step of its own.
                 if let Err(poison) = appended {
@@ -204,6 +220,7 @@ impl Partition {
                 first,
                 place,
             } => self.checkpoints.wanted.push((queue, first, place)),
+            Output::Fetch { lsn, first } => self.relocation.fetch(lsn, first),
             Output::Abandon { to } => at.outlets.abandon(to.connection),
         }
     }

@@ -143,6 +143,9 @@ impl State {
         let engines = partitions.clone().filter_map(Partition::next_deadline);
         // Nothing more is written to the log of a poisoned one, whatever it has been waiting for.
         let logs = partitions.filter(|it| !it.poisoned);
+        let moves = logs.clone().filter(|it| !it.lacks_segment());
+        let moves = moves.filter_map(|it| it.relocation.next_deadline());
+        let moves = moves.filter(|_| !self.spares.is_full());
         let logs = logs.filter_map(|it| it.log.next_deadline());
         let bound = self.config.write_timeout;
         let serving = self.partitions.iter().filter_map(Hosted::serving);
@@ -164,6 +167,7 @@ impl State {
         engines
             .chain(logs)
             .chain(writes)
+            .chain(moves)
             .chain(others.into_iter().flatten())
             .min()
             .map_or(WAIT_MAX, |at| at.since(self.now).min(WAIT_MAX))
@@ -286,6 +290,7 @@ impl State {
     /// Ends the turn in the engines that were stepped in it, and sends their logs to the disk.
     pub(super) fn end_turn(&mut self) {
         for slot in 0..self.partitions.len() {
+            self.relocate(slot);
             let (partitions, mut at) = self.step_parts();
             if let Some(partition) = partitions[slot].serving_mut() {
                 partition.end_turn(&mut at);

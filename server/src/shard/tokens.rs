@@ -53,6 +53,16 @@ pub(super) struct ReadSite {
     pub(super) slot: usize,
     pub(super) segment: SegmentNumber,
     pub(super) position: u64,
+    pub(super) purpose: ReadFor,
+}
+
+/// What a read of a log is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ReadFor {
+    /// Messages that were given out.
+    Delivery,
+    /// Messages that get a new place.
+    Relocation,
 }
 
 /// Which write, for its completion.

@@ -68,25 +68,35 @@ impl Reference {
         observe(evidence, &self.records[lsn as usize], lsn)
     }
 
-    /// Whether the record holds a message that some subscription is not done with.
+    /// Whether the record is the place of a message that some subscription is not done with.
     pub(super) fn is_needed(&self, lsn: u64, evidence: &Evidence) -> bool {
         let Ok(entry) = self.records[lsn as usize].decode(lsn) else {
             return true;
         };
-        let Record::Enqueue {
+        let (Record::Enqueue {
             queue,
             first,
             count,
             ..
-        } = entry.record
+        }
+        | Record::Relocate {
+            queue,
+            first,
+            count,
+            ..
+        }) = entry.record
         else {
             return false;
         };
         let Some(queue) = evidence.queues.get(&queue.0) else {
             return false;
         };
+        let is_here = |offset: &u64| match queue.relocated.get(offset) {
+            Some(place) => *place == lsn,
+            None => matches!(entry.record, Record::Enqueue { .. }),
+        };
         let mut offsets = first.0..first.0 + u64::from(count);
-        offsets.any(|offset| !is_done(queue, offset))
+        offsets.any(|offset| is_here(&offset) && !is_done(queue, offset))
     }
 }
 
@@ -189,6 +199,7 @@ impl Index {
             Record::Epoch { .. }
             | Record::Create { .. }
             | Record::Enqueue { .. }
+            | Record::Relocate { .. }
             | Record::Lease { .. }
             | Record::Tick
             | Record::Release { .. }

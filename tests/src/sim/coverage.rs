@@ -102,6 +102,8 @@ pub struct Coverage {
     pub scrubs: u64,
     /// Segments that were not needed any more.
     pub segments_freed: u64,
+    /// Relocate records.
+    pub relocated: u64,
     /// Reads of a recovery that failed.
     pub read_failed: u64,
     /// Sectors lost.
@@ -220,6 +222,7 @@ impl Coverage {
             ("chunk_reads", &mut self.chunk_reads),
             ("scrubs", &mut self.scrubs),
             ("segments_freed", &mut self.segments_freed),
+            ("relocated", &mut self.relocated),
             ("read_failed", &mut self.read_failed),
             ("sectors_lost", &mut self.sectors_lost),
             ("sectors_torn", &mut self.sectors_torn),

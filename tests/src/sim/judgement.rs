@@ -129,6 +129,7 @@ pub(super) fn pass(world: &mut World) -> Result<(), Failure> {
         world.met.lease_expired += evidence.met.expired;
         world.met.lease_released += evidence.met.released;
         world.met.delayed += evidence.met.delayed;
+        world.met.relocated += evidence.met.relocated;
         world.met.redelivered_after_crash += evidence.met.again_in_later_epoch;
         let segments = lock(&copy).segments(partition);
         world.met.segment_rolled += segments.saturating_sub(1);

@@ -9,13 +9,12 @@
 
 use std::fmt;
 
+use super::batch_header::{BatchHeader, BatchPart};
 use super::entry::{
     ENTRY_HEADER_BYTES, Message, MessageError, Messages, OutgoingMessage, put_entry, split_entry,
 };
 use crate::checksum::checksum;
-use crate::codec::{
-    CodecError, Reader, length_u32, patch_u32, put_u8, put_u16, put_u32, put_u64, put_u128,
-};
+use crate::codec::{CodecError, Reader, length_u32, patch_u32};
 use crate::error_code::ErrorCode;
 use crate::ids::{ProducerId, Sequence};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
@@ -106,6 +105,20 @@ impl<'a> Batch<'a> {
         let from = skip(self.entries, first_index)?;
         let rest = skip(from, count)?;
         from.get(..from.len() - rest.len())
+    }
+
+    /// `count` messages from `first_index` on, to become a batch of their own; `None` if the batch does not have that
+    /// many, or none are meant.
+    pub fn part(&self, first_index: u32, count: u32) -> Option<BatchPart<'a>> {
+        let entries = self.messages(first_index, count)?;
+        let lengths = Messages::new(entries).map(|message| Some(message.ok()?.bytes.len()));
+        let largest = lengths.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        Some(BatchPart {
+            entries,
+            largest_bytes: length_u32(largest),
+            count,
+            of: *self,
+        })
     }
 
     /// The messages, each checked again as it comes.
@@ -251,23 +264,16 @@ impl BatchBuilder {
     /// If there is no message in it.
     pub fn finish(mut self, producer: ProducerId, sequence: Sequence) -> Vec<u8> {
         assert!(self.count > 0, "a batch has at least one message");
-        let mut header = Vec::with_capacity(BATCH_HEADER_BYTES);
-        put_u32(&mut header, length_u32(self.bytes.len()));
-        put_u32(&mut header, 0);
-        put_u128(&mut header, producer.0);
-        put_u64(&mut header, sequence.0);
-        put_u32(&mut header, self.count);
-        put_u8(&mut header, self.class);
-        put_u8(&mut header, 0);
-        put_u16(&mut header, 0);
-        put_u32(
-            &mut header,
-            length_u32(self.bytes.len() - BATCH_HEADER_BYTES),
-        );
-        put_u32(&mut header, self.largest_bytes);
+        let header = BatchHeader {
+            producer,
+            sequence,
+            count: self.count,
+            class: self.class,
+            entries_bytes: self.bytes.len() - BATCH_HEADER_BYTES,
+            largest_bytes: self.largest_bytes,
+        };
         let (place, _) = self.bytes.split_at_mut(BATCH_HEADER_BYTES);
-        place.copy_from_slice(&header);
-        seal_header(&mut self.bytes);
+        place.copy_from_slice(&header.encode());
         self.bytes
     }
 }
@@ -462,7 +468,7 @@ fn skip(mut entries: &[u8], count: u32) -> Option<&[u8]> {
 }
 
 /// Writes the checksum into a header whose other fields are complete.
-fn seal_header(batch: &mut [u8]) {
+pub(super) fn seal_header(batch: &mut [u8]) {
     let (header, _) = batch.split_at(BATCH_HEADER_BYTES);
     let (_, covered) = header.split_at(8);
     let crc = checksum(&[covered]);

@@ -8,11 +8,13 @@
 //! (M2) An entry that passed [`Message::read`] is taken apart without a further error.
 
 mod batch;
+mod batch_header;
 mod entry;
 
 pub use batch::{
     BATCH_HEADER_BYTES, Batch, BatchBuilder, BatchError, CLASS_DURABLE, CLASS_MEMORY, renumber,
 };
+pub use batch_header::BatchPart;
 pub use entry::{
     ENTRY_HEADER_BYTES, Header, Headers, Message, MessageError, Messages, OutgoingMessage,
     attribute_name,

@@ -104,6 +104,8 @@ impl Model {
             Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
                 self.settle(time, lease_now, record);
             }
+            // Where a message lies is nothing that a client sees.
+            Record::Relocate { .. } => {}
             Record::Tick => self.tick(time.0, lease_now),
             Record::Release { session } => self.release(*session),
         }

@@ -1,13 +1,13 @@
 //! A partition on its own for tests: keeps the log, the clock and the outputs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use corelane_wire::{
-    BatchBuilder, ChunkPlace, ConsumerId, Correlation, Dequeue, Enqueue, Epoch, ErrorCode, Extend,
-    Lane, LeaseId, Lsn, Nack, Offset, OffsetRange, OutgoingMessage, PartitionId, Peek, ProducerId,
-    Receipt, Request, Sequence, SessionId, Settle, SettleEntries, SettleEntry, SettleOutcome,
-    Settled, Subscribe, Timestamp,
+    Batch, BatchBuilder, ChunkPlace, ConsumerId, Correlation, Dequeue, Enqueue, Epoch, ErrorCode,
+    Extend, Lane, LeaseId, Lsn, Nack, Offset, OffsetRange, OutgoingMessage, PartitionId, Peek,
+    ProducerId, Receipt, Request, Sequence, SessionId, Settle, SettleEntries, SettleEntry,
+    SettleOutcome, Settled, Subscribe, Timestamp,
 };
 
 use super::chunks::{Chunks, Generation};
@@ -29,6 +29,10 @@ pub(super) struct Node {
     pub(super) limits: Limits,
     /// What the engine asked to be read.
     pub(super) loads: VecDeque<(QueueId, Offset, ChunkPlace)>,
+    /// Records that the engine wants to relocate messages of, each with its first message.
+    pub(super) fetches: VecDeque<(Lsn, Offset)>,
+    /// The batches in the log.
+    pub(super) batches: BTreeMap<Lsn, Vec<u8>>,
 }
 
 impl Node {
@@ -45,6 +49,8 @@ impl Node {
             chunks: Chunks::default(),
             limits,
             loads: VecDeque::new(),
+            fetches: VecDeque::new(),
+            batches: BTreeMap::new(),
         };
         assert_eq!(node.step(Input::Start { epoch: Epoch(1) }), []);
         node
@@ -53,9 +59,16 @@ impl Node {
     pub(super) fn step(&mut self, input: Input<'_>) -> Vec<Output> {
         let mut outputs = VecDeque::new();
         self.engine.step(self.now, input, &mut outputs);
+        let is_fetched = matches!(input, Input::Fetched { .. });
+        let fetched = self.fetches.pop_front_if(|_| is_fetched);
         for output in &outputs {
             if let Output::Append { lsn, time, record } = output {
                 self.log.push((*lsn, *time, record.clone()));
+                let batch = batch_of(record, &input, fetched);
+                self.batches.extend(batch.map(|batch| (*lsn, batch)));
+            }
+            if let Output::Fetch { lsn, first } = output {
+                self.fetches.push_back((*lsn, *first));
             }
             if let Output::Load {
                 queue,
@@ -115,6 +128,7 @@ impl Node {
 
     /// Crashes, keeping the log below `end`, and starts again; the Epoch record is durable then.
     pub(super) fn restart(&mut self, end: Lsn, wall: Timestamp, epoch: u64) -> Vec<Output> {
+        self.batches.retain(|lsn, _| *lsn < end);
         self.log.retain(|(lsn, _, _)| *lsn < end);
         self.engine = replayed(&self.log).unwrap();
         self.begin(wall, epoch)
@@ -127,6 +141,7 @@ impl Node {
         wall: Timestamp,
         epoch: u64,
     ) -> Vec<Output> {
+        self.batches.retain(|lsn, _| *lsn < end);
         self.log.retain(|(lsn, _, _)| *lsn < end);
         let newest = self.chunks.newest().expect("there is a checkpoint");
         self.engine = restored(&self.chunks, newest, &self.log, self.limits);
@@ -147,11 +162,29 @@ impl Node {
 
     fn begin(&mut self, wall: Timestamp, epoch: u64) -> Vec<Output> {
         self.loads.clear();
+        self.fetches.clear();
         self.now = wall;
         self.step(Input::Start {
             epoch: Epoch(epoch),
         })
     }
+}
+
+/// The batch behind the head of a record, out of what was stepped.
+fn batch_of(record: &Record, input: &Input<'_>, fetched: Option<(Lsn, Offset)>) -> Option<Vec<u8>> {
+    if let (Record::Enqueue { .. }, Input::Request { request, .. }) = (record, input)
+        && let Request::Enqueue(enqueue) = request
+    {
+        return Some(enqueue.batch.to_vec());
+    }
+    if let (Record::Relocate { first, count, .. }, Input::Fetched { batch }) = (record, input) {
+        let index = u32::try_from(first.0 - fetched?.1.0).unwrap();
+        let batch = Batch::trusted((*batch)?).unwrap();
+        let mut part = Vec::new();
+        batch.part(index, *count)?.encode(&mut part);
+        return Some(part);
+    }
+    None
 }
 
 /// An engine that replayed a log but was not started.
@@ -401,6 +434,7 @@ pub(super) fn deliveries(outputs: &[Output]) -> Vec<Delivery> {
         | Output::Flush { .. }
         | Output::Reply { .. }
         | Output::Load { .. }
+        | Output::Fetch { .. }
         | Output::Abandon { .. } => None,
     });
     delivered.collect()
@@ -418,6 +452,7 @@ pub(super) fn refusals(outputs: &[Output]) -> Vec<(Requester, ErrorCode)> {
         | Output::Flush { .. }
         | Output::Deliver(_)
         | Output::Load { .. }
+        | Output::Fetch { .. }
         | Output::Abandon { .. } => None,
     });
     refused.collect()

@@ -1,20 +1,21 @@
 //! Random operations with crashes: live and replayed state are the same, and what clients see keeps the rules C1 to
 //! C5 and C7 of the test plan.
 
+mod drain;
 mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use corelane_wire::{
-    LeaseId, Lsn, Offset, OffsetRange, ProducerId, Receipt, Request, SettleOutcome,
+    Batch, LeaseId, Lsn, OffsetRange, ProducerId, Receipt, SettleOutcome, Timestamp,
 };
 
 use super::model::{MessageState, Model};
 use super::node::*;
+use crate::ids::QueueId;
 use crate::random::next;
 use crate::record::Record;
-use crate::{ConnectionId, Cut, DeliverTo, Delivery, Input, Limits, Output, Reply, Requester};
+use crate::{Cut, DeliverTo, Delivery, Input, Limits, Output, Reply, Requester};
 
 const QUEUES: [&str; 2] = ["a", "b"];
 const SUBSCRIPTIONS: [&str; 2] = ["default", "other"];
@@ -87,6 +88,10 @@ struct Run {
     cut: Option<Cut>,
     /// Chunks that were read back.
     read: u32,
+    /// What was enqueued, and when.
+    messages: BTreeMap<(QueueId, u64), (Timestamp, Vec<u8>)>,
+    /// Relocate records.
+    relocated: u32,
 }
 
 impl Run {
@@ -114,6 +119,8 @@ impl Run {
             sequences: BTreeMap::new(),
             cut: None,
             read: 0,
+            messages: BTreeMap::new(),
+            relocated: 0,
         }
     }
 
@@ -142,12 +149,13 @@ impl Run {
             match output {
                 Output::Append { lsn, time, record } => {
                     self.check_lease(&record);
+                    self.keep_messages(lsn, time, &record);
                     self.model.apply(lsn, time, &record);
                 }
                 Output::Reply { to, reply } => self.on_reply(to, reply),
                 Output::Deliver(delivery) => self.on_delivery(&delivery),
                 Output::Flush { end } => assert!(end <= self.node.engine.positions().end),
-                Output::Load { .. } | Output::Abandon { .. } => {}
+                Output::Load { .. } | Output::Fetch { .. } | Output::Abandon { .. } => {}
             }
         }
         self.compare_counts();
@@ -187,6 +195,26 @@ impl Run {
                     .iter()
                     .any(|range| (range.first.0..range.end().0).contains(offset));
             assert!(!again, "C3: {offset} of {acked_queue} was done");
+        }
+    }
+
+    /// Keeps what is enqueued to be compared with what is delivered.
+    fn keep_messages(&mut self, lsn: Lsn, time: Timestamp, record: &Record) {
+        self.relocated += u32::from(matches!(record, Record::Relocate { .. }));
+        let &Record::Enqueue {
+            queue,
+            first,
+            count,
+            ..
+        } = record
+        else {
+            return;
+        };
+        let batch = Batch::read(&self.node.batches[&lsn]).unwrap();
+        for at in 0..count {
+            let message = batch.messages(at, 1).unwrap().to_vec();
+            let key = (queue, first.0 + u64::from(at));
+            self.messages.insert(key, (time, message));
         }
     }
 
@@ -265,13 +293,30 @@ impl Run {
         let committed = self.node.engine.positions().committed;
         for run in &delivery.runs {
             assert!(run.lsn < committed, "E3: {run:?} is not committed");
-            let (_, time, record) = &self.node.log[usize::try_from(run.lsn.0).unwrap()];
-            let &Record::Enqueue { first, count, .. } = record else {
+            let (_, _, record) = &self.node.log[usize::try_from(run.lsn.0).unwrap()];
+            let (&Record::Enqueue {
+                queue,
+                first,
+                count,
+                ..
+            }
+            | &Record::Relocate {
+                queue,
+                first,
+                count,
+                ..
+            }) = record
+            else {
                 panic!("C2: {run:?} was never enqueued");
             };
             assert_eq!(first.0 + u64::from(run.index), run.first.0, "C2");
             assert!(run.index + run.count <= count, "C2");
-            assert_eq!(*time, run.enqueued);
+            let batch = Batch::read(&self.node.batches[&run.lsn]).unwrap();
+            for at in 0..run.count {
+                let message = batch.messages(run.index + at, 1).unwrap().to_vec();
+                let key = (queue, run.first.0 + u64::from(at));
+                assert_eq!((run.enqueued, message), self.messages[&key], "C2: {key:?}");
+            }
         }
         let (queue, subscription) = match delivery.to {
             DeliverTo::Dequeue(to) => {
@@ -299,7 +344,10 @@ impl Run {
     }
 
     fn random_step(&mut self) {
-        match self.random.below(28) {
+        match self.random.below(32) {
+            28 => self.relocate(),
+            29 => self.move_some(),
+            30 | 31 => self.fetched(),
             24 => self.cut(),
             25 => self.publish(),
             26 => self.roll(),
@@ -336,7 +384,7 @@ impl Run {
         let wall = self.node.now.0 + self.random.below(20) * 1_000_000_000;
         self.epoch += 1;
         self.cut = None;
-        let wall = corelane_wire::Timestamp(wall);
+        let wall = Timestamp(wall);
         if self.node.chunks.newest().is_some() && self.random.below(4) > 0 {
             self.node.restart_from_checkpoint(end, wall, self.epoch);
             self.check_checkpoints();
@@ -359,78 +407,10 @@ impl Run {
             assert_eq!(engine.state_hash(), whole, "K1: from {}", from.end);
         }
     }
-
-    /// C1: after healing, everything confirmed can be taken or is done.
-    fn drain(&mut self) {
-        self.step(Input::GiveOut { allowed: true });
-        for connection in 1..=3 {
-            self.step(Input::Disconnected {
-                connection: ConnectionId(connection),
-            });
-        }
-        for _ in 0..40 {
-            self.node.pass(Duration::from_secs(10));
-            self.step(Input::Deadline);
-            let end = self.node.engine.positions().end;
-            self.step(Input::Durable { end });
-        }
-        for queue in QUEUES {
-            if self.node.engine.state.queues.find(queue).is_none() {
-                assert_eq!(self.confirmed.get(queue), None, "C1: {queue} is gone");
-                continue;
-            }
-            for subscription in SUBSCRIPTIONS {
-                self.drain_subscription(queue, subscription);
-            }
-            let id = self.node.engine.state.queues.find(queue).unwrap();
-            let state = self.node.engine.state.queues.get(id).unwrap();
-            let end = self.confirmed.get(queue).copied().unwrap_or(0);
-            assert!(state.end >= Offset(end), "C1: {queue} lost messages");
-            for subscription in &state.subscriptions {
-                assert_eq!(subscription.done, state.end, "C1: {queue} is not drained");
-            }
-        }
-    }
-
-    fn drain_subscription(&mut self, queue: &'static str, subscription: &'static str) {
-        loop {
-            self.held.clear();
-            let from = self.requester(Asked::Other);
-            self.dequeues
-                .insert(from.correlation.0, (queue, subscription));
-            let request = dequeue_from(queue, subscription, 10_000, 0);
-            self.step(Input::Request { from, request });
-            self.step(Input::TurnEnd);
-            while !self.node.loads.is_empty() {
-                self.read_one();
-                self.step(Input::TurnEnd);
-            }
-            if self.held.is_empty() {
-                return;
-            }
-            let list: Vec<(LeaseId, u64, u32)> = self
-                .held
-                .iter()
-                .map(|held| (held.lease, held.first, held.count))
-                .collect();
-            let bytes = entries(&list);
-            let mut settle = settle(queue, &bytes);
-            settle.subscription = subscription;
-            let from = self.requester(Asked::Ack {
-                queue,
-                subscription,
-            });
-            let request = Request::Ack(settle);
-            self.step(Input::Request { from, request });
-            self.step(Input::TurnEnd);
-            let end = self.node.engine.positions().end;
-            self.step(Input::Durable { end });
-        }
-    }
 }
 
-/// Returns how many chunks were read back.
-fn run(seed: u64, with_deletes: bool) -> u32 {
+/// Returns how many chunks were read back, and how many batches relocated.
+fn run(seed: u64, with_deletes: bool) -> (u32, u32) {
     // The seed is the only thing a failure needs to be repeated.
     println!("seed {seed}, with deletes: {with_deletes}");
     let mut run = Run::new(seed, with_deletes);
@@ -447,16 +427,22 @@ fn run(seed: u64, with_deletes: bool) -> u32 {
     run.cut();
     run.publish();
     run.crash();
-    run.read
+    (run.read, run.relocated)
 }
 
 #[test]
 fn random_operations_keep_the_promises_and_replay_to_the_same_state() {
-    let read: u32 = (0..seeds()).map(|seed| run(seed, false)).sum();
+    let (mut read, mut relocated) = (0, 0);
+    for seed in 0..seeds() {
+        let seen = run(seed, false);
+        read += seen.0;
+        relocated += seen.1;
+    }
     assert!(
         read > 0 || cfg!(miri),
         "no run was ever dropped from memory"
     );
+    assert!(relocated > 0 || cfg!(miri), "nothing was ever relocated");
 }
 
 #[test]

@@ -48,9 +48,16 @@ impl RecordLine {
     }
 }
 
-/// The messages of an enqueue, as `corelane dump` shows them.
+/// The messages of an enqueue or a relocation, as `corelane dump` shows them.
 fn messages(view: &RecordView<'_>, record: &Record) -> Vec<Shown> {
-    let Record::Enqueue { first, .. } = record else {
+    let (first, enqueued) = if let Record::Relocate {
+        first, enqueued, ..
+    } = record
+    {
+        (first, *enqueued)
+    } else if let Record::Enqueue { first, .. } = record {
+        (first, view.time)
+    } else {
         return Vec::new();
     };
     let Ok(batch) = Batch::trusted(view.batch()) else {
@@ -61,7 +68,7 @@ fn messages(view: &RecordView<'_>, record: &Record) -> Vec<Shown> {
     messages
         .map(|(offset, message)| {
             let headers: Vec<_> = message.headers().collect();
-            Shown::new(offset, view.time, message.key, &headers, message.body)
+            Shown::new(offset, enqueued, message.key, &headers, message.body)
         })
         .collect()
 }
@@ -79,6 +86,7 @@ fn name(record: &Record) -> &'static str {
         Record::Release { .. } => "release",
         Record::Delete { .. } => "delete",
         Record::Subscribe { .. } => "subscribe",
+        Record::Relocate { .. } => "relocate",
     }
 }
 
@@ -135,6 +143,15 @@ fn fields(record: &Record) -> Value {
         } => {
             json!({"queue": queue.0, "subscription": subscription.0, "name": name, "from": from.0})
         }
+        Record::Relocate {
+            queue,
+            first,
+            count,
+            bytes,
+            largest: _,
+            enqueued,
+        } => json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
+            "enqueued_ns": enqueued.0}),
     }
 }
 

@@ -166,6 +166,11 @@ fn log() -> Vec<ShardMetric> {
             |c| rounded(c.segments_freed_total),
         ),
         counter(
+            "corelane_relocated_bytes",
+            "Bytes of messages that were written again so that their segment could go.",
+            |c| rounded(c.relocated_bytes_total),
+        ),
+        counter(
             "corelane_damaged_reads",
             "Reads that found something else than what was written.",
             |c| rounded(c.damaged_reads_total),

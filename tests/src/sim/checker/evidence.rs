@@ -27,7 +27,7 @@ pub struct LogRecord<'a> {
     pub time: Timestamp,
     /// What it says.
     pub record: Record,
-    /// The batch of an Enqueue.
+    /// The batch of an Enqueue or Relocate.
     pub batch: &'a [u8],
 }
 
@@ -40,6 +40,8 @@ pub struct QueueLog {
     pub end: u64,
     /// Its messages.
     pub tokens: BTreeMap<u64, Token>,
+    /// The records that hold them, where that is not their Enqueue record any more.
+    pub relocated: BTreeMap<u64, u64>,
     /// Its subscriptions, by number.
     pub subscriptions: BTreeMap<u32, SubscriptionLog>,
     producers: BTreeMap<(u128, u64), u64>,
@@ -67,6 +69,8 @@ pub struct EvidenceMet {
     pub delayed: u64,
     /// Messages given out again in a later epoch than before.
     pub again_in_later_epoch: u64,
+    /// Relocate records.
+    pub relocated: u64,
 }
 
 /// The model of one partition.
@@ -130,6 +134,7 @@ impl Evidence {
                 None => violation("log", format!("queue {queue} deleted, it is not there")),
             },
             Record::Enqueue { .. } => self.on_enqueue(entry),
+            Record::Relocate { .. } => self.on_relocate(entry),
             Record::Subscribe { .. } => self.on_subscribe(&entry.record),
             Record::Lease { .. } => self.on_lease(entry),
             Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
@@ -207,6 +212,37 @@ impl Evidence {
         Ok(())
     }
 
+    /// What got a new place is what was enqueued.
+    fn on_relocate(&mut self, entry: &LogRecord<'_>) -> Verdict {
+        let Record::Relocate {
+            queue: id,
+            first,
+            count,
+            ..
+        } = &entry.record
+        else {
+            return Ok(());
+        };
+        let offsets = first.0..first.0 + u64::from(*count);
+        if let Some(queue) = self.queues.get_mut(&id.0) {
+            let tokens = offsets.clone().map(|offset| queue.tokens.get(&offset));
+            if tokens.eq(tokens_of(entry)?.iter().map(Some)) {
+                self.met.relocated += 1;
+                queue
+                    .relocated
+                    .extend(offsets.map(|offset| (offset, entry.lsn.0)));
+                return Ok(());
+            }
+        }
+        violation(
+            "C2",
+            format!(
+                "lsn {} gives others for {count} messages from {first} of queue {id}",
+                entry.lsn
+            ),
+        )
+    }
+
     fn on_enqueue(&mut self, entry: &LogRecord<'_>) -> Verdict {
         let Record::Enqueue {
             queue: id,
@@ -238,16 +274,8 @@ impl Evidence {
                 format!("{key:?} of queue {id} is at {old} and at {first}"),
             );
         }
-        let batch = match Batch::read(entry.batch) {
-            Ok(batch) => batch,
-            Err(error) => return violation("C2", format!("lsn {}: {error}", entry.lsn)),
-        };
         let mut offset = first.0;
-        for message in &batch {
-            let judged = message.map_or(Body::Foreign, |message| body::judge(&message));
-            let Body::Intact(token) = judged else {
-                return violation("C2", format!("offset {offset} of queue {id}: foreign body"));
-            };
+        for token in tokens_of(entry)? {
             queue.tokens.insert(offset, token);
             offset += 1;
         }
@@ -375,6 +403,7 @@ impl Evidence {
             Record::Epoch { .. }
             | Record::Create { .. }
             | Record::Enqueue { .. }
+            | Record::Relocate { .. }
             | Record::Lease { .. }
             | Record::Tick
             | Record::Release { .. }
@@ -426,4 +455,22 @@ impl Evidence {
 
 fn offsets(range: &OffsetRange) -> std::ops::Range<u64> {
     range.first.0..range.first.0 + u64::from(range.count)
+}
+
+/// The tokens of the messages that follow a record's head.
+fn tokens_of(entry: &LogRecord<'_>) -> Verdict<Vec<Token>> {
+    let batch = match Batch::read(entry.batch) {
+        Ok(batch) => batch,
+        Err(error) => return violation("C2", format!("lsn {}: {error}", entry.lsn)),
+    };
+    let mut tokens = Vec::new();
+    for message in &batch {
+        let judged = message.map_or(Body::Foreign, |message| body::judge(&message));
+        let Body::Intact(token) = judged else {
+            let at = tokens.len();
+            return violation("C2", format!("lsn {}: foreign body at {at}", entry.lsn));
+        };
+        tokens.push(token);
+    }
+    Ok(tokens)
 }

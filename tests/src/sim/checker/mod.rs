@@ -44,12 +44,12 @@ impl std::fmt::Display for Violation {
 }
 
 /// What a judgement says.
-pub type Verdict = Result<(), Violation>;
+pub type Verdict<T = ()> = Result<T, Violation>;
 
 /// A broken rule, told.
 ///
 /// # Errors
 /// Always: the violation is the error.
-pub fn violation(rule: &'static str, text: String) -> Verdict {
+pub fn violation<T>(rule: &'static str, text: String) -> Verdict<T> {
     Err(Violation { rule, text })
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use corelane_wire::{ConsumerId, Lsn, ProducerId, Request};
+use corelane_wire::{
+    BatchBuilder, ConsumerId, Lsn, OutgoingMessage, ProducerId, Request, Sequence,
+};
 
 use super::super::node::*;
 use super::{Asked, QUEUES, Run, SUBSCRIPTIONS};
-use crate::{ConnectionId, Input};
+use crate::{ConnectionId, Input, SparseStretch};
 
 impl Run {
     pub(super) fn enqueue(&mut self) {
@@ -29,9 +31,60 @@ impl Run {
             producer,
             sequence,
         });
-        let bytes = sized_batch(count, 10, producer, sequence);
+        let bytes = self.unlike_others(count, producer, sequence);
         let request = enqueue(queue, &bytes);
         self.step(Input::Request { from, request });
+    }
+
+    /// A batch of messages that no other has.
+    fn unlike_others(&self, count: u32, producer: ProducerId, sequence: u64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        for at in 0..count {
+            let body = format!("{}.{at}", self.correlation);
+            let message = OutgoingMessage {
+                body: body.as_bytes(),
+                ..OutgoingMessage::default()
+            };
+            builder.push(&message).unwrap();
+        }
+        builder.finish(producer, Sequence(sequence))
+    }
+
+    /// Some of what is committed is to move.
+    pub(super) fn relocate(&mut self) {
+        let committed = self.node.engine.positions().committed;
+        let below = Lsn(self.random.below(committed.0 + 1));
+        let cut = self.node.engine.cut();
+        let stretches = cut.live().filter(|stretch| stretch.last_lsn < below);
+        let stretches: Vec<_> = stretches
+            .filter(|_| self.random.below(3) > 0)
+            .map(|stretch| SparseStretch {
+                queue: stretch.queue,
+                first: stretch.first,
+                end: stretch.end,
+                below,
+            })
+            .collect();
+        self.cut = None;
+        self.step(Input::Relocate {
+            stretches: &stretches,
+        });
+    }
+
+    pub(super) fn move_some(&mut self) {
+        let bytes = 1 + self.random.below(400);
+        self.step(Input::Move { bytes });
+    }
+
+    /// A record is read to be relocated, or cannot be.
+    pub(super) fn fetched(&mut self) {
+        if let Some((lsn, _)) = self.node.fetches.front() {
+            let batch = self.node.batches[lsn].clone();
+            let is_read = self.random.below(20) > 0;
+            self.step(Input::Fetched {
+                batch: is_read.then_some(&batch),
+            });
+        }
     }
 
     /// Takes a cut; one that was not published is forgotten.

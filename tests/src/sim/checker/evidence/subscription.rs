@@ -130,6 +130,7 @@ impl Fact {
             Record::Epoch { .. }
             | Record::Create { .. }
             | Record::Enqueue { .. }
+            | Record::Relocate { .. }
             | Record::Lease { .. }
             | Record::Tick
             | Record::Release { .. }

@@ -1,0 +1,53 @@
+//! Where a partition stands, as its shell and its operator see it.
+
+use corelane_wire::Lsn;
+
+use super::Status;
+
+/// The positions of the log; `start` is inclusive, the others exclusive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Positions {
+    /// The first record.
+    pub start: Lsn,
+    /// Up to here everything is confirmed and visible.
+    pub committed: Lsn,
+    /// Up to here everything is on this node's disk.
+    pub durable: Lsn,
+    /// The number of the next record.
+    pub end: Lsn,
+}
+
+/// Counters of a partition, for metrics and health.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// What the partition does.
+    pub status: Status,
+    /// A jump of more than 24 h was refused at the start: delays are late by it.
+    pub time_jump_refused: bool,
+    /// Queues.
+    pub queues: usize,
+    /// Subscriptions of all queues.
+    pub subscriptions: usize,
+    /// Messages that some subscription is not done with.
+    pub messages: u64,
+    /// Messages ready, once per subscription.
+    pub ready: u64,
+    /// Messages leased, once per subscription.
+    pub leased: u64,
+    /// Messages delayed, once per subscription.
+    pub delayed: u64,
+    /// Leases.
+    pub leases: usize,
+    /// Producer windows.
+    pub producers: usize,
+    /// Answers that wait for a commit.
+    pub gated_replies: usize,
+    /// Dequeues that wait for messages.
+    pub waiters: usize,
+    /// Consumers.
+    pub consumers: usize,
+    /// Bytes of messages that are not committed.
+    pub uncommitted_bytes: u64,
+    /// Messages given out by Lease records that are not committed.
+    pub uncommitted_leases: u64,
+}
