@@ -60,7 +60,7 @@ pub use checkpoint::{
     OpenCheckpoints, chunk_of, chunk_stretch, open_checkpoints, read_chunk,
 };
 pub use config::LogConfig;
-pub use directory::{Directory, DirectoryOptions};
+pub use directory::{Directory, DirectoryOptions, Links};
 pub use error::{Damage, DamageCause, Poison, PoisonCause, ReadError, RecoverError};
 pub use layout::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, FIRST_SEGMENT_BYTES, FORMAT_LEVEL,

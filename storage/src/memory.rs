@@ -245,11 +245,11 @@ impl Volume for Memory {
         partition: PartitionId,
         segment: SegmentNumber,
         spare: SpareId,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.burn()?;
         let file = self.segments.remove(&(partition.0, segment.0)).unwrap();
         assert!(self.spares.insert(spare.0, file).is_none());
-        Ok(())
+        Ok(true)
     }
 
     fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {

@@ -85,14 +85,15 @@ pub trait Volume: Send {
     /// Makes a segment that the log does not need any more a spare of the same length; on return that survives a
     /// power cut.
     ///
-    /// Its bytes stay as they are. A crash leaves the segment or the spare. Nobody may hold the file open.
+    /// Its bytes stay as they are. A crash leaves the segment or the spare. Nobody may hold the file open to write.
+    /// Returns false, and leaves neither, if the file has another name: a backup reads it by that name.
     /// Fails with `AlreadyExists` rather than replace a spare.
     fn retire_segment(
         &mut self,
         partition: PartitionId,
         segment: SegmentNumber,
         spare: SpareId,
-    ) -> io::Result<()>;
+    ) -> io::Result<bool>;
 
     /// Deletes a segment, if it is there; on return that survives a power cut.
     fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()>;
@@ -176,24 +177,28 @@ pub enum Task {
 }
 
 impl Task {
-    /// Does the work; on success its result survives a power cut.
+    /// Does the work; on success its result survives a power cut. False only if a segment did not become a spare.
     ///
     /// # Errors
     /// That of the file operation that failed.
-    pub fn run(&self, volume: &mut dyn Volume) -> io::Result<()> {
+    pub fn run(&self, volume: &mut dyn Volume) -> io::Result<bool> {
         match *self {
-            Self::MakeSpare { spare, bytes } => volume.make_spare(spare, bytes),
+            Self::MakeSpare { spare, bytes } => volume.make_spare(spare, bytes).map(|()| true),
             Self::Install {
                 spare,
                 partition,
                 segment,
-            } => volume.install_spare(spare, partition, segment),
+            } => volume
+                .install_spare(spare, partition, segment)
+                .map(|()| true),
             Self::Retire {
                 partition,
                 segment,
                 spare,
             } => volume.retire_segment(partition, segment, spare),
-            Self::RemoveSegment { partition, segment } => volume.remove_segment(partition, segment),
+            Self::RemoveSegment { partition, segment } => {
+                volume.remove_segment(partition, segment).map(|()| true)
+            }
         }
     }
 }

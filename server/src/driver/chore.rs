@@ -28,10 +28,10 @@ pub enum Chore {
 }
 
 impl Chore {
-    /// Does it; what it changed survives a power cut on return.
+    /// Does it; what it changed survives a power cut on return. Of a task, the result is 1 for true.
     pub fn run(self, volume: &mut dyn Volume) -> (io::Result<usize>, Data) {
         match self {
-            Self::Task(task) => (task.run(volume).map(|()| 0), Data::None),
+            Self::Task(task) => (task.run(volume).map(usize::from), Data::None),
             Self::ReadChunk { partition, place } => match read_chunk(volume, partition, place) {
                 Ok(chunk) => (Ok(chunk.len()), Data::Chunk(chunk)),
                 Err(ChunkFault::Io(error)) => (Err(error), Data::None),

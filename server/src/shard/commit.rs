@@ -354,7 +354,7 @@ impl State {
             }
             // Nothing waits for a file that goes.
             Task::Retire { spare, .. } => {
-                self.spares.retired(spare, result.is_ok());
+                self.spares.retired(spare, result == Ok(1));
                 left_behind(task, result);
             }
             Task::RemoveSegment { .. } => left_behind(task, result),

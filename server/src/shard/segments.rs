@@ -183,7 +183,7 @@ impl Spares {
         }
     }
 
-    /// A segment became a spare, or could not.
+    /// A segment became a spare, or could not, or was removed because a backup reads it.
     pub(super) fn retired(&mut self, spare: SpareId, is_ready: bool) {
         if let Some(bytes) = self.retiring.remove(&spare)
             && is_ready

@@ -6,6 +6,7 @@
 //!   DIR/spares/NNNN.spare                 room that waits to become a segment
 //!   DIR/partitions/PPPP/SSSSSSSS.log      segments
 //!   DIR/partitions/PPPP/GGGGGGGG.ckpt     checkpoints; the one that is being written is `checkpoint.tmp`
+//!   DIR/backup/                           links of a backup that runs
 //! ```
 //! Owns: the lock. Called by: start-up, recovery and the housekeeping threads, each with a clone.
 //! Invariants: (D1) a name that was created, replaced or moved is made durable by an `fsync` of its directory
@@ -31,9 +32,12 @@ use crate::superblock::{SUPERBLOCK_NAME, Superblock};
 use crate::volume::{SpareId, Volume};
 
 mod file;
+mod links;
 mod lock;
 mod probe;
 mod room;
+
+pub use links::Links;
 
 use file::{
     check_regular, clear_front, create, make_directory, numbers_in, open_regular,
@@ -98,6 +102,7 @@ impl Directory {
             make_directory(&root.join(folder)).map_err(io("create folders in"))?;
         }
         sync_directory(&root).map_err(io("sync"))?;
+        links::clean(&root).map_err(io("take links of a backup away in"))?;
         let probed = room::with_room(&root, || probe::is_direct_possible(&root));
         let is_direct = probed.map_err(io("write a file in"))?;
         let directory = Self {
@@ -231,10 +236,7 @@ impl Directory {
     }
 
     fn partition_path(&self, partition: PartitionId) -> PathBuf {
-        self.shared
-            .root
-            .join("partitions")
-            .join(format!("{:04}", partition.0))
+        partition_path(&self.shared.root, partition)
     }
 
     /// The folder of a partition, made if there is none.
@@ -266,10 +268,7 @@ impl Directory {
     }
 
     fn spare_path(&self, spare: SpareId) -> PathBuf {
-        self.shared
-            .root
-            .join("spares")
-            .join(format!("{:04}.spare", spare.0))
+        spare_path(&self.shared.root, spare)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
@@ -394,7 +393,7 @@ impl Volume for Directory {
         partition: PartitionId,
         segment: SegmentNumber,
         spare: SpareId,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let path = self.path_of(partition, segment);
         let spare = self.spare_path(spare);
         if fs::symlink_metadata(&spare).is_ok() {
@@ -402,8 +401,14 @@ impl Volume for Directory {
         }
         check_regular(&path)?;
         fs::rename(&path, &spare)?;
+        // After the rename: whoever linked the segment before is seen here, and later nobody can.
+        let is_spare = links::has_one_name(&spare)?;
+        if !is_spare {
+            fs::remove_file(&spare)?;
+        }
         self.sync_directory(&self.shared.root.join("spares"))?;
-        self.sync_directory(&self.partition_path(partition))
+        self.sync_directory(&self.partition_path(partition))?;
+        Ok(is_spare)
     }
 
     fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
@@ -484,6 +489,14 @@ impl Volume for Directory {
     fn remove_checkpoint(&mut self, partition: PartitionId, generation: u32) -> io::Result<()> {
         fs::remove_file(self.checkpoint_path(partition, generation))
     }
+}
+
+fn partition_path(root: &Path, partition: PartitionId) -> PathBuf {
+    root.join("partitions").join(format!("{:04}", partition.0))
+}
+
+fn spare_path(root: &Path, spare: SpareId) -> PathBuf {
+    root.join("spares").join(format!("{:04}.spare", spare.0))
 }
 
 const LOCK_WAIT: Duration = Duration::from_secs(2);

@@ -98,7 +98,7 @@ impl Volume for Files {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn retire_segment(&mut self, _: PartitionId, _: SegmentNumber, _: SpareId) -> io::Result<()> {
+    fn retire_segment(&mut self, _: PartitionId, _: SegmentNumber, _: SpareId) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -202,7 +202,7 @@ impl Volume for SimVolume {
         partition: PartitionId,
         segment: SegmentNumber,
         spare: SpareId,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let from = FileName::Segment(partition.0, segment.0);
         let to = FileName::Spare(spare.0);
         self.change(|disk| {
@@ -216,6 +216,7 @@ impl Volume for SimVolume {
                 Err(missing())
             }
         })
+        .map(|()| true)
     }
 
     fn remove_segment(&mut self, partition: PartitionId, segment: SegmentNumber) -> io::Result<()> {
