@@ -246,7 +246,7 @@ impl<D: Tested> Bench<D> {
         };
         for task in [make, install] {
             let done = self.run(Token(1), Op::Housekeeping(Chore::Task(task)));
-            assert_eq!(done.result, Ok(0));
+            assert_eq!(done.result, Ok(1));
         }
         let done = self.run(Token(2), Op::OpenSegment { partition, segment });
         let Data::File(file) = done.data else {

@@ -25,6 +25,7 @@ use crate::segment_table::SegmentTable;
 use crate::volume::Volume;
 
 mod cut;
+mod extent;
 mod finding;
 mod look_ahead;
 mod resume;
@@ -32,9 +33,11 @@ mod scan;
 mod survey;
 mod window;
 
+pub use extent::{LogExtent, SegmentExtent, log_extent};
 pub use finding::{Finding, LogFault};
 pub use survey::{Surveyed, VisitSurvey, survey};
 
+use resume::LastScanned;
 use scan::Scan;
 
 /// What recovery found.
@@ -124,7 +127,7 @@ pub fn recover(
     }
     let mut scan = Scan::new(&*volume, &config, start, visit);
     let known = scan.closed_segments(table, files)?;
-    let tail = scan.segments(table, &known.scanned)?;
+    let last = scan.segments(table, &known.scanned)?;
     let mut found = Recovery {
         end: scan.end,
         records: scan.records,
@@ -134,8 +137,10 @@ pub fn recover(
         leftovers: known.leftovers,
         truncated: None,
     };
-    let Some((tail, later)) = tail else {
-        return Ok((Log::new(config), found));
+    let (tail, later) = match last {
+        LastScanned::Open(tail, later) => (tail, later),
+        LastScanned::Unused => return Ok((Log::new(config), found)),
+        LastScanned::Closed { next } => return Err(scan.missing_segment(next)),
     };
     let evidence = scan.look_ahead(&tail, later)?;
     let ready = scan.ready_segments(&tail, later)?;

@@ -27,6 +27,17 @@ pub(super) struct Known {
     pub(super) leftovers: Vec<SegmentNumber>,
 }
 
+/// Where the scanned segments end.
+#[derive(Debug)]
+pub(super) enum LastScanned<'s> {
+    /// There is none: the log was never used.
+    Unused,
+    /// In one without a footer; the segments behind it.
+    Open(Tail, &'s [SegmentNumber]),
+    /// At a footer, and the file of the segment that follows it is not there.
+    Closed { next: SegmentNumber },
+}
+
 impl Scan<'_, '_> {
     /// Takes the closed segments of the table into the index and sorts the files.
     pub(super) fn closed_segments(
@@ -85,13 +96,12 @@ impl Scan<'_, '_> {
         })
     }
 
-    /// Scans segments until one has no footer; returns its end and the segments behind it, or `None` if the log was
-    /// never used.
+    /// Scans segments until one has no footer.
     pub(super) fn segments<'s>(
         &mut self,
         table: &SegmentTable,
         scanned: &'s [SegmentNumber],
-    ) -> Result<Option<(Tail, &'s [SegmentNumber])>, RecoverError> {
+    ) -> Result<LastScanned<'s>, RecoverError> {
         let mut expected = first_scanned(table);
         let resume = table.resume.as_ref().zip(table.segments.last());
         if let Some((resume, _)) = resume {
@@ -106,15 +116,15 @@ impl Scan<'_, '_> {
                 None => self.segment(*number)?,
             };
             if let SegmentEnd::Open(tail) = end {
-                return Ok(Some((tail, rest)));
+                return Ok(LastScanned::Open(tail, rest));
             }
             later = rest;
             expected = expected.next();
         }
         if expected == SegmentNumber(0) && self.start == Lsn(0) {
-            return Ok(None);
+            return Ok(LastScanned::Unused);
         }
-        Err(self.missing_segment(expected))
+        Ok(LastScanned::Closed { next: expected })
     }
 
     /// Scans the segment that holds the end of the checkpoint.

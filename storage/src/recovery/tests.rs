@@ -1,4 +1,5 @@
 mod crash;
+mod extent;
 mod files;
 mod hostile;
 mod resume;
