@@ -13,6 +13,7 @@ use corelane_client::Client;
 use self::exit::Failure;
 use self::output::Format;
 
+mod backup;
 mod config;
 mod dequeue;
 mod doctor;
@@ -82,6 +83,10 @@ enum Command {
     /// Look at the files of a data directory that no broker uses.
     #[command(subcommand)]
     Log(logs::Logs),
+    /// Copy a data directory, while a broker uses it or not.
+    Backup(backup::Backup),
+    /// Make a data directory of a backup.
+    Restore(backup::Restore),
     /// Check this machine for what a broker needs; takes the arguments of `serve`.
     Doctor(Box<doctor::Doctor>),
     /// Print, check and show the configuration of a broker.
@@ -123,6 +128,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Load(load) => on_runtime(load.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
         Command::Log(logs) => logs.run(&common),
+        Command::Backup(backup) => backup.run(&common),
+        Command::Restore(restore) => restore.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Config(config) => config.run(&common),
         Command::ExitCodes => output::line(&exit::text()),

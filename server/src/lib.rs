@@ -3,7 +3,7 @@
 //! Read in this order: [`driver`] (what a loop asks the machine), [`shard`] (the loop itself),
 //! [`connection`], [`router`] and [`mail`] (how a request reaches the shard of its partition),
 //! [`session`], [`recovery`] (what happens before the loop), [`survey`] (looking at files that no broker
-//! uses), [`stats`]. The rest starts and
+//! uses), [`backup`] (copying those that one uses), [`stats`]. The rest starts and
 //! controls the process.
 //!
 //! A program that wants a broker inside itself needs only [`Embedded`].
@@ -27,6 +27,8 @@ pub mod scrub;
 pub mod recovery;
 
 pub mod survey;
+
+pub mod backup;
 
 pub mod stats;
 

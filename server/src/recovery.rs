@@ -6,9 +6,9 @@
 
 use corelane_core::{Engine, Limits};
 use corelane_storage::{
-    CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig,
+    CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig, LogExtent,
     OpenCheckpoints, RecoverError, Recovery, Scanned, SegmentNumber, SegmentTable, Volume,
-    open_checkpoints, recover,
+    log_extent, open_checkpoints, recover,
 };
 use corelane_wire::{Epoch, PartitionId};
 
@@ -103,14 +103,7 @@ pub fn open_partition(
     let mut engine = begin.engine;
     let end = engine.positions().end;
     let recovered = recover(volume, config, (end, &begin.table), &mut |scanned| {
-        match scanned {
-            Scanned::Segment { base } => engine.segment_begins(base),
-            Scanned::Block(_) => {}
-            Scanned::Record(record) => engine
-                .replay(record.lsn, record.time, record.kind, record.payload)
-                .map_err(|error| error.to_string())?,
-        }
-        Ok(())
+        replay(&mut engine, scanned)
     });
     let (state, recovery) = match recovered {
         Ok((log, mut recovery)) => {
@@ -139,6 +132,34 @@ pub fn open_partition(
         start: PartitionStart { partition, state },
         recovery,
     })
+}
+
+/// Reads a partition as a start does, without cutting its log, and says how far that reaches.
+///
+/// # Errors
+/// See [`log_extent`].
+pub fn reach(
+    volume: &dyn Volume,
+    config: &LogConfig,
+    limits: Limits,
+) -> Result<LogExtent, RecoverError> {
+    let begin = begin(volume, config, limits)?;
+    let mut engine = begin.engine;
+    let end = engine.positions().end;
+    log_extent(volume, config, (end, &begin.table), &mut |scanned| {
+        replay(&mut engine, scanned)
+    })
+}
+
+fn replay(engine: &mut Engine, scanned: Scanned<'_>) -> Result<(), String> {
+    match scanned {
+        Scanned::Segment { base } => engine.segment_begins(base),
+        Scanned::Block(_) => {}
+        Scanned::Record(record) => engine
+            .replay(record.lsn, record.time, record.kind, record.payload)
+            .map_err(|error| error.to_string())?,
+    }
+    Ok(())
 }
 
 /// The state of the newest checkpoint that is whole, else of the one before, else of the log's beginning.

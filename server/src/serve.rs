@@ -36,6 +36,7 @@ mod port_file;
 mod ports;
 mod threads;
 
+pub(crate) use self::data::draw as draw_id;
 pub use self::embedded::{Embedded, EmbeddedBuilder};
 pub use self::error::StartError;
 pub use self::limits::{FilesNeeded, files_needed, usable_cores};

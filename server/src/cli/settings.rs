@@ -1,6 +1,6 @@
 //! The configuration as a command gets it: flags over environment over file over defaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corelane::config::{Config, ConfigError, Settings};
@@ -75,18 +75,37 @@ pub(super) struct Given {
     force_network_fs: bool,
 }
 
+/// Which data directory: what `serve` with the same arguments would use.
+#[derive(Debug, Args)]
+pub(super) struct Directory {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "CORELANE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory of everything that is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Development: data in ./corelane-data.
+    #[arg(long)]
+    dev: bool,
+}
+
+impl Directory {
+    /// Where it is.
+    pub(super) fn path(self) -> Result<PathBuf, ConfigError> {
+        let flags = Settings::default()
+            .flag("data_dir", self.data_dir)
+            .flag("dev", switch(self.dev));
+        Ok(configuration(self.config.as_deref(), flags)?.data_dir)
+    }
+}
+
 impl Given {
     pub(super) fn configuration(self) -> Result<Config, ConfigError> {
-        let file = match &self.config {
-            Some(path) => Settings::from_file(path)?,
-            None => Settings::default(),
-        };
-        let environment = Settings::from_environment(|name| std::env::var(name).ok());
-        resolve(&self.flags().over(environment).over(file))
+        let file = self.config.clone();
+        configuration(file.as_deref(), self.flags())
     }
 
     fn flags(self) -> Settings {
-        let switch = |is_on: bool| is_on.then(|| "true".to_owned());
         Settings::default()
             .flag("allow_unauthenticated", switch(self.allow_unauthenticated))
             .flag("cache_bytes", self.cache_bytes)
@@ -109,6 +128,20 @@ impl Given {
             .flag("watchdog", self.watchdog)
             .flag("write_timeout", self.write_timeout)
     }
+}
+
+fn switch(is_on: bool) -> Option<String> {
+    is_on.then(|| "true".to_owned())
+}
+
+/// Flags over the environment over a file.
+fn configuration(file: Option<&Path>, flags: Settings) -> Result<Config, ConfigError> {
+    let file = match file {
+        Some(path) => Settings::from_file(path)?,
+        None => Settings::default(),
+    };
+    let environment = Settings::from_environment(|name| std::env::var(name).ok());
+    resolve(&flags.over(environment).over(file))
 }
 
 /// Validates settings for this machine.

@@ -182,7 +182,7 @@ fn fresh_ids() -> FreshIds {
 }
 
 /// 128 bits from the kernel's generator.
-fn draw() -> u128 {
+pub(crate) fn draw() -> u128 {
     let mut bytes = [0; 16];
     let flags = rustix::rand::GetRandomFlags::empty();
     while rustix::rand::getrandom(&mut bytes, flags) != Ok(bytes.len()) {
