@@ -6,6 +6,7 @@
 )]
 
 mod backlog;
+mod backup;
 mod bad_input;
 mod bench;
 mod cli;

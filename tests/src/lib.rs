@@ -2,6 +2,7 @@
 
 pub mod backlog;
 pub mod control;
+pub mod copies;
 pub mod crash;
 pub mod crowd;
 pub mod fixture;

@@ -1,4 +1,4 @@
-//! `sim`, `crash-states`, `mutants`, `kill-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
+//! `sim`, `crash-states`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.
@@ -12,7 +12,15 @@ use crate::tools;
 
 /// Runs one of the binaries with the given arguments; its last line is the result.
 pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
-    if ["kill-rounds", "backlog", "disk-full", "crowd"].contains(&binary) {
+    if [
+        "kill-rounds",
+        "backup-rounds",
+        "backlog",
+        "disk-full",
+        "crowd",
+    ]
+    .contains(&binary)
+    {
         // They start the real broker, which is a binary of another package.
         let mut build = shell::cargo();
         build.args(["build", "--profile", PROFILE, "--package", "corelane"]);

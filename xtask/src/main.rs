@@ -40,6 +40,9 @@ usage: cargo xtask TASK [ARGUMENT]...
                             --canary runs the four of CI, --list names all
   kill-rounds [ARGUMENT]... SIGKILL under load, restart, ledger check, for example --rounds 200
   power-cuts [ARGUMENT]...  the same with power cuts: unsynced pages are lost or torn (needs FUSE)
+  backup-rounds [ARGUMENT]...
+                            backups of a broker under load, restored and checked by the ledger,
+                            for example --rounds 20 --bytes-per-second 50000000
   backlog [ARGUMENT]...     a long backlog through SIGKILL and a start from a cold page cache,
                             for example --messages 10000000
   disk-full [ARGUMENT]...   a broker on a small ext4 and a small tmpfs that it fills, drains and fills
@@ -80,8 +83,8 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "crash-states" | "mutants" | "kill-rounds" | "backlog" | "disk-full" | "crowd"
-        | "instructions" => harness::run(task, rest),
+        "sim" | "crash-states" | "mutants" | "kill-rounds" | "backup-rounds" | "backlog"
+        | "disk-full" | "crowd" | "instructions" => harness::run(task, rest),
         "power-cuts" => {
             let power_cuts = std::iter::once("--power-cuts".to_owned());
             let arguments: Vec<String> = power_cuts.chain(rest.iter().cloned()).collect();

@@ -1,9 +1,9 @@
 //! The book: what was sent, confirmed, delivered and acked, by message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of a message body that the ledger makes.
+/// Bytes of a message body, unless the run asks for others.
 const BODY_BYTES: usize = 256;
 
 /// Which message it is; it stands at the start of the body.
@@ -75,19 +75,44 @@ struct Book {
 }
 
 /// Shared by all threads of a run.
-#[derive(Default)]
 pub struct Ledger {
     book: Mutex<Book>,
+    body_bytes: usize,
+}
+
+/// What the ledger knew at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Moment {
+    /// Confirmed until then.
+    pub confirmed: BTreeSet<MessageId>,
+    /// Of which an ack had been sent.
+    pub ack_sent: BTreeSet<MessageId>,
+    /// Of which an ack had been confirmed.
+    pub acked: BTreeSet<MessageId>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::with_bodies(BODY_BYTES)
+    }
 }
 
 impl Ledger {
+    /// An empty book about messages with bodies of so many bytes, a multiple of 8.
+    pub fn with_bodies(body_bytes: usize) -> Self {
+        Self {
+            book: Mutex::default(),
+            body_bytes,
+        }
+    }
+
     /// The body of a message: its id, then bytes that follow from it.
-    pub fn body(id: MessageId) -> Vec<u8> {
-        let mut body = Vec::with_capacity(BODY_BYTES);
+    pub fn body(&self, id: MessageId) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.body_bytes);
         body.extend_from_slice(&id.producer.to_le_bytes());
         body.extend_from_slice(&id.number.to_le_bytes());
         let mut state = (u64::from(id.producer) << 32) | u64::from(id.number) | 1 << 63;
-        while body.len() < BODY_BYTES {
+        while body.len() < self.body_bytes {
             // Xorshift (Marsaglia 2003): any change of a byte shows.
             state ^= state << 13;
             state ^= state >> 7;
@@ -113,8 +138,8 @@ impl Ledger {
 
     /// Notes a delivery and returns the id, or `None` for a body that was never enqueued.
     pub fn delivered(&self, body: &[u8]) -> Option<MessageId> {
+        let id = self.identify(body);
         let mut book = self.book();
-        let id = parse(body).filter(|id| Self::body(*id) == body);
         let Some((id, entry)) = id.and_then(|id| Some((id, book.entries.get_mut(&id)?))) else {
             book.phantom += 1;
             return None;
@@ -138,6 +163,30 @@ impl Ledger {
     /// Notes that the broker refused an ack as stale: the message must come again.
     pub fn ack_refused(&self, id: MessageId) {
         self.book().entries.entry(id).or_default().ack = Ack::NotSent;
+    }
+
+    /// What is known now.
+    pub fn moment(&self) -> Moment {
+        let book = self.book();
+        let of = |is_so: fn(&Entry) -> bool| {
+            let entries = book.entries.iter().filter(|(_, entry)| is_so(entry));
+            entries.map(|(id, _)| *id).collect()
+        };
+        Moment {
+            confirmed: of(|entry| entry.is_confirmed),
+            ack_sent: of(|entry| entry.ack != Ack::NotSent),
+            acked: of(|entry| entry.ack == Ack::Confirmed),
+        }
+    }
+
+    /// Which message this is the body of, if one with it was ever enqueued; notes nothing.
+    pub fn known(&self, body: &[u8]) -> Option<MessageId> {
+        let id = self.identify(body)?;
+        self.book().entries.contains_key(&id).then_some(id)
+    }
+
+    fn identify(&self, body: &[u8]) -> Option<MessageId> {
+        parse(body).filter(|id| self.body(*id) == body)
     }
 
     /// Messages confirmed until now.

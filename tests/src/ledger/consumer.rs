@@ -21,9 +21,9 @@ const WAIT_MS: u32 = 200;
 const LEASE_MS: u32 = 5_000;
 
 /// Messages under lease, and which offset each has.
-struct Taken {
+pub(super) struct Taken {
     lease: LeaseId,
-    messages: Vec<(Offset, MessageId)>,
+    pub(super) messages: Vec<(Offset, MessageId)>,
 }
 
 struct Consumer<'a> {
@@ -89,32 +89,7 @@ impl Consumer<'_> {
     }
 
     fn take(&self, connection: &mut RawConnection) -> Result<Option<Taken>, Trouble> {
-        let request = Request::Dequeue(Dequeue {
-            queue: self.queue,
-            lane: Lane::default(),
-            subscription: "",
-            count: TAKE_COUNT,
-            lease_ms: LEASE_MS,
-            wait_ms: WAIT_MS,
-        });
-        let ledger = self.ledger;
-        let answer = exchange(connection, &request, |response| {
-            let Response::Dequeued(deliveries) = &response else {
-                bail!("a dequeue was answered with {response:?}");
-            };
-            let mut messages = Vec::new();
-            let mut offsets = deliveries
-                .runs
-                .iter()
-                .flat_map(|run| (0..u64::from(run.count)).map(|index| Offset(run.first.0 + index)));
-            for message in Messages::new(deliveries.messages) {
-                let offset = offsets.next();
-                let id = ledger.delivered(message?.body);
-                messages.extend(offset.zip(id));
-            }
-            let lease = deliveries.lease;
-            Ok(Taken { lease, messages })
-        })?;
+        let answer = take(connection, self.queue, |body| self.ledger.delivered(body))?;
         Ok(Some(answer).filter(|taken| !taken.messages.is_empty()))
     }
 
@@ -122,24 +97,7 @@ impl Consumer<'_> {
         for (_, id) in &taken.messages {
             self.ledger.ack_sent(*id);
         }
-        let mut entries = Vec::new();
-        for range in ranges(&taken.messages) {
-            let lease = taken.lease;
-            SettleEntry { lease, range }.put(&mut entries);
-        }
-        let request = Request::Ack(Settle {
-            queue: self.queue,
-            lane: Lane::default(),
-            subscription: "",
-            entries: SettleEntries::read(&entries).expect("a dequeue brings few messages"),
-        });
-        let answer = exchange(connection, &request, |response| {
-            let Response::Settled(settled) = &response else {
-                bail!("an ack was answered with {response:?}");
-            };
-            Ok(settled.clone())
-        });
-        match answer {
+        match ack(connection, self.queue, &taken) {
             Ok(settled) => {
                 self.note(&taken, &settled);
                 Ok(())
@@ -165,6 +123,64 @@ impl Consumer<'_> {
             }
         }
     }
+}
+
+/// Takes messages under a lease; `identify` says which they are, or `None` for one that nobody enqueued.
+pub(super) fn take(
+    connection: &mut RawConnection,
+    queue: &str,
+    mut identify: impl FnMut(&[u8]) -> Option<MessageId>,
+) -> Result<Taken, Trouble> {
+    let request = Request::Dequeue(Dequeue {
+        queue,
+        lane: Lane::default(),
+        subscription: "",
+        count: TAKE_COUNT,
+        lease_ms: LEASE_MS,
+        wait_ms: WAIT_MS,
+    });
+    exchange(connection, &request, |response| {
+        let Response::Dequeued(deliveries) = &response else {
+            bail!("a dequeue was answered with {response:?}");
+        };
+        let mut messages = Vec::new();
+        let mut offsets = deliveries
+            .runs
+            .iter()
+            .flat_map(|run| (0..u64::from(run.count)).map(|index| Offset(run.first.0 + index)));
+        for message in Messages::new(deliveries.messages) {
+            let offset = offsets.next();
+            let id = identify(message?.body);
+            messages.extend(offset.zip(id));
+        }
+        let lease = deliveries.lease;
+        Ok(Taken { lease, messages })
+    })
+}
+
+/// Acknowledges what was taken.
+pub(super) fn ack(
+    connection: &mut RawConnection,
+    queue: &str,
+    taken: &Taken,
+) -> Result<Vec<Settled>, Trouble> {
+    let mut entries = Vec::new();
+    for range in ranges(&taken.messages) {
+        let lease = taken.lease;
+        SettleEntry { lease, range }.put(&mut entries);
+    }
+    let request = Request::Ack(Settle {
+        queue,
+        lane: Lane::default(),
+        subscription: "",
+        entries: SettleEntries::read(&entries).expect("a dequeue brings few messages"),
+    });
+    exchange(connection, &request, |response| {
+        let Response::Settled(settled) = &response else {
+            bail!("an ack was answered with {response:?}");
+        };
+        Ok(settled.clone())
+    })
 }
 
 /// Sends one request and waits for its answer.

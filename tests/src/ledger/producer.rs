@@ -116,7 +116,7 @@ impl Producer<'_> {
             let message = OutgoingMessage {
                 key: None,
                 headers: &[],
-                body: &Ledger::body(id),
+                body: &self.ledger.body(id),
             };
             builder.push(&message).expect("the body is small");
         }

@@ -13,10 +13,7 @@ fn a_good_run_has_nothing_lost() {
     for number in 0..3 {
         ledger.enqueued(id(number));
         ledger.confirmed(id(number));
-        assert_eq!(
-            ledger.delivered(&Ledger::body(id(number))),
-            Some(id(number))
-        );
+        assert_eq!(ledger.delivered(&ledger.body(id(number))), Some(id(number)));
         ledger.acked(id(number));
     }
     let verdict = ledger.verdict();
@@ -38,7 +35,7 @@ fn an_unconfirmed_message_may_come_or_not() {
     let ledger = Ledger::default();
     ledger.enqueued(id(0));
     ledger.enqueued(id(1));
-    ledger.delivered(&Ledger::body(id(1)));
+    ledger.delivered(&ledger.body(id(1)));
     assert!(ledger.verdict().is_good());
 }
 
@@ -46,9 +43,9 @@ fn an_unconfirmed_message_may_come_or_not() {
 fn foreign_and_changed_bodies_are_phantoms() {
     let ledger = Ledger::default();
     ledger.enqueued(id(0));
-    let mut changed = Ledger::body(id(0));
+    let mut changed = ledger.body(id(0));
     changed[200] ^= 1;
-    for body in [changed.as_slice(), b"short", &Ledger::body(id(9))] {
+    for body in [changed.as_slice(), b"short", &ledger.body(id(9))] {
         assert_eq!(ledger.delivered(body), None);
     }
     assert_eq!(ledger.verdict().phantom, 3);
@@ -60,8 +57,8 @@ fn a_second_delivery_is_a_duplicate_and_after_the_ack_a_resurrection() {
     let ledger = Ledger::default();
     ledger.enqueued(id(0));
     ledger.confirmed(id(0));
-    ledger.delivered(&Ledger::body(id(0)));
-    ledger.delivered(&Ledger::body(id(0)));
+    ledger.delivered(&ledger.body(id(0)));
+    ledger.delivered(&ledger.body(id(0)));
     let once = Verdict {
         confirmed: 1,
         delivered: 1,
@@ -70,7 +67,7 @@ fn a_second_delivery_is_a_duplicate_and_after_the_ack_a_resurrection() {
     };
     assert_eq!(ledger.verdict(), once);
     ledger.acked(id(0));
-    ledger.delivered(&Ledger::body(id(0)));
+    ledger.delivered(&ledger.body(id(0)));
     assert_eq!(ledger.verdict().resurrected, 1);
     assert!(!ledger.verdict().is_good());
 }
@@ -80,12 +77,12 @@ fn a_message_whose_ack_was_refused_must_come_again() {
     let ledger = Ledger::default();
     ledger.enqueued(id(0));
     ledger.confirmed(id(0));
-    ledger.delivered(&Ledger::body(id(0)));
+    ledger.delivered(&ledger.body(id(0)));
     assert!(!ledger.is_settled(), "delivered, and no ack was sent");
     ledger.ack_sent(id(0));
     assert!(ledger.is_settled(), "the broker may have taken the ack");
     ledger.ack_refused(id(0));
     assert!(!ledger.is_settled());
-    ledger.delivered(&Ledger::body(id(0)));
+    ledger.delivered(&ledger.body(id(0)));
     assert_eq!(ledger.verdict().resurrected, 0);
 }

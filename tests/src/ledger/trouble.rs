@@ -21,6 +21,14 @@ impl Trouble {
         }
     }
 
+    /// For a broker that nobody kills.
+    pub(super) fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Broken => anyhow::anyhow!("the broker is gone, or asks to come again"),
+            Self::Wrong(error) => error,
+        }
+    }
+
     pub(super) fn refused(code: ErrorCode, text: &str) -> Self {
         if code.class() == Some(Class::Retry) {
             Self::Broken
