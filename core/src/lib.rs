@@ -33,7 +33,7 @@ pub use checkpoint::{
 };
 pub use engine::{
     DeliverTo, Delivery, Engine, Input, Output, Positions, Reply, Requester, Run, SparseStretch,
-    Stats, Status,
+    Stats, Status, only_looks,
 };
 pub use ids::{ConnectionId, QueueId, SubscriptionId};
 pub use limits::Limits;

@@ -8,9 +8,9 @@ use corelane_core::{Engine, Limits};
 use corelane_storage::{
     CheckpointConfig, CheckpointMeta, ChunkReader, FoundCheckpoint, Log, LogConfig, LogExtent,
     OpenCheckpoints, RecoverError, Recovery, Scanned, SegmentNumber, SegmentTable, Volume,
-    log_extent, open_checkpoints, recover,
+    log_extent, open_checkpoints, open_damaged, recover,
 };
-use corelane_wire::{Epoch, PartitionId};
+use corelane_wire::{Epoch, Lsn, PartitionId};
 
 use crate::checkpoint::needed_segments;
 
@@ -28,9 +28,14 @@ pub struct PartitionStart {
 pub enum PartitionState {
     /// The log was read to its end and the engine has replayed it. `Input::Start` is the shard's.
     Ready(Box<ReadyPartition>),
-    /// Confirmed records are damaged or cannot be understood; the files are as they were. Every
-    /// request is answered with `Damaged` and this reason.
-    Damaged(String),
+    /// Confirmed records are damaged or cannot be understood; the files are as they were.
+    Damaged {
+        /// What a request that is refused is answered with.
+        reason: String,
+        /// What there is before the damage: it can be looked at, and nothing is ever written. `None` if that is
+        /// nothing, or is not understood.
+        known: Option<Box<ReadyPartition>>,
+    },
 }
 
 /// A partition that can be served.
@@ -86,7 +91,7 @@ pub(crate) struct Begin {
 /// Opens one partition: takes the newest checkpoint that is whole, scans and cuts the log behind it, and replays that.
 ///
 /// On return every record of a partition that is `Ready` is durable. A damaged one is no error:
-/// it is hosted, refuses everything, and leaves the others alone.
+/// it is hosted, shows what there is before the damage, and leaves the others alone.
 ///
 /// # Errors
 /// If a file operation failed; nothing is known about the partition then, and the start must fail.
@@ -125,7 +130,20 @@ pub fn open_partition(
         Err(error) => {
             let reason = error.to_string();
             tracing::error!(partition = partition.0, %reason, "partition is damaged");
-            (PartitionState::Damaged(reason), None)
+            let mut known = None;
+            if let RecoverError::Damaged(damage) = error
+                && engine.positions().end > Lsn(0)
+            {
+                let log = open_damaged(&*volume, config, (end, &begin.table), &damage)?;
+                known = Some(Box::new(ReadyPartition {
+                    engine,
+                    log,
+                    checkpoint: begin.checkpoint,
+                    leftovers: Vec::new(),
+                    is_partly_damaged: true,
+                }));
+            }
+            (PartitionState::Damaged { reason, known }, None)
         }
     };
     Ok(Opened {

@@ -15,8 +15,10 @@ use corelane_wire::PartitionId;
 pub enum Illness {
     /// A write to its log failed while it served.
     Poisoned,
-    /// Recovery found confirmed records damaged.
+    /// Recovery found confirmed records damaged, and nothing before them can be shown.
     Damaged,
+    /// Recovery found confirmed records damaged; what is before them can be looked at.
+    ReadOnly,
     /// Some of what it keeps cannot be read; the rest is served.
     PartlyDamaged,
     /// A write to its log does not return.

@@ -23,6 +23,8 @@ pub struct Poison {
 pub enum PoisonCause {
     /// The write or its `fdatasync` returned this error number.
     Errno(i32),
+    /// Nothing was written: later records are damaged, so nothing may be.
+    ReadOnly,
     /// Fewer bytes were written than asked for.
     ShortWrite {
         /// Bytes written.
@@ -40,6 +42,7 @@ impl fmt::Display for Poison {
                 let error = io::Error::from_raw_os_error(errno);
                 write!(formatter, "write failed: {error}")
             }
+            PoisonCause::ReadOnly => formatter.write_str("later records are damaged"),
             PoisonCause::ShortWrite { written, expected } => {
                 write!(formatter, "short write: {written} of {expected} bytes")
             }
@@ -181,8 +184,8 @@ impl fmt::Display for RecoverError {
         match self {
             Self::Damaged(damage) => write!(
                 formatter,
-                "{damage}; restore the data directory from a copy, or move the partition's folder away \
-                 to go on without its queues"
+                "{damage}; stop the broker, see `corelane log verify DIR` of the data directory, and \
+                 restore the file from a copy"
             ),
             Self::Foreign {
                 partition,

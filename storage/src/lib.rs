@@ -71,7 +71,7 @@ pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
 pub use recovery::{
     Finding, LogExtent, LogFault, Recovery, Scanned, SegmentExtent, Surveyed, TornBy, Truncated,
-    Visit, VisitSurvey, log_extent, recover, survey,
+    Visit, VisitSurvey, log_extent, open_damaged, recover, survey,
 };
 pub use scrub::{Scrubbed, SegmentScrub, is_media_error};
 pub use segment::BlockEntry;

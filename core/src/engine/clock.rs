@@ -55,6 +55,14 @@ impl Engine {
         };
     }
 
+    /// Everything that was replayed is on the disk, and nothing will ever be appended.
+    pub(super) fn on_read_only(&mut self) {
+        assert_eq!(self.status, Status::Replaying, "a partition starts once");
+        self.status = Status::ReadOnly;
+        self.durable = self.state.end;
+        self.committed = self.state.end;
+    }
+
     /// The last connection of a session is gone; without leases there is nothing to give back.
     pub(super) fn on_session_lost(&mut self, now: Timestamp, session: SessionId) {
         if self.state.leases.has_session(session) && self.status != Status::Poisoned {

@@ -105,8 +105,18 @@ pub enum Input<'a> {
     },
     /// A write to the log failed: nothing more is ever confirmed before the next start.
     Poisoned,
+    /// In place of `Start`: records behind the last one that was replayed are damaged, so nothing more is ever appended.
+    ReadOnly,
     /// The instant of `Engine::next_deadline` has come. Harmless at any other time.
     Deadline,
     /// The turn of the shard's loop ends: what was collected becomes records, and messages are given out.
     TurnEnd,
+}
+
+/// Whether a request takes and changes nothing, so that a read-only partition answers it.
+pub fn only_looks(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Peek(_) | Request::QueueShow { .. } | Request::QueueList(_)
+    )
 }

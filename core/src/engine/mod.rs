@@ -38,11 +38,12 @@ use crate::state::{Effects, ReplayError, State};
 use demand::Demand;
 use gate::{Answer, Gate};
 use loads::Loads;
+use output::poisoned;
 use relocate::Moves;
 use sessions::LostSessions;
 use turn::Turn;
 
-pub use input::{Input, Requester, SparseStretch};
+pub use input::{Input, Requester, SparseStretch, only_looks};
 pub use output::{DeliverTo, Delivery, Output, Reply, Run};
 pub use stats::{Positions, Stats};
 
@@ -101,6 +102,8 @@ pub enum Status {
     Serving,
     /// A write failed; only what is committed can be looked at.
     Poisoned,
+    /// Confirmed records behind the last one that was replayed are damaged; what is before them can be looked at.
+    ReadOnly,
 }
 
 /// What was asked of the disk.
@@ -233,6 +236,7 @@ impl Engine {
             Input::Fetched { batch } => self.on_fetched(now, batch, outputs),
             Input::Durable { end } => self.on_durable(end, outputs),
             Input::Poisoned => self.on_poisoned(outputs),
+            Input::ReadOnly => self.on_read_only(),
             Input::Deadline => self.on_deadline(now, outputs),
             Input::TurnEnd => self.on_turn_end(now, outputs),
         }
@@ -443,17 +447,6 @@ impl Engine {
         );
         self.state.leases.assert_counts();
         self.demand.assert_counts();
-    }
-}
-
-/// A refusal that leaves at once: nothing is, or will be, confirmed.
-fn poisoned(to: Requester) -> Output {
-    Output::Reply {
-        to,
-        reply: Reply::Refused {
-            code: corelane_wire::ErrorCode::Poisoned,
-            text: "a write to the partition's log failed".to_owned(),
-        },
     }
 }
 

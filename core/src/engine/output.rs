@@ -150,3 +150,14 @@ pub struct Run {
     /// When they were enqueued, in log time.
     pub enqueued: Timestamp,
 }
+
+/// A refusal that leaves at once: nothing is, or will be, confirmed.
+pub(super) fn poisoned(to: Requester) -> Output {
+    Output::Reply {
+        to,
+        reply: Reply::Refused {
+            code: ErrorCode::Poisoned,
+            text: "a write to the partition's log failed".to_owned(),
+        },
+    }
+}

@@ -97,6 +97,8 @@ impl Engine {
                 outputs.push_back(poisoned(from));
                 return false;
             }
+            Status::ReadOnly if super::only_looks(request) => return true,
+            Status::ReadOnly => (ErrorCode::Damaged, "later records are damaged".to_owned()),
             Status::Serving => match self.overload() {
                 Some(text) => (ErrorCode::Busy, text),
                 None => return true,
@@ -419,10 +421,12 @@ impl Engine {
     /// The queue of this name, or the refusal.
     pub(super) fn find_queue(&self, name: &str) -> Result<QueueId, Refusal> {
         self.state.queues.find(name).ok_or_else(|| {
-            (
-                ErrorCode::QueueNotFound,
-                format!("queue {name} does not exist"),
-            )
+            let text = format!("queue {name} does not exist");
+            if self.status == Status::ReadOnly {
+                // Its Create may be among the records that are damaged.
+                return (ErrorCode::Damaged, text + " before the damage");
+            }
+            (ErrorCode::QueueNotFound, text)
         })
     }
 

@@ -104,7 +104,7 @@ fn tell_findings(config: &Config, facts: &Facts) {
         tracing::error!(
             event = "damaged",
             partitions = ?facts.damaged,
-            "partitions are damaged; they refuse everything, and their files are untouched"
+            "partitions are damaged; they show at most what is before the damage, and their files are untouched"
         );
     }
     let path = config.data_dir.display();

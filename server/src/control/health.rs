@@ -52,7 +52,7 @@ pub struct PartitionCounts {
 /// One thing that is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Reason {
-    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`,
+    /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`, `read_only`,
     /// `partly_damaged`, `stalled`, `disk_full`,
     /// `time_jump_refused`.
     pub code: &'static str,
@@ -157,6 +157,13 @@ impl Reason {
                 "damaged",
                 "recovery found confirmed records damaged; the partitions refuse everything and \
                  their files are untouched; see the log of this start",
+            ),
+            (
+                Illness::ReadOnly,
+                "read_only",
+                "recovery found confirmed records damaged; the partitions show what is before them \
+                 (peek, queue show and ls), refuse the rest, and their files are untouched; see \
+                 `corelane log verify DIR`",
             ),
             (
                 Illness::PartlyDamaged,

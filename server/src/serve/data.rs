@@ -64,7 +64,7 @@ impl Data {
     /// What to tell about it.
     pub(super) fn facts(&self, driver: NativeKind, cores: Vec<usize>) -> Facts {
         let is_damaged =
-            |opened: &&Opened| matches!(opened.start.state, PartitionState::Damaged(_));
+            |opened: &&Opened| matches!(opened.start.state, PartitionState::Damaged { .. });
         let damaged = self.opened.iter().filter(is_damaged);
         let recoveries = self
             .opened

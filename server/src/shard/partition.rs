@@ -17,13 +17,13 @@ use super::files::Files;
 use super::outlets::Outlets;
 use super::relocation::Relocation;
 use super::stalls::Writing;
-use crate::recovery::{PartitionStart, PartitionState};
+use crate::recovery::{PartitionStart, PartitionState, ReadyPartition};
 use crate::stats::Counters;
 
 /// A partition of this shard.
 #[derive(Debug)]
 pub(super) enum Hosted {
-    /// Its log could be read.
+    /// Its log could be read, at least the front of it.
     Serving(Box<Partition>),
     /// Recovery found confirmed records damaged; nothing is served from it.
     Damaged(String),
@@ -46,8 +46,10 @@ pub(super) struct Partition {
     touched: bool,
     /// What the engine wanted after its last `TurnEnd`; counts while it is not touched.
     deadline: Option<Timestamp>,
-    /// Whether a write failed, so that it confirms nothing more.
+    /// Whether a write failed, so that it confirms nothing more, or none may be made.
     pub(super) poisoned: bool,
+    /// Why it only shows what it holds: what every other request is refused with.
+    pub(super) read_only: Option<String>,
     /// The segment that the log asked for, with the bytes it will have.
     pub(super) wanted: Option<(SegmentNumber, u64)>,
     /// The write of the log that the driver has.
@@ -78,25 +80,29 @@ pub(super) struct Scratch {
 impl Hosted {
     pub(super) fn new(start: PartitionStart) -> Self {
         match start.state {
-            PartitionState::Damaged(reason) => Self::Damaged(reason),
-            PartitionState::Ready(ready) => Self::Serving(Box::new(Partition {
-                id: start.partition,
-                checkpoints: Checkpoints::new(ready.checkpoint, ready.leftovers),
-                relocation: Relocation::default(),
-                files: Files::default(),
-                pending: Pending::default(),
-                flush_to: Lsn(0),
-                touched: false,
-                deadline: None,
-                poisoned: false,
-                wanted: None,
-                writing: None,
-                waiting_write: None,
-                waiting_read: None,
-                engine: ready.engine,
-                log: ready.log,
-            })),
+            PartitionState::Damaged {
+                reason,
+                known: None,
+            } => Self::Damaged(reason),
+            PartitionState::Damaged {
+                reason,
+                known: Some(known),
+            } => {
+                let mut partition = Partition::new(start.partition, *known);
+                // P2: nothing is written to it.
+                partition.poisoned = true;
+                partition.read_only = Some(reason);
+                Self::Serving(Box::new(partition))
+            }
+            PartitionState::Ready(ready) => {
+                Self::Serving(Box::new(Partition::new(start.partition, *ready)))
+            }
         }
+    }
+
+    /// Why it only shows what it holds, if so.
+    pub(super) fn read_only(&self) -> Option<&str> {
+        self.serving()?.read_only.as_deref()
     }
 
     pub(super) fn serving(&self) -> Option<&Partition> {
@@ -115,11 +121,32 @@ impl Hosted {
 }
 
 impl Partition {
+    fn new(id: PartitionId, ready: ReadyPartition) -> Self {
+        Self {
+            id,
+            checkpoints: Checkpoints::new(ready.checkpoint, ready.leftovers),
+            relocation: Relocation::default(),
+            files: Files::default(),
+            pending: Pending::default(),
+            flush_to: Lsn(0),
+            touched: false,
+            deadline: None,
+            poisoned: false,
+            read_only: None,
+            wanted: None,
+            writing: None,
+            waiting_write: None,
+            waiting_read: None,
+            engine: ready.engine,
+            log: ready.log,
+        }
+    }
+
     /// Whether its epoch is committed, so that it serves (or did until its disk failed).
     pub(super) fn is_started(&self) -> bool {
         match self.engine.stats().status {
             Status::Replaying | Status::Starting { .. } => false,
-            Status::Serving | Status::Poisoned => true,
+            Status::Serving | Status::Poisoned | Status::ReadOnly => true,
         }
     }
 

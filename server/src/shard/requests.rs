@@ -3,7 +3,7 @@
 //! Invariant: (Y1) a request makes at most one hop: the shard that gets one by mail hosts its
 //! partition.
 
-use corelane_core::{ConnectionId, Input, Requester};
+use corelane_core::{ConnectionId, Input, Requester, only_looks};
 use corelane_wire::{ErrorCode, Frame, PartitionId, Request, Response};
 
 use super::partition::Hosted;
@@ -182,6 +182,10 @@ impl State {
         let refusal = match &self.partitions[slot] {
             Hosted::Damaged(reason) => Some(Refusal(ErrorCode::Damaged, reason.clone())),
             Hosted::Serving(_) if self.stopping.is_some() => Some(shutting_down()),
+            Hosted::Serving(hosted) if let Some(reason) = &hosted.read_only => {
+                let refused = Refusal(ErrorCode::Damaged, reason.clone());
+                (!only_looks(&request)).then_some(refused)
+            }
             Hosted::Serving(hosted) => {
                 let is_growing =
                     matches!(request, Request::Enqueue(_) | Request::QueueCreate { .. });

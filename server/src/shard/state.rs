@@ -86,7 +86,13 @@ impl State {
             assert_eq!(topology.shard_of(id), shard, "R1: partition {id}");
             assert_eq!(topology.slot_of(id), slot, "R1: partition {id}");
             match &partition.state {
-                PartitionState::Damaged(_) => start.stats.add_ill(id, Illness::Damaged),
+                PartitionState::Damaged { known: None, .. } => {
+                    start.stats.add_ill(id, Illness::Damaged);
+                }
+                PartitionState::Damaged { known: Some(_), .. } => {
+                    start.stats.add_ill(id, Illness::ReadOnly);
+                    start.stats.add_ill(id, Illness::PartlyDamaged);
+                }
                 PartitionState::Ready(ready) if ready.is_partly_damaged => {
                     start.stats.add_ill(id, Illness::PartlyDamaged);
                 }
@@ -218,8 +224,14 @@ impl State {
             self.last_checkpoints = self.now;
             self.scrubber.begin(self.now);
             let epoch = self.epoch;
-            self.step_all(Input::Start { epoch });
             for slot in 0..self.partitions.len() {
+                let is_read_only = self.partitions[slot].read_only().is_some();
+                let begins = if is_read_only {
+                    Input::ReadOnly
+                } else {
+                    Input::Start { epoch }
+                };
+                self.step(slot, begins);
                 self.open_newest(slot);
                 self.remove_leftovers(slot);
             }
@@ -439,13 +451,17 @@ impl State {
         counters.messages_ready = 0;
         counters.messages_leased = 0;
         counters.messages_delayed = 0;
-        let serving = partitions.iter().filter_map(Hosted::serving);
-        counters.partitions_damaged = (partitions.len() - serving.clone().count()) as u64;
-        for partition in serving {
+        counters.partitions_damaged = 0;
+        for hosted in partitions.iter() {
+            let is_damaged = hosted.serving().is_none() || hosted.read_only().is_some();
+            counters.partitions_damaged += u64::from(is_damaged);
+        }
+        for partition in partitions.iter().filter_map(Hosted::serving) {
             let stats = partition.engine.stats();
             let is_serving = partition.is_started() && !partition.poisoned;
             counters.partitions_serving += u64::from(is_serving);
-            counters.partitions_poisoned += u64::from(partition.poisoned);
+            let is_poisoned = partition.poisoned && partition.read_only.is_none();
+            counters.partitions_poisoned += u64::from(is_poisoned);
             let is_stalled = partition.writing.is_some_and(|it| it.is_stalled());
             counters.partitions_stalled += u64::from(is_stalled);
             counters.time_jumps_refused += u64::from(stats.time_jump_refused);

@@ -14,11 +14,13 @@ const PAGE: usize = 4_096;
 
 /// A broker with one partition.
 fn start(directory: &Path) -> Broker {
+    start_with(directory, "1")
+}
+
+fn start_with(directory: &Path, partitions: &str) -> Broker {
     let mut command = serve(directory);
-    Broker::spawn(
-        directory,
-        command.args(["--cores", "1", "--partitions", "1"]),
-    )
+    let arguments = ["--cores", "1", "--partitions", partitions];
+    Broker::spawn(directory, command.args(arguments))
 }
 
 fn segment(directory: &Path, number: u32) -> PathBuf {
@@ -62,6 +64,17 @@ fn blocks(path: &Path) -> Vec<(usize, usize)> {
         at += length;
     }
     blocks
+}
+
+/// Where the first block begins that holds these bytes.
+fn block_with(path: &Path, wanted: &[u8]) -> usize {
+    let bytes = std::fs::read(path).unwrap();
+    let blocks = blocks(path);
+    let holds = |(at, length): &&(usize, usize)| {
+        let mut windows = bytes[*at..at + length].windows(wanted.len());
+        windows.any(|found| found == wanted)
+    };
+    blocks.iter().find(holds).expect("it is in the log").0
 }
 
 fn flip(path: &Path, at: usize) {
@@ -256,4 +269,91 @@ fn headers_and_superblock_are_looked_at() {
     let refused = log(folder.path(), "verify", &[]);
     assert_eq!(refused.code(), DAMAGED);
     assert!(refused.stderr.contains("superblock"), "{}", refused.stderr);
+}
+
+/// Two queues in different partitions of two, and which is in partition 0.
+fn queues_apart(broker: &Broker) -> [String; 2] {
+    let mut queues = [None, None];
+    for number in 0.. {
+        let name = format!("q{number}");
+        let created = broker.ok(&["queue", "create", &name, "-o", "json"]);
+        assert!(created.contains("created"));
+        let shown = broker.ok(&["queue", "show", &name, "-o", "json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let partition = usize::try_from(shown["partition"].as_u64().unwrap()).unwrap();
+        queues[partition] = Some(name);
+        if let [Some(first), Some(second)] = &queues {
+            return [first.clone(), second.clone()];
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+#[test]
+fn partition_with_rot_in_its_tail_is_read_only_and_the_others_serve() {
+    let folder = folder();
+    let start = || start_with(folder.path(), "2");
+    let broker = start();
+    let [damaged, whole] = queues_apart(&broker);
+    for number in 0..6 {
+        for queue in [&damaged, &whole] {
+            broker.ok(&["enqueue", queue, &format!("body {number}")]);
+        }
+    }
+    broker.kill();
+    let path = segment(folder.path(), 0);
+    let position = block_with(&path, b"body 3");
+    flip(&path, position + 140);
+    let rotten = std::fs::read(&path).unwrap();
+
+    let broker = start();
+    let (status, ready) = broker.get("/readyz");
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(ready["partitions"]["serving"], 1);
+    assert_eq!(ready["partitions"]["damaged"], 1);
+    for code in ["read_only", "partly_damaged"] {
+        let reasons = ready["reasons"].as_array().unwrap();
+        let reason = reasons.iter().find(|reason| reason["code"] == code);
+        assert_eq!(reason.unwrap()["partitions"], serde_json::json!([0]));
+    }
+    broker.until_metric("corelane_partitions_damaged", 1.0);
+    // What is before the damage is shown, and nothing is taken or put.
+    let dumped = broker.ok(&["dump", &damaged]);
+    let shown: Vec<Value> = dumped
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let shown: Vec<_> = shown.iter().map(|line| line["body"].clone()).collect();
+    assert_eq!(shown, ["body 0", "body 1", "body 2"]);
+    assert!(broker.ok(&["queue", "ls"]).contains(&damaged));
+    let requests: [&[&str]; 4] = [
+        &["enqueue", &damaged, "more"],
+        &["dequeue", &damaged, "--wait", "0s"],
+        &["queue", "create", &damaged],
+        &["queue", "rm", &damaged, "--yes"],
+    ];
+    for request in requests {
+        let refused = broker.run(request);
+        assert_eq!(refused.code(), 1, "{}", refused.stdout);
+        for word in ["damaged", "records", "corelane log verify"] {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
+    }
+    // The other partition serves.
+    broker.ok(&["enqueue", &whole, "body 6"]);
+    let taken = broker.ok(&["dequeue", &whole, "-n", "7"]);
+    assert_eq!(taken, numbered("body ", 0..7));
+    assert!(broker.stop().success());
+    assert!(
+        std::fs::read(&path).unwrap() == rotten,
+        "nothing was written"
+    );
+
+    // A good copy in its place, and all is there.
+    flip(&path, position + 140);
+    let broker = start();
+    let taken = broker.ok(&["dequeue", &damaged, "-n", "6"]);
+    assert_eq!(taken, numbered("body ", 0..6));
+    assert!(broker.stop().success());
 }

@@ -21,9 +21,10 @@ use std::collections::VecDeque;
 
 use corelane_wire::{Lsn, Timestamp};
 
+use crate::block::BlockSite;
 use crate::cache::Cache;
 use crate::config::LogConfig;
-use crate::error::Poison;
+use crate::error::{Poison, PoisonCause};
 use crate::index::Index;
 use crate::layout::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, SegmentNumber};
 use crate::open_block::OpenBlock;
@@ -138,6 +139,17 @@ impl Log {
             index: recovered.index,
             cache: Cache::new(config.cache_bytes),
             block_bytes_hint: BLOCK_ALIGN,
+        }
+    }
+
+    /// The front of a log whose later records are damaged: nothing is ever written to it.
+    pub(crate) fn read_only(config: LogConfig, recovered: Recovered, damage: BlockSite) -> Self {
+        Self {
+            poison: Some(Poison {
+                site: damage,
+                cause: PoisonCause::ReadOnly,
+            }),
+            ..Self::from_recovered(config, recovered)
         }
     }
 

@@ -161,6 +161,39 @@ pub fn recover(
     Ok((Log::from_recovered(config, recovered), found))
 }
 
+/// Opens the front of a log of which `recover` said where it is damaged: every record before that can be read.
+///
+/// Nothing is written, neither now nor later: the log refuses it as a poisoned one does.
+///
+/// # Errors
+/// That of a file operation.
+pub fn open_damaged(
+    volume: &dyn Volume,
+    config: LogConfig,
+    (start, table): (Lsn, &SegmentTable),
+    damage: &Damage,
+) -> Result<Log, RecoverError> {
+    let files = volume
+        .segments(config.partition)
+        .map_err(|source| failed(&config, "list the segments", source))?;
+    let mut visit = |_: Scanned<'_>| Ok(());
+    let mut scan = Scan::new(volume, &config, start, &mut visit);
+    let scanned = scan
+        .closed_segments(table, files)
+        .and_then(|known| scan.segments(table, &known.scanned).map(drop));
+    match scanned {
+        // It ends where the one before ended, whatever that was.
+        Ok(()) | Err(RecoverError::Damaged(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let recovered = Recovered {
+        end: scan.end,
+        index: scan.index,
+        ..Recovered::default()
+    };
+    Ok(Log::read_only(config, recovered, damage.site))
+}
+
 fn failed(config: &LogConfig, action: &str, source: io::Error) -> RecoverError {
     RecoverError::Io {
         action: format!("partition {}: cannot {action}", config.partition),

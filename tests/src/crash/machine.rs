@@ -52,7 +52,9 @@ pub(super) fn open(disk: &SharedDisk, setup: &Setup) -> Verdict<Opened> {
             epoch,
             spares,
         }),
-        PartitionState::Damaged(reason) => unrecovered(format!("no byte has rotted: {reason}")),
+        PartitionState::Damaged { reason, .. } => {
+            unrecovered(format!("no byte has rotted: {reason}"))
+        }
     }
 }
 

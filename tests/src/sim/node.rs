@@ -219,7 +219,7 @@ fn open(world: &mut World, volume: &mut SimVolume, partition: u32) -> Result<Ope
         Err(error @ RecoverError::Io { .. }) => return Err(world.start_error(error.to_string())),
         Err(error) => return Err(StartError::Wrong(error.to_string())),
     };
-    if let PartitionState::Damaged(reason) = &opened.start.state {
+    if let PartitionState::Damaged { reason, .. } = &opened.start.state {
         return Err(StartError::Wrong(format!(
             "no byte has rotted, but: {reason}"
         )));

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use corelane_wire::{ErrorCode, ProducerId, Request};
 
 use super::node::*;
@@ -130,4 +132,37 @@ fn request_of_the_connection_is_no_request_of_a_partition() {
     let mut node = Node::new();
     let outputs = node.request(alice(1), Request::Ping);
     assert_eq!(refusals(&outputs), [(alice(1), ErrorCode::Internal)]);
+}
+
+#[test]
+fn read_only_partition_shows_all_that_was_replayed_and_appends_nothing() {
+    let mut node = Node::new();
+    node.fill("q", 3);
+    node.take(bob(1), "q", 1);
+    node.engine = replayed(&node.log).unwrap();
+    assert_eq!(node.step(Input::ReadOnly), []);
+    let outputs = node.request(alice(1), peek("q", 0, 10));
+    assert_eq!(deliveries(&outputs)[0].runs, [run(2, (0, 3), 0, 0)]);
+    let outputs = node.request(alice(2), Request::QueueShow { queue: "q" });
+    assert_eq!((outputs.len(), refusals(&outputs).len()), (1, 0));
+    let refused = |outputs: &[Output]| refusals(outputs).first().map(|(_, code)| *code);
+    let bytes = batch(1, ProducerId::NONE, 0);
+    let requests = [
+        enqueue("q", &bytes),
+        dequeue("q", 1, 0),
+        Request::QueueDelete { queue: "q" },
+        // It may have been made behind the damage.
+        peek("unknown", 0, 1),
+        Request::QueueShow { queue: "unknown" },
+    ];
+    for request in requests {
+        let outputs = node.request(alice(3), request);
+        assert_eq!(refused(&outputs), Some(ErrorCode::Damaged), "{request:?}");
+        assert_eq!(outputs.len(), 1);
+    }
+    let session = bob(1).session;
+    assert_eq!(node.step(Input::SessionLost { session }), []);
+    assert_eq!(node.deadline_after(Duration::from_hours(1)), []);
+    assert_eq!(node.turn_end(), []);
+    assert_eq!(node.engine.next_deadline(), None);
 }
