@@ -30,6 +30,8 @@ pub mod survey;
 
 pub mod backup;
 
+pub mod repair;
+
 pub mod stats;
 
 pub mod clock;

@@ -59,7 +59,7 @@ pub fn survey_partition(
 }
 
 /// Both generations, with all their chunks.
-fn survey_checkpoints(
+pub(crate) fn survey_checkpoints(
     volume: &dyn Volume,
     config: &LogConfig,
     limits: Limits,
@@ -88,7 +88,11 @@ fn survey_checkpoints(
 }
 
 /// Reads every chunk that a restored engine names, those that a start leaves on the disk too.
-fn check_chunks(volume: &dyn Volume, mut engine: Engine, findings: &mut Vec<CheckpointFinding>) {
+pub(crate) fn check_chunks(
+    volume: &dyn Volume,
+    mut engine: Engine,
+    findings: &mut Vec<CheckpointFinding>,
+) {
     let partition = engine.partition();
     let mut check = ChunkCheck {
         volume,

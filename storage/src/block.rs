@@ -135,14 +135,19 @@ impl BlockHeader {
 
     /// Stamps the header into `block`, whose body and padding are in place; returns the chain's next link.
     pub(crate) fn stamp(&mut self, block: &mut [u8]) -> u32 {
+        self.stamp_at_level(block, FORMAT_LEVEL)
+    }
+
+    /// The same as a version of that level does.
+    pub(crate) fn stamp_at_level(&mut self, block: &mut [u8], level: u16) -> u32 {
         assert_eq!(block.len(), self.block_bytes(), "a block is written whole");
         self.body_crc = checksum(&[&block[BLOCK_HEADER_BYTES..]]);
-        let (header, crc) = self.encode();
+        let (header, crc) = self.encode(level);
         block[..BLOCK_HEADER_BYTES].copy_from_slice(&header);
         crc
     }
 
-    fn encode(&self) -> ([u8; BLOCK_HEADER_BYTES], u32) {
+    fn encode(&self, level: u16) -> ([u8; BLOCK_HEADER_BYTES], u32) {
         let mut header = [0; BLOCK_HEADER_BYTES];
         let body_bytes = u32::try_from(self.body_bytes).expect("a body is below BLOCK_BYTES_MAX");
         put(&mut header, 0, MAGIC.to_le_bytes());
@@ -157,7 +162,7 @@ impl BlockHeader {
         put(&mut header, 56, self.place.position.to_le_bytes());
         put(&mut header, 64, self.prev_crc.to_le_bytes());
         put(&mut header, 68, self.kind.flags().to_le_bytes());
-        put(&mut header, 70, FORMAT_LEVEL.to_le_bytes());
+        put(&mut header, 70, level.to_le_bytes());
         let crc = checksum(&[&header[CRC_FROM..]]);
         put(&mut header, 4, crc.to_le_bytes());
         (header, crc)

@@ -70,8 +70,8 @@ pub use log::{Log, LogIo, Lookup, Reader, SealedSegment};
 pub use open_error::OpenError;
 pub use record::{NewRecord, RecordView};
 pub use recovery::{
-    Finding, LogExtent, LogFault, Recovery, Scanned, SegmentExtent, Surveyed, TornBy, Truncated,
-    Visit, VisitSurvey, log_extent, open_damaged, recover, survey,
+    Finding, LogExtent, LogFault, Rebuilt, Recovery, Scanned, SegmentExtent, Surveyed, TornBy,
+    Truncated, Visit, VisitSurvey, log_extent, open_damaged, rebuild, recover, survey,
 };
 pub use scrub::{Scrubbed, SegmentScrub, is_media_error};
 pub use segment::BlockEntry;

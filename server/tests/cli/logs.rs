@@ -357,3 +357,121 @@ fn partition_with_rot_in_its_tail_is_read_only_and_the_others_serve() {
     assert_eq!(taken, numbered("body ", 0..6));
     assert!(broker.stop().success());
 }
+
+/// Repairs with `--yes`; what it says.
+fn repaired(directory: &Path) -> (i32, Vec<Value>) {
+    let ended = log(directory, "repair", &["--yes", "-o", "jsonl"]);
+    assert!(!ended.stderr.contains("still damaged"), "{}", ended.stderr);
+    (ended.code(), lines(&ended))
+}
+
+/// The folders of what was set aside.
+fn set_aside(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.join("data")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_aside = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("set-aside-")
+    };
+    paths.filter(is_aside).collect()
+}
+
+/// What is in a queue, in its order.
+fn taken(directory: &Path) -> String {
+    let broker = start(directory);
+    let taken = broker.ok(&["dequeue", "q", "-n", "10", "--wait", "0s", "--no-ack"]);
+    broker.ok(&["enqueue", "q", "more"]);
+    assert!(broker.stop().success());
+    taken
+}
+
+#[test]
+fn repair_without_yes_changes_nothing_and_a_clean_directory_needs_none() {
+    let folder = folder();
+    let blocks = ten_messages(folder.path());
+    let clean = log(folder.path(), "repair", &["--yes", "-o", "jsonl"]);
+    assert_eq!((clean.code(), clean.stdout.as_str()), (0, ""));
+    flip(&segment(folder.path(), 0), blocks[5].0 + 140);
+    let before = content(folder.path());
+    let asked = log(folder.path(), "repair", &[]);
+    assert_eq!(asked.code(), DAMAGED);
+    assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
+    assert!(asked.stdout.contains("end the log"), "{}", asked.stdout);
+    assert!(asked.stdout.contains("lost"), "{}", asked.stdout);
+    assert!(content(folder.path()) == before, "nothing was written");
+}
+
+#[test]
+fn headers_are_repaired_without_a_loss() {
+    for flips in [vec![100], vec![PAGE + 100], vec![100, PAGE + 100]] {
+        let folder = folder();
+        ten_messages(folder.path());
+        let path = segment(folder.path(), 0);
+        let good = std::fs::read(&path).unwrap();
+        for at in flips {
+            flip(&path, at);
+        }
+        let bad = std::fs::read(&path).unwrap();
+        let (code, said) = repaired(folder.path());
+        assert_eq!((code, said.len()), (0, 1));
+        assert_eq!(said[0]["lost"], Value::Null);
+        assert!(std::fs::read(&path).unwrap() == good, "byte for byte");
+        let aside = set_aside(folder.path());
+        let kept = aside[0].join("partitions/0000/00000000.log");
+        assert!(std::fs::read(kept).unwrap() == bad);
+        assert_eq!(findings(folder.path()).0, 0);
+        assert_eq!(taken(folder.path()), numbered("body ", 0..10));
+    }
+}
+
+#[test]
+fn log_is_cut_before_rot_and_what_is_behind_is_set_aside() {
+    let folder = folder();
+    ten_messages(folder.path());
+    let path = segment(folder.path(), 0);
+    flip(&path, block_with(&path, b"body 4") + 140);
+    let (code, said) = repaired(folder.path());
+    assert_eq!(code, 0);
+    let lost: Vec<_> = said.iter().filter(|line| !line["lost"].is_null()).collect();
+    assert_eq!(lost.len(), 1, "{said:?}");
+    // What was set aside is a directory of its own, and has what is behind the damage.
+    let aside = set_aside(folder.path());
+    let mut command = corelane();
+    let dumped = end(command.args(["log", "dump"]).arg(&aside[0]));
+    assert_eq!(dumped.code(), DAMAGED);
+    let dumped = lines(&dumped);
+    let found = bodies(&dumped);
+    assert_eq!(found.len(), 9, "all but the damaged one");
+    assert!(found.contains(&"body 9"));
+    assert_eq!(findings(folder.path()).0, 0);
+    assert_eq!(taken(folder.path()), numbered("body ", 0..4));
+    assert_eq!(taken(folder.path()), numbered("body ", 0..4) + "more\n");
+}
+
+#[test]
+fn log_whose_first_block_is_rotten_begins_anew() {
+    let folder = folder();
+    let blocks = ten_messages(folder.path());
+    let path = segment(folder.path(), 0);
+    flip(&path, blocks[0].0 + 140);
+    let (code, said) = repaired(folder.path());
+    assert_eq!(code, 0);
+    assert_eq!(said.last().unwrap()["lost"][0], 0);
+    assert_eq!(findings(folder.path()).0, 0);
+    let broker = start(folder.path());
+    broker.ok(&["enqueue", "q", "new"]);
+    assert_eq!(broker.ok(&["dequeue", "q"]), "new\n");
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn repair_is_refused_while_a_broker_runs() {
+    let folder = folder();
+    let broker = start(folder.path());
+    let refused = log(folder.path(), "repair", &["--yes"]);
+    assert_eq!(refused.code(), 1);
+    let pid = broker.child.id().to_string();
+    assert!(refused.stderr.contains(&pid), "{}", refused.stderr);
+    assert!(broker.stop().success());
+    assert!(set_aside(folder.path()).is_empty());
+}

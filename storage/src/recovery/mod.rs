@@ -28,6 +28,7 @@ mod cut;
 mod extent;
 mod finding;
 mod look_ahead;
+mod rebuild;
 mod resume;
 mod scan;
 mod survey;
@@ -35,6 +36,7 @@ mod window;
 
 pub use extent::{LogExtent, SegmentExtent, log_extent};
 pub use finding::{Finding, LogFault};
+pub use rebuild::{Rebuilt, rebuild};
 pub use survey::{Surveyed, VisitSurvey, survey};
 
 use resume::LastScanned;

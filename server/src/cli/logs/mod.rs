@@ -8,6 +8,7 @@ use corelane_storage::{Directory, LogConfig, SUPERBLOCK_NAME, Superblock, Volume
 use corelane_wire::PartitionId;
 
 use self::dump::Dump;
+use self::repair::Repair;
 use self::verify::Verify;
 use super::Common;
 use super::exit::{DAMAGED, Failure};
@@ -15,6 +16,8 @@ use super::exit::{DAMAGED, Failure};
 mod dump;
 mod finding;
 mod record;
+mod repair;
+mod set_aside;
 mod verify;
 
 /// Commands about the files of a data directory.
@@ -24,6 +27,8 @@ pub(super) enum Logs {
     Verify(Verify),
     /// Write the records of the logs as lines of JSON, also those behind damage; changes nothing.
     Dump(Dump),
+    /// Make a damaged directory one that a broker starts from; sets aside what it takes out of service.
+    Repair(Repair),
 }
 
 /// The directory to look at.
@@ -45,6 +50,7 @@ impl Logs {
         match self {
             Self::Verify(verify) => verify.run(common),
             Self::Dump(dump) => dump.run(common),
+            Self::Repair(repair) => repair.run(common),
         }
     }
 }

@@ -96,9 +96,10 @@ impl Survey<'_, '_> {
                     return Ok(Err(Walked::End));
                 };
                 let Some(uuid) = self.scan.uuid_of_first_block(number)? else {
-                    let lsns = (self.scan.end, bad.end);
-                    self.whole_file(number, lsns, LogFault::Headers)?;
-                    self.scan.end = bad.end;
+                    let end = self.base_behind(item.later).unwrap_or(bad.end);
+                    let end = end.min(bad.end).max(self.scan.end);
+                    self.whole_file(number, (self.scan.end, end), LogFault::Headers)?;
+                    self.scan.end = end;
                     return Ok(Err(Walked::Lost));
                 };
                 self.headers_lost(number)?;
@@ -143,7 +144,8 @@ impl Survey<'_, '_> {
             let site = self.site(item.number, position);
             let first = self.scan.end;
             let Some((found, header)) = next else {
-                let end = bad.end.max(first);
+                let behind = self.base_behind(item.later);
+                let end = behind.unwrap_or(bad.end).min(bad.end).max(first);
                 let fault = if first == end {
                     LogFault::Footer(bad.fault)
                 } else {
@@ -200,6 +202,23 @@ impl Survey<'_, '_> {
             position += BLOCK_ALIGN as u64;
         }
         Ok(None)
+    }
+
+    /// The first lsn of the next segment, if that can be told.
+    fn base_behind(&mut self, later: &[SegmentNumber]) -> Option<Lsn> {
+        let next = *later.first()?;
+        if let Some(header) = self.quiet_header(next) {
+            return Some(header.base);
+        }
+        self.scan.uuid_of_first_block(next).ok()??;
+        let (volume, config) = (self.scan.volume, self.scan.config);
+        let position = SEGMENT_HEADER_BYTES as u64;
+        let bytes = (self.scan.window)
+            .bytes(volume, config, next, position)
+            .ok()?;
+        BlockHeader::decode(bytes)
+            .ok()
+            .map(|(first, _)| first.first_lsn)
     }
 
     /// The first lsn of the segment that is read.

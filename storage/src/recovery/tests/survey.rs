@@ -5,7 +5,7 @@ use corelane_wire::Lsn;
 use super::{filled, last_block};
 use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES};
 use crate::memory::PARTITION;
-use crate::recovery::{Finding, LogFault, Surveyed, TornBy, survey};
+use crate::recovery::{Finding, LogFault, Rebuilt, Surveyed, TornBy, rebuild, survey};
 use crate::rig::Rig;
 
 /// What a survey of a log met.
@@ -60,6 +60,14 @@ fn met(rig: &Rig) -> Met {
 fn used(rig: &Rig, segment: u32) -> usize {
     let bytes = &rig.disk.segments[&(PARTITION, segment)].now;
     bytes.iter().rposition(|byte| *byte != 0).unwrap()
+}
+
+fn write(rig: &mut Rig, segment: u32, made: &Rebuilt) {
+    for (position, bytes) in made {
+        let at = usize::try_from(*position).unwrap();
+        let into = |file: &mut Vec<u8>| file[at..at + bytes.len()].copy_from_slice(bytes);
+        rig.disk.tamper(segment, into);
+    }
 }
 
 fn flip(rig: &mut Rig, segment: u32, at: usize) {
@@ -216,4 +224,56 @@ fn a_torn_end_is_told_from_rot_as_recovery_tells_it() {
     ));
     assert_eq!(rot.findings[0].lsns, (Lsn(last), Lsn(last + 1)));
     assert!(rig.restart().is_err());
+}
+
+/// With and without a checkpoint whose table names the footers.
+#[test]
+fn headers_and_footers_are_made_anew_byte_for_byte() {
+    for checkpointed in [false, true] {
+        let mut rig = filled();
+        rig.idle();
+        if checkpointed {
+            rig.checkpoint(Lsn(25));
+        }
+        let (last_segment, _, _) = last_block(&rig);
+        for segment in 0..=last_segment {
+            let page = used(&rig, segment) / BLOCK_ALIGN * BLOCK_ALIGN;
+            let headers = [9, BLOCK_ALIGN + 9];
+            let mut damages = vec![vec![9], vec![BLOCK_ALIGN + 9], headers.to_vec()];
+            if segment < last_segment {
+                damages.extend([vec![page + 9], vec![page + 130]]);
+            }
+            for flips in damages {
+                let good = rig.disk.content();
+                for at in &flips {
+                    flip(&mut rig, segment, *at);
+                }
+                let met = met(&rig);
+                let [found] = &met.findings[..] else {
+                    panic!("{:?}", met.findings)
+                };
+                let table = &rig.checkpoint.1;
+                let made = rebuild(&rig.disk, rig.log.config(), table, found).unwrap();
+                write(&mut rig, segment, &made.unwrap());
+                assert!(rig.disk.content() == good, "segment {segment} {flips:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_made_that_no_checksum_confirms() {
+    let mut rig = filled();
+    rig.idle();
+    let page = used(&rig, 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+    // A footer that only the header behind it names, which is gone too.
+    for (segment, at) in [(1, page + 9), (2, 9), (2, BLOCK_ALIGN + 9)] {
+        flip(&mut rig, segment, at);
+    }
+    let met = met(&rig);
+    for found in &met.findings {
+        let made = rebuild(&rig.disk, rig.log.config(), &rig.checkpoint.1, found).unwrap();
+        assert_eq!(made, None, "{found:?}");
+    }
+    assert_eq!(met.findings.len(), 2);
 }
