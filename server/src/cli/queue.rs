@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use corelane_client::{QueueInfo, SubscriptionInfo};
+use corelane_client::{Client, QueueInfo, SubscriptionInfo};
 use serde::Serialize;
 
 use super::exit::{Failure, NOT_FOUND};
@@ -49,7 +49,19 @@ struct QueueRow {
     created_ms: u64,
     start: u64,
     end: u64,
+    /// Of `queue show`, while anything is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<Oldest>,
     subscriptions: Vec<SubscriptionRow>,
+}
+
+/// The oldest message that is kept: what the queue takes on the disk begins with it.
+#[derive(Serialize)]
+struct Oldest {
+    offset: u64,
+    enqueued_ms: u64,
+    /// What the subscriptions still need.
+    needed_by: Vec<String>,
 }
 
 /// A subscription in JSON or in a line of a table.
@@ -91,14 +103,51 @@ async fn ls(common: &Common) -> Result<(), Failure> {
 
 async fn show(common: &Common, queue: &str) -> Result<(), Failure> {
     let client = common.connect().await?;
-    let row = QueueRow::from(client.admin().queue_show(queue).await?);
+    let info = client.admin().queue_show(queue).await?;
+    let oldest = oldest(&client, &info).await?;
     client.close().await;
+    let row = QueueRow {
+        oldest,
+        ..info.into()
+    };
     output::one(common.output, &row)?;
     if common.output == Format::Table {
         output::line("")?;
         output::list(Format::Table, &row.subscriptions)?;
+        if let Some(oldest) = &row.oldest {
+            output::line("")?;
+            output::one(Format::Table, oldest)?;
+        }
     }
     Ok(())
+}
+
+/// The oldest message that is kept, if it can be read.
+async fn oldest(client: &Client, info: &QueueInfo) -> Result<Option<Oldest>, Failure> {
+    if info.start == info.end {
+        return Ok(None);
+    }
+    let peeked = client.admin().peek(&info.name, info.start, 1).await?;
+    let first = peeked.into_iter().find_map(Result::ok);
+    Ok(first.map(|message| Oldest {
+        offset: message.offset().0,
+        enqueued_ms: message.enqueued().as_millis(),
+        needed_by: info.subscriptions.iter().filter_map(needs).collect(),
+    }))
+}
+
+/// What a subscription still needs, in words; `None` if it needs nothing.
+fn needs(subscription: &SubscriptionInfo) -> Option<String> {
+    let counts = [
+        (subscription.ready, "ready"),
+        (subscription.leased, "leased"),
+        (subscription.delayed, "delayed"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> = counts
+        .map(|(count, state)| format!("{count} {state}"))
+        .collect();
+    (!counts.is_empty()).then(|| format!("{} ({})", subscription.name, counts.join(", ")))
 }
 
 async fn create(common: &Common, queue: &str) -> Result<(), Failure> {
@@ -185,6 +234,7 @@ impl From<QueueInfo> for QueueRow {
             created_ms: info.created.as_millis(),
             start: info.start.0,
             end: info.end.0,
+            oldest: None,
             subscriptions: subscriptions.map(SubscriptionRow::from).collect(),
         }
     }
@@ -235,6 +285,22 @@ impl Row for QueueRow {
             self.subscriptions.len().to_string(),
             self.sum(|subscription| u64::from(subscription.consumers)),
             age(self.created_ms),
+        ]
+    }
+}
+
+impl Row for Oldest {
+    const HEADINGS: &'static [&'static str] = &["KEPT FROM", "ENQUEUED", "NEEDED BY"];
+
+    fn cells(&self) -> Vec<String> {
+        let needed_by = match self.needed_by.as_slice() {
+            [] => "the first subscription to come".to_owned(),
+            all => all.join(", "),
+        };
+        vec![
+            self.offset.to_string(),
+            format!("{} ago", age(self.enqueued_ms)),
+            needed_by,
         ]
     }
 }

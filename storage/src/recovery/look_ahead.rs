@@ -15,7 +15,9 @@ use super::scan::Scan;
 use crate::block::{BlockFault, BlockHeader, Place};
 use crate::config::LogConfig;
 use crate::error::{DamageCause, RecoverError};
-use crate::layout::{BLOCK_ALIGN, SEGMENT_HEADER_BYTES, SegmentNumber, segment_uuid};
+use crate::layout::{
+    BLOCK_ALIGN, BLOCK_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentNumber, segment_uuid,
+};
 use crate::log::Current;
 
 /// The end of what was scanned.
@@ -132,11 +134,8 @@ impl Scan<'_, '_> {
             Some(uuid) => Some(uuid),
             None => self.uuid_of_first_block(tail.segment)?,
         };
-        // Without a first block nothing behind the headers is of this segment; so one taken ahead costs no reading.
-        let end = match uuid {
-            Some(_) => tail.file_bytes,
-            None => tail.file_bytes.min(SEGMENT_HEADER_BYTES as u64),
-        };
+        let reach = self.reach(tail, uuid)?;
+        let end = tail.file_bytes.min(reach);
         let mut position = tail.from;
         while position < end {
             let bytes = self
@@ -165,6 +164,25 @@ impl Scan<'_, '_> {
             position += BLOCK_ALIGN as u64;
         }
         Ok(())
+    }
+
+    /// How far into the file the look-ahead goes.
+    fn reach(&mut self, tail: &Tail, uuid: Option<u64>) -> Result<u64, RecoverError> {
+        if uuid.is_none() {
+            // Without a first block nothing behind the headers is of this segment; so one taken ahead costs no
+            // reading.
+            return Ok(SEGMENT_HEADER_BYTES as u64);
+        }
+        let bytes = self
+            .window
+            .bytes(self.volume, self.config, tail.segment, tail.from)?;
+        let page = bytes.get(..BLOCK_ALIGN).unwrap_or(bytes);
+        if tail.current.is_none() || is_of_segment(page, uuid, tail.from) {
+            return Ok(tail.file_bytes);
+        }
+        // Nothing was written here, or it has lost its first page: what a crash can leave behind it is of the one
+        // write that was in flight, and what was written after it began at most a largest block further.
+        Ok(tail.from + LOOK_AHEAD_BYTES)
     }
 
     /// The identity of a segment without an intact header, if its first block is there: it is a hash of what that
@@ -200,6 +218,9 @@ fn is_of_segment(page: &[u8], uuid: Option<u64>, position: u64) -> bool {
     }
     uuid.is_some_and(|uuid| BlockHeader::names(page, uuid))
 }
+
+/// Room for two of the largest blocks: one that lost its first page, and the next one, which attests it.
+const LOOK_AHEAD_BYTES: u64 = 2 * BLOCK_BYTES_MAX as u64;
 
 impl Evidence {
     fn note(&mut self, segment: SegmentNumber, position: u64) {
