@@ -17,6 +17,9 @@ const SIMULATION_SEEDS: &str = "2000";
 /// Crash states in one run of CI; the gate of a release has a million.
 const CRASH_STATES: &str = "20000";
 
+/// Bit flips in one run of CI: these in data, and every so many byte of what describes it.
+const BIT_FLIPS: [&str; 4] = ["--flips", "2000", "--stride", "37"];
+
 /// Runs all steps, then prints their times and the test runners' closing lines.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !arguments.is_empty() {
@@ -46,6 +49,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             "crash-states",
             &["--states".to_owned(), CRASH_STATES.to_owned()],
         )
+    })?;
+    steps.run("bit flips", || {
+        harness::run("bit-flips", &BIT_FLIPS.map(str::to_owned))
     })?;
     steps.run("instructions", || harness::run("instructions", &[]))?;
     steps.run("canary", canary)?;

@@ -1,4 +1,4 @@
-//! `sim`, `crash-states`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
+//! `sim`, `crash-states`, `bit-flips`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.
@@ -30,7 +30,7 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
         tools::debian_program("valgrind", "valgrind")?;
     }
     let mut command = command(binary, arguments);
-    if binary == "crash-states" {
+    if ["crash-states", "bit-flips"].contains(&binary) {
         // Every recovery takes a window of 4 MiB of which it needs little. As a mapping of its own it is zeroed page
         // by page as it is used; otherwise a third of the time would go into zeroing it.
         command.env("MALLOC_MMAP_THRESHOLD_", "1048576");

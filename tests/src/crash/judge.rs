@@ -174,7 +174,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 /// Reads a record back as the shard does, from the cache or the disk; `look` gets `None` if it is not there.
-fn with_record<T>(
+pub(super) fn with_record<T>(
     disk: &SharedDisk,
     log: &mut Log,
     lsn: u64,

@@ -15,6 +15,7 @@
 mod choice;
 mod client;
 mod driver;
+pub mod flips;
 mod harm;
 mod judge;
 mod machine;

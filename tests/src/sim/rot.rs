@@ -8,13 +8,14 @@ use crate::sim::disk::{Disk, FileName, SECTOR_BYTES};
 
 /// A block as its header tells.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    segment: u32,
-    position: u64,
-    bytes: u64,
-    first_lsn: u64,
-    attested: u64,
-    holds_records: bool,
+pub(crate) struct Seen {
+    pub(crate) segment: u32,
+    pub(crate) position: u64,
+    pub(crate) bytes: u64,
+    pub(crate) first_lsn: u64,
+    pub(crate) attested: u64,
+    pub(crate) holds_records: bool,
+    pub(crate) is_footer: bool,
 }
 
 /// A byte that has gone bad.
@@ -74,7 +75,8 @@ pub fn spoil(disk: &mut Disk, partition: u32) -> Option<Rot> {
     })
 }
 
-fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
+/// The blocks of the segments of a partition, in the order of the log.
+pub(crate) fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
     let mut found = Vec::new();
     for name in disk.names() {
         let FileName::Segment(owner, segment) = name else {
@@ -115,6 +117,7 @@ fn parse(header: &[u8; 128], segment: u32, position: u64) -> Option<Seen> {
         bytes: (128 + u64::from(half(8))).next_multiple_of(SECTOR_BYTES as u64),
         first_lsn: word(40),
         attested: word(48),
-        holds_records: u16::from_le_bytes([header[68], header[69]]) == 0,
+        holds_records: header[68..70] == [0, 0],
+        is_footer: header[68..70] == [2, 0],
     })
 }
