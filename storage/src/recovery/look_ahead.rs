@@ -7,7 +7,8 @@
 //!
 //! The file may have been another segment before, so anything can stand behind the end of the log. What counts is
 //! what names this segment, and nothing else is looked at or cut: without its first page, which says to which
-//! segment and place it belongs, no block is ever read again.
+//! segment and place it belongs, no block is ever read again. The one exception is a header that is not intact in the
+//! very place where the next block was expected.
 
 use corelane_wire::Lsn;
 
@@ -150,8 +151,13 @@ impl Scan<'_, '_> {
                 partition: self.config.partition,
                 position,
             };
-            if is_of_segment(page, uuid, position) {
-                match BlockHeader::decode(page) {
+            let decoded = BlockHeader::decode(page);
+            // Where the next block was expected a header that is not intact may be its own, with rot in its uuid: a
+            // word too many is better than a block that goes without one.
+            let is_rotten =
+                position == tail.position && matches!(decoded, Err(BlockFault::HeaderChecksum));
+            if is_of_segment(page, uuid, position) || is_rotten {
+                match decoded {
                     Ok((header, _)) if header.is_at(&place) => {
                         evidence.attested = evidence.attested.max(header.attested);
                         evidence.blocks_behind += u64::from(position > tail.position);

@@ -31,6 +31,20 @@ fn at_footer(rig: &Rig, segment: u32, at: usize) -> bool {
     bytes[page + BLOCK_ALIGN..].iter().all(|byte| *byte == 0)
 }
 
+/// Any bit of its header: that of its segment's uuid too, which tells it from a block of an earlier life of the file.
+#[test]
+fn the_last_block_never_goes_without_a_word() {
+    let rig = filled();
+    let (segment, start, _) = last_block(&rig);
+    for bit in 0..8 * 128 {
+        let mut rotten = rig.fork();
+        let change = |file: &mut Vec<u8>| file[start + bit / 8] ^= 1 << (bit % 8);
+        rotten.disk.tamper(segment, change);
+        let found = rotten.restart().expect("nothing attests the last block");
+        assert!(found.truncated.is_some(), "bit {bit} of the last header");
+    }
+}
+
 #[test]
 fn a_flip_in_any_confirmed_block_is_damage() {
     let mut rig = filled();
