@@ -98,6 +98,9 @@ pub fn plan(volume: &dyn Volume, config: &LogConfig, limits: Limits) -> Result<P
         plan.steps.splice(0..0, aside.map(Step::SetAsideCheckpoint));
         return Ok(plan);
     }
+    // What is left of the log says how far it went.
+    let (_, found_end) = findings(volume, config, &Base::beginning())?;
+    let end = end.max(found_end);
     Ok(Plan {
         steps: vec![Step::SetAsidePartition],
         lost: vec![(Lsn(0), end)],
@@ -127,12 +130,7 @@ fn bases(
         }
     }
     if files.first().is_none_or(|first| *first == SegmentNumber(0)) {
-        bases.push(Base {
-            checkpoint: None,
-            table: SegmentTable::default(),
-            covered: Lsn(0),
-            has_damaged_chunks: false,
-        });
+        bases.push(Base::beginning());
     }
     bases.sort_by_key(|base| base.has_damaged_chunks);
     Ok(bases)
@@ -155,6 +153,16 @@ fn findings(
 }
 
 impl Base {
+    /// That of the log.
+    fn beginning() -> Self {
+        Self {
+            checkpoint: None,
+            table: SegmentTable::default(),
+            covered: Lsn(0),
+            has_damaged_chunks: false,
+        }
+    }
+
     /// What to do so that a start can begin with this; `None` if none can.
     fn plan(
         &self,

@@ -109,6 +109,10 @@ fn lines(partition: PartitionId, plan: &Plan) -> Vec<Line> {
     };
     let steps = plan.steps.iter().map(|step| line(told(step), None));
     let lost = plan.lost.iter().map(|(first, end)| {
+        if first == end {
+            let text = format!("records from {first} on may be lost: nothing says how many");
+            return line(text, None);
+        }
         let text = "these records are lost; what is left of them is in the files";
         line(text.to_owned(), Some((first.0, end.0)))
     });
