@@ -233,6 +233,6 @@ fn start(disk: &SharedDisk, setup: &Setup) -> Started {
             let is_cut = recovery.is_some_and(|found| found.truncated.is_some());
             Started::Ready(ready, is_cut)
         }
-        PartitionState::Damaged(_) => Started::Refused,
+        PartitionState::Damaged { .. } => Started::Refused,
     }
 }
