@@ -124,7 +124,7 @@ fn book() -> Result<()> {
 
 /// Licences, bans and sources; the advisory database lies outside the registries.
 fn deny() -> Result<()> {
-    let tool = tools::cargo_tool("cargo-deny")?;
+    let tool = tools::cargo_tool("cargo-deny", None)?;
     let mut deny = std::process::Command::new(tool);
     deny.current_dir(shell::root());
     deny.args(["--all-features", "check", "--hide-inclusion-graph"]);

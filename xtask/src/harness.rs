@@ -30,6 +30,10 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
         tools::debian_program("valgrind", "valgrind")?;
     }
     let mut command = command(binary, arguments);
+    if arguments.iter().any(|argument| argument == "--drawn") {
+        let lister = tools::cargo_tool("cargo-mutants", Some(MUTANTS_VERSION))?;
+        command.arg("--lister").arg(lister);
+    }
     if ["crash-states", "bit-flips"].contains(&binary) {
         // Every recovery takes a window of 4 MiB of which it needs little. As a mapping of its own it is zeroed page
         // by page as it is used; otherwise a third of the time would go into zeroing it.
@@ -49,3 +53,5 @@ pub(crate) fn command(binary: &str, arguments: &[String]) -> Command {
 
 /// See the root manifest.
 const PROFILE: &str = "tools";
+/// Another one may propose other mutants for the same seed.
+const MUTANTS_VERSION: &str = "27.1.0";

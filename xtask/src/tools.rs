@@ -15,8 +15,8 @@ fn folder() -> PathBuf {
     shell::target_dir().join("tools")
 }
 
-/// Path of a cargo tool: the user's own one, or ours, installed at the first need.
-pub(crate) fn cargo_tool(name: &str) -> Result<PathBuf> {
+/// Path of a cargo tool: the user's own one, or ours, installed at the first need, in this version if it matters.
+pub(crate) fn cargo_tool(name: &str, version: Option<&str>) -> Result<PathBuf> {
     if shell::is_on_path(name) {
         return Ok(PathBuf::from(name));
     }
@@ -25,12 +25,13 @@ pub(crate) fn cargo_tool(name: &str) -> Result<PathBuf> {
         return Ok(ours);
     }
     println!("{name} is not installed: building it once into target/tools (minutes)");
+    let wanted = version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}"));
     let mut install = shell::cargo();
     install
-        .args(["install", "--locked", "--quiet", name, "--root"])
+        .args(["install", "--locked", "--quiet", &wanted, "--root"])
         .arg(folder());
     shell::run(&mut install).with_context(|| {
-        format!("{name} could not be installed; type: cargo install --locked {name}")
+        format!("{name} could not be installed; type: cargo install --locked {wanted}")
     })?;
     Ok(ours)
 }

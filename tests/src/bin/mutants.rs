@@ -1,8 +1,8 @@
-//! Runs the simulation against builds with one planted bug each; it must find every one of them.
+//! Runs the simulation, and unit tests, against builds with one planted bug each, which must be found.
 
 #![expect(clippy::print_stdout, reason = "the verdict is this program's output")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +24,15 @@ struct Arguments {
     /// A mutant that lives through so many seeds has survived.
     #[arg(long, default_value_t = 3_000)]
     seeds: u64,
+    /// Instead of the mutants on file, so many of those that cargo-mutants proposes.
+    #[arg(long, requires = "seed", conflicts_with_all = ["only", "canary", "list"])]
+    drawn: Option<usize>,
+    /// What draws them.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program cargo-mutants.
+    #[arg(long, default_value = "cargo-mutants")]
+    lister: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -36,7 +45,9 @@ fn main() -> ExitCode {
         Selection::Named(arguments.only)
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let result = if arguments.list {
+    let result = if let (Some(count), Some(seed)) = (arguments.drawn, arguments.seed) {
+        mutants::run_drawn(&root, &arguments.lister, count, seed)
+    } else if arguments.list {
         mutants::list(&root, &selection).map(|()| true)
     } else {
         mutants::run(&root, &selection, arguments.seeds)

@@ -3,16 +3,19 @@
 //! A simulation that passes proves nothing unless it fails when it should. Every file in `tests/mutants/` is a small
 //! patch of production code; it is applied to a scratch copy of the workspace, the simulation is built there and runs
 //! seed after seed until it fails. The mutant is caught if a seed breaks the rule that its patch names: a build that
-//! fails for another reason has shown nothing about that rule.
+//! fails for another reason has shown nothing about that rule. A mutant in code that the simulation cannot bring into
+//! trouble names the unit test that must fail instead.
 #![expect(
     clippy::print_stdout,
     reason = "progress and verdicts are what this prints"
 )]
 
 mod crash_states;
+mod drawn;
 mod patch;
 mod scratch;
 mod simulation;
+mod unit_test;
 
 #[cfg(test)]
 mod tests;
@@ -62,26 +65,65 @@ pub fn run(root: &Path, selection: &Selection, seeds_max: u64) -> Result<bool> {
     control(&scratch)?;
     let mut caught = 0;
     for mutant in &mutants {
-        let begun = Instant::now();
         print!("{:<37} {:<35} ", mutant.name, mutant.expected());
         std::io::stdout().flush()?;
         scratch.restore()?;
+        if let Some(test) = &mutant.test
+            && !scratch.passes(test)?
+        {
+            bail!(
+                "{} fails without any mutant, so it proves nothing",
+                test.name
+            );
+        }
         scratch.apply(&mutant.path)?;
-        let (simulation, crash_states) = scratch
-            .build()
-            .with_context(|| format!("mutant {}", mutant.name))?;
+        let is_caught = is_caught(mutant, &scratch, seeds_max);
+        caught += usize::from(is_caught.with_context(|| format!("mutant {}", mutant.name))?);
+    }
+    scratch.restore()?;
+    println!("mutants: caught {caught} of {}", mutants.len());
+    Ok(caught == mutants.len())
+}
+
+/// Draws `count` of the mutants that cargo-mutants proposes, and hunts them; true if nine of ten were caught.
+///
+/// # Errors
+/// If the unchanged build fails, or `lister`, the program cargo-mutants, does.
+pub fn run_drawn(root: &Path, lister: &Path, count: usize, seed: u64) -> Result<bool> {
+    let scratch = Scratch::new(root)?;
+    control(&scratch)?;
+    let caught = drawn::run(&scratch, lister, count, seed)?;
+    scratch.restore()?;
+    println!("mutants: caught {caught} of {count}");
+    Ok(10 * caught >= 9 * count)
+}
+
+/// Whether everything that must find the mutant does; it is applied.
+fn is_caught(mutant: &Mutant, scratch: &Scratch, seeds_max: u64) -> Result<bool> {
+    let begun = Instant::now();
+    let mut is_caught = true;
+    if !mutant.expect.is_empty() {
+        let (simulation, crash_states) = scratch.build()?;
         let budget = Budget {
             seeds: seeds_max,
             time: HUNT_TIME_MAX,
         };
         let hunt = simulation.hunt(&budget, &mutant.expect)?;
         println!("{}", told(&hunt, begun.elapsed()));
-        let is_caught = matches!(hunt, Hunt::Caught { .. });
-        caught += usize::from(is_caught && is_harm_found(mutant, &crash_states)?);
+        is_caught &= matches!(hunt, Hunt::Caught { .. });
+        is_caught &= is_harm_found(mutant, &crash_states)?;
     }
-    scratch.restore()?;
-    println!("mutants: caught {caught} of {}", mutants.len());
-    Ok(caught == mutants.len())
+    if let Some(test) = &mutant.test {
+        let passes = scratch.passes(test)?;
+        let verdict = if passes { "SURVIVED" } else { "failed" };
+        println!(
+            "{verdict} {:.1} s\n    {}",
+            begun.elapsed().as_secs_f64(),
+            test.name
+        );
+        is_caught &= !passes;
+    }
+    Ok(is_caught)
 }
 
 fn told(hunt: &Hunt, time: Duration) -> String {

@@ -6,12 +6,15 @@
 //! # about: one sentence that says what goes wrong
 //! # expect: C1 | does not recover
 //! # crash-states: lost | unrecovered
+//! # test: corelane-storage every_flip_is_found
 //! # canary
 //! ```
 //!
 //! `expect` lists, separated by `|`, what the failure of a seed must say: one of them, as whole words.
 //! `crash-states` says that the crash states must find it too, and as what kind of harm: one of `lost`, `wrong`
 //! and `unrecovered` that it lists.
+//! `test` names a unit test of a package that must fail; a mutant that has one needs no `expect`, if it is in code that
+//! the simulation does not run or cannot bring into trouble.
 
 use std::path::{Path, PathBuf};
 
@@ -28,10 +31,20 @@ pub(super) struct Mutant {
     pub(super) expect: Vec<String>,
     /// The kinds of harm of which the crash states must report one; none if they need not.
     pub(super) harms: Vec<String>,
+    /// The unit test that must fail, if one must.
+    pub(super) test: Option<UnitTest>,
     /// Whether CI runs it.
     pub(super) is_canary: bool,
     /// Its file.
     pub(super) path: PathBuf,
+}
+
+/// One test beside the code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct UnitTest {
+    pub(super) package: String,
+    /// What its path ends with.
+    pub(super) name: String,
 }
 
 impl Mutant {
@@ -49,6 +62,7 @@ impl Mutant {
             about: String::new(),
             expect: Vec::new(),
             harms: Vec::new(),
+            test: None,
             is_canary: false,
             path: path.to_owned(),
         };
@@ -59,21 +73,33 @@ impl Mutant {
                 mutant.expect = expect.split(" | ").map(str::to_owned).collect();
             } else if let Some(harms) = line.strip_prefix("# crash-states: ") {
                 mutant.harms = harms.split(" | ").map(str::to_owned).collect();
+            } else if let Some((package, name)) = line
+                .strip_prefix("# test: ")
+                .and_then(|test| test.split_once(' '))
+            {
+                let (package, name) = (package.to_owned(), name.to_owned());
+                mutant.test = Some(UnitTest { package, name });
             } else if line == "# canary" {
                 mutant.is_canary = true;
             } else {
                 bail!("{stem}: {line:?} is no line of a mutant");
             }
         }
-        if mutant.about.is_empty() || mutant.expect.is_empty() {
-            bail!("{stem}: a mutant says `# about:` and `# expect:`");
+        if mutant.about.is_empty() || (mutant.expect.is_empty() && mutant.test.is_none()) {
+            bail!("{stem}: a mutant says `# about:`, and `# expect:` or `# test:`");
+        }
+        if mutant.expect.is_empty() && !mutant.harms.is_empty() {
+            bail!("{stem}: what the crash states find, the simulation must find too");
         }
         Ok(mutant)
     }
 
-    /// What a failure must say, in one line.
+    /// What must find it, in one line.
     pub(super) fn expected(&self) -> String {
-        self.expect.join(" | ")
+        match &self.test {
+            Some(test) if self.expect.is_empty() => format!("a test of {}", test.package),
+            Some(_) | None => self.expect.join(" | "),
+        }
     }
 }
 

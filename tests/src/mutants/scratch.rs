@@ -4,13 +4,16 @@
 //! is compiled again. The workspace is read once, so that whoever edits it meanwhile changes nothing for later mutants.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::crash_states::CrashStates;
+use super::patch::UnitTest;
 use super::simulation::Simulation;
+use super::unit_test;
 
 /// The copy.
 #[derive(Debug)]
@@ -39,6 +42,11 @@ impl Scratch {
         })
     }
 
+    /// Where it lies.
+    pub(super) fn tree(&self) -> &Path {
+        &self.tree
+    }
+
     /// Makes the copy equal to the workspace again. Files that are equal already keep their time stamps, by which
     /// cargo knows what to compile.
     pub(super) fn restore(&self) -> Result<()> {
@@ -56,35 +64,39 @@ impl Scratch {
         Ok(())
     }
 
-    /// Applies a patch to the copy.
+    /// Applies a patch file to the copy.
     pub(super) fn apply(&self, patch: &Path) -> Result<()> {
-        let output = git_apply(&self.tree).arg(patch).output()?;
+        let text = std::fs::read_to_string(patch)?;
+        self.apply_text(&patch.display().to_string(), &text)
+    }
+
+    /// Applies a patch to the copy; `name` is for errors.
+    pub(super) fn apply_text(&self, name: &str, patch: &str) -> Result<()> {
+        let mut git = git_apply(&self.tree);
+        git.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = git.spawn().context("cannot start git")?;
+        let stdin = child.stdin.take().context("stdin is piped")?;
+        { stdin }.write_all(patch.as_bytes())?;
+        let output = child.wait_with_output()?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("{} does not apply any more: {reason}", patch.display());
+            bail!("{name} does not apply: {reason}");
         }
         // Beside a repository git skips what it takes for foreign paths, without a word.
         let is_changed = |(path, bytes): (&PathBuf, &Vec<u8>)| {
             std::fs::read(self.tree.join(path)).is_ok_and(|new| new != *bytes)
         };
         if !self.files.iter().any(is_changed) {
-            bail!("{} changes nothing", patch.display());
+            bail!("{name} changes nothing");
         }
         Ok(())
     }
 
     /// Builds the simulation and the crash-states harness in the copy.
     pub(super) fn build(&self) -> Result<(Simulation, CrashStates)> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.current_dir(&self.tree);
-        build.args(["build", "--quiet", "--profile", "tools"]);
+        let mut build = self.cargo("build");
         build.args(["--package", "corelane-tests"]);
         build.args(["--bin", "sim", "--bin", "crash-states"]);
-        build.arg("--target-dir").arg(&self.build);
-        // A few lines change between two builds, and nobody debugs them.
-        build.env("CARGO_INCREMENTAL", "1");
-        build.env("CARGO_PROFILE_TOOLS_DEBUG", "none");
         let output = build.output().context("cannot start cargo")?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
@@ -93,6 +105,24 @@ impl Scratch {
         let binary = |name: &str| self.build.join("tools").join(name);
         let crash_states = CrashStates::new(binary("crash-states"));
         Ok((Simulation::new(binary("sim")), crash_states))
+    }
+
+    /// Whether a unit test passes in the copy.
+    pub(super) fn passes(&self, test: &UnitTest) -> Result<bool> {
+        unit_test::passes(self.cargo("test"), test)
+    }
+
+    /// A cargo command in the copy.
+    pub(super) fn cargo(&self, verb: &str) -> Command {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.current_dir(&self.tree);
+        command.args([verb, "--profile", "tools"]);
+        command.arg("--target-dir").arg(&self.build);
+        // A few lines change between two builds, and nobody debugs them.
+        command.env("CARGO_INCREMENTAL", "1");
+        command.env("CARGO_PROFILE_TOOLS_DEBUG", "none");
+        command
     }
 }
 

@@ -2,9 +2,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::crash_states::first_harm;
+use super::drawn::{Proposal, drawn};
 use super::patch::{Mutant, load};
 use super::scratch::git_apply;
 use super::simulation::{Failure, failures};
+use super::unit_test::verdict;
 
 fn root() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,6 +44,34 @@ fn a_patch_without_what_is_needed_is_refused() {
     assert!(parse("07-name.patch", "# about: a sentence\ndiff").is_err());
     assert!(parse("07-name.patch", "# expect: C1\ndiff").is_err());
     assert!(parse("07-name.patch", "# expekt: C1\ndiff").is_err());
+    assert!(
+        parse(
+            "07-name.patch",
+            "# about: a sentence\n# crash-states: lost\ndiff"
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_patch_may_name_a_unit_test_instead() {
+    let text = "# about: a sentence\n# test: corelane-storage a_name\ndiff --git a/x b/x\n";
+    let mutant = parse("07-name.patch", text).unwrap();
+    assert_eq!(mutant.test.unwrap().name, "a_name");
+    assert!(mutant.expect.is_empty());
+    assert!(parse("07-name.patch", "# about: a sentence\n# test: a_name\ndiff").is_err());
+}
+
+#[test]
+fn the_verdict_on_one_unit_test_is_read() {
+    let said = "running 3 tests\ntest a::x ... ok\ntest a::y ... FAILED\ntest b::xy ... ok\n";
+    assert_eq!(verdict(said, "x"), Some(true));
+    assert_eq!(verdict(said, "y"), Some(false));
+    assert_eq!(
+        verdict(said, "z"),
+        None,
+        "one that did not run has not failed"
+    );
 }
 
 #[test]
@@ -105,4 +135,35 @@ fn every_patch_applies_to_the_code_as_it_is() {
         let reason = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mutant {}: {reason}", mutant.name);
     }
+}
+
+fn proposals(count: u32) -> Vec<Proposal> {
+    let one = |number: u32| {
+        let diff = "--- core/src/x.rs\n+++ replace x with ()\n@@ -1 +1 @@\n-x\n+()\n";
+        serde_json::json!({
+            "package": "corelane-core", "name": format!("{number:03}"), "file": "core/src/x.rs", "diff": diff,
+        })
+    };
+    let list: Vec<_> = (0..count).map(one).collect();
+    serde_json::from_value(list.into()).unwrap()
+}
+
+#[test]
+fn a_seed_draws_the_same_mutants_again_and_another_seed_others() {
+    let names = |seed| -> Vec<String> {
+        let drawn = drawn(proposals(100), seed);
+        drawn.into_iter().map(|proposal| proposal.name).collect()
+    };
+    assert_eq!(names(7), names(7));
+    assert_ne!(names(7), names(8));
+    assert_eq!(names(7).into_iter().collect::<BTreeSet<_>>().len(), 100);
+}
+
+#[test]
+fn a_proposal_becomes_a_patch() {
+    let patch = proposals(1)[0].patch();
+    assert_eq!(
+        patch,
+        "--- a/core/src/x.rs\n+++ b/core/src/x.rs\n@@ -1 +1 @@\n-x\n+()\n"
+    );
 }

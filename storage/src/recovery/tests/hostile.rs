@@ -120,6 +120,23 @@ fn an_intact_block_that_does_not_continue_the_log_is_not_taken_in() {
 }
 
 #[test]
+fn a_header_that_names_another_place_attests_nothing() {
+    let changes: [fn(&mut BlockHeader); 2] = [
+        |header| header.place.position += BLOCK_ALIGN as u64,
+        |header| header.place.partition = PartitionId(PARTITION + 1),
+    ];
+    for change in changes {
+        let mut rig = with_header(&record(32, 0), |header| {
+            change(header);
+            header.attested = Lsn(9);
+        });
+        let found = rig.restart().unwrap();
+        assert_eq!(found.end, Lsn(1));
+        assert!(found.truncated.is_some(), "such a page is no evidence");
+    }
+}
+
+#[test]
 fn a_seal_that_attests_more_than_was_found_proves_a_loss() {
     let seal = |attested| {
         with_header(&[], |header| {
