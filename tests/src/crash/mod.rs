@@ -28,4 +28,6 @@ mod state;
 mod written;
 
 #[cfg(test)]
+mod space;
+#[cfg(test)]
 mod tests;
