@@ -6,7 +6,7 @@ use std::time::Duration;
 use corelane_storage::Volume;
 use corelane_wire::message::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES};
 use corelane_wire::record::RECORD_HEADER_BYTES;
-use corelane_wire::{Dequeue, Lane, PartitionId, ProducerId, Request, Sequence, Timestamp};
+use corelane_wire::{Dequeue, Lane, PartitionId, ProducerId, Request, Sequence, Settle, Timestamp};
 
 use super::client::{Asked, Client};
 use super::driver::shared;
@@ -78,8 +78,7 @@ impl Node {
                 kept += 1;
                 continue;
             }
-            self.client
-                .settle(held, Verb::Ack, |settle| Request::Ack(settle));
+            self.client.settle(held, Verb::Ack, ack);
             self.machine.await_answers(&mut self.client).unwrap();
         }
         kept
@@ -100,6 +99,10 @@ impl Node {
         let bytes = segments.map(|segment| volume.segment_bytes(partition, segment).unwrap());
         bytes.sum()
     }
+}
+
+fn ack(settle: Settle<'_>) -> Request<'_> {
+    Request::Ack(settle)
 }
 
 /// What a message takes in the log that shares its block with others.
