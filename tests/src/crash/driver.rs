@@ -30,6 +30,8 @@ pub(super) struct TapeDriver {
     pub(super) now: Timestamp,
     /// The records of all writes, by their lsn, if those of a new log are noted.
     pub(super) written: Option<Vec<Written>>,
+    /// The lsn of the first of them.
+    pub(super) written_from: u64,
     /// Operations of the disk so far.
     pub(super) calls: u64,
     /// The one that fails.
@@ -60,6 +62,7 @@ impl TapeDriver {
         Self {
             now,
             written: None,
+            written_from: 0,
             calls: 0,
             fault: None,
             is_eager: false,
@@ -159,7 +162,8 @@ impl TapeDriver {
         if let Some(written) = &mut self.written
             && let Some((first, records)) = written::records(work.position, bytes)
         {
-            assert_eq!(written.len() as u64, first, "blocks come in order");
+            let end = self.written_from + written.len() as u64;
+            assert_eq!(end, first, "blocks come in order");
             written.extend(records);
         }
         self.launch(token, Work::Write(work));

@@ -10,7 +10,7 @@ use corelane_wire::{Lsn, PartitionId, Timestamp};
 use super::driver::shared;
 use super::harm::{Verdict, lost, unrecovered, wrong};
 use super::machine::{Opened, open};
-use super::reference::{Reference, observe};
+use super::reference::{Reference, is_needed, observe};
 use super::serve::serve;
 use super::setup::Setup;
 use super::written::Written;
@@ -64,20 +64,17 @@ impl<'a> Judge<'a> {
                 "the second start ends at {found}, the first at {end}"
             ));
         }
+        let (before, _) = self.reference.records.split_at(end as usize);
+        let records: Vec<&Written> = before.iter().chain(&promise.written).collect();
+        let Some((records, _)) = records.split_at_checked(found as usize) else {
+            return wrong(format!("the log ends at {found}, nobody wrote so much"));
+        };
         let mut after = Evidence::clone(&model);
         for lsn in end..found {
-            let record = with_record(&disk, &mut again.ready.log, lsn, |view| {
-                view.map(Written::of)
-            })?;
-            let Some(record) = record else {
-                return lost(format!(
-                    "record {lsn} cannot be read, the log ends at {found}"
-                ));
-            };
-            observe(&mut after, &record, lsn)?;
+            observe(&mut after, records[lsn as usize], lsn)?;
         }
         // What was served may have moved messages, so that their old record could go.
-        self.compare_records(&disk, &mut again.ready.log, &after, end)?;
+        compare_records(&disk, &mut again.ready.log, &after, records)?;
         promise.check(&after)
     }
 
@@ -120,31 +117,10 @@ impl<'a> Judge<'a> {
             return wrong(format!("the state at {end} differs from that of a replay"));
         }
         let model = self.model(end)?;
-        self.compare_records(disk, &mut opened.ready.log, &model, end)?;
+        let (records, _) = self.reference.records.split_at(end as usize);
+        let records: Vec<&Written> = records.iter().collect();
+        compare_records(disk, &mut opened.ready.log, &model, &records)?;
         Ok(end)
-    }
-
-    /// Every record below `end` reads as it was written; one may be gone if it holds nothing that is needed.
-    fn compare_records(
-        &self,
-        disk: &SharedDisk,
-        log: &mut Log,
-        model: &Evidence,
-        end: u64,
-    ) -> Verdict {
-        for lsn in 0..end {
-            let written = &self.reference.records[lsn as usize];
-            let is_same = with_record(disk, log, lsn, |view| view.map(|view| written.is(&view)))?;
-            match is_same {
-                Some(true) => {}
-                Some(false) => return wrong(format!("record {lsn} reads as another")),
-                None if self.reference.is_needed(lsn, model) => {
-                    return lost(format!("record {lsn} holds messages, and cannot be read"));
-                }
-                None => {}
-            }
-        }
-        Ok(())
     }
 
     /// The model at this end of the log.
@@ -172,6 +148,27 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begun = Instant::now();
     let result = work();
     (result, begun.elapsed())
+}
+
+/// Every record reads as it was written; one may be gone if it holds nothing that is needed.
+fn compare_records(
+    disk: &SharedDisk,
+    log: &mut Log,
+    model: &Evidence,
+    records: &[&Written],
+) -> Verdict {
+    for (lsn, written) in (0..).zip(records) {
+        let is_same = with_record(disk, log, lsn, |view| view.map(|view| written.is(&view)))?;
+        match is_same {
+            Some(true) => {}
+            Some(false) => return wrong(format!("record {lsn} reads as another")),
+            None if is_needed(written, lsn, model) => {
+                return lost(format!("record {lsn} holds messages, and cannot be read"));
+            }
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads a record back as the shard does, from the cache or the disk; `look` gets `None` if it is not there.

@@ -67,37 +67,37 @@ impl Reference {
     pub(super) fn observe(&self, evidence: &mut Evidence, lsn: u64) -> Verdict {
         observe(evidence, &self.records[lsn as usize], lsn)
     }
+}
 
-    /// Whether the record is the place of a message that some subscription is not done with.
-    pub(super) fn is_needed(&self, lsn: u64, evidence: &Evidence) -> bool {
-        let Ok(entry) = self.records[lsn as usize].decode(lsn) else {
-            return true;
-        };
-        let (Record::Enqueue {
-            queue,
-            first,
-            count,
-            ..
-        }
-        | Record::Relocate {
-            queue,
-            first,
-            count,
-            ..
-        }) = entry.record
-        else {
-            return false;
-        };
-        let Some(queue) = evidence.queues.get(&queue.0) else {
-            return false;
-        };
-        let is_here = |offset: &u64| match queue.relocated.get(offset) {
-            Some(place) => *place == lsn,
-            None => matches!(entry.record, Record::Enqueue { .. }),
-        };
-        let mut offsets = first.0..first.0 + u64::from(count);
-        offsets.any(|offset| is_here(&offset) && !is_done(queue, offset))
+/// Whether the record is the place of a message that some subscription is not done with.
+pub(super) fn is_needed(record: &Written, lsn: u64, evidence: &Evidence) -> bool {
+    let Ok(entry) = record.decode(lsn) else {
+        return true;
+    };
+    let (Record::Enqueue {
+        queue,
+        first,
+        count,
+        ..
     }
+    | Record::Relocate {
+        queue,
+        first,
+        count,
+        ..
+    }) = entry.record
+    else {
+        return false;
+    };
+    let Some(queue) = evidence.queues.get(&queue.0) else {
+        return false;
+    };
+    let is_here = |offset: &u64| match queue.relocated.get(offset) {
+        Some(place) => *place == lsn,
+        None => matches!(entry.record, Record::Enqueue { .. }),
+    };
+    let mut offsets = first.0..first.0 + u64::from(count);
+    offsets.any(|offset| is_here(&offset) && !is_done(queue, offset))
 }
 
 /// Whether every subscription of the queue is done with the message; none is if there are none.

@@ -9,6 +9,7 @@ use super::harm::{Verdict, lost, unrecovered, wrong};
 use super::machine::{Machine, Opened};
 use super::reference::is_done;
 use super::setup::{QUEUES, SUBSCRIPTIONS, Setup};
+use super::written::Written;
 use crate::sim::checker::evidence::{Evidence, Place, QueueLog};
 use crate::sim::checker::{Body, Token, Verb};
 use crate::sim::driver::SharedDisk;
@@ -24,6 +25,8 @@ const PEEK_MAX: u32 = 1_000;
 pub(super) struct Promise {
     enqueued: Vec<(usize, u64)>,
     acked: Vec<(Of, u64)>,
+    /// The records that were handed to the disk.
+    pub(super) written: Vec<Written>,
 }
 
 /// Serves a few operations; `model` is what the log means that was recovered.
@@ -33,8 +36,11 @@ pub(super) fn serve(
     opened: Opened,
     (model, now): (&Evidence, Timestamp),
 ) -> Verdict<Promise> {
+    let end = opened.ready.log.end().0;
     let mut machine = Machine::new(disk, setup, opened, now);
     machine.driver().is_eager = true;
+    machine.driver().written = Some(Vec::new());
+    machine.driver().written_from = end;
     let mut client = machine.connect()?;
     for queue in 0..QUEUES.len() {
         peek(&mut client, queue, 0);
@@ -65,9 +71,11 @@ pub(super) fn serve(
         client.settle(*held, Verb::Ack, |settle| Request::Ack(settle));
     }
     machine.await_answers(&mut client)?;
+    let written = machine.driver().written.take().unwrap_or_default();
     let facts: Vec<Fact> = machine.facts.into_iter().map(|(_, fact)| fact).collect();
     check_dequeue(&facts, of, model.queue(QUEUES[of.0]), now)?;
-    promise(&facts, &held, of, model)
+    let promise = promise(&facts, &held, of, model)?;
+    Ok(Promise { written, ..promise })
 }
 
 fn peek(client: &mut Client, queue: usize, from: u64) {
@@ -190,6 +198,7 @@ fn promise(facts: &[Fact], held: &[Held], of: Of, model: &Evidence) -> Verdict<P
     let mut promise = Promise {
         enqueued: Vec::new(),
         acked: Vec::new(),
+        written: Vec::new(),
     };
     for fact in facts {
         match fact {

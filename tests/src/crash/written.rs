@@ -68,17 +68,6 @@ pub(super) fn records(position: u64, write: &[u8]) -> Option<(u64, Vec<Written>)
 }
 
 impl Written {
-    /// A record as it was read back.
-    pub(super) fn of(view: RecordView<'_>) -> Self {
-        Self {
-            epoch: view.epoch,
-            time: view.time,
-            kind: view.kind,
-            payload: view.payload.to_vec(),
-            head_bytes: view.head().len(),
-        }
-    }
-
     /// Whether it reads as it was written.
     pub(super) fn is(&self, view: &RecordView<'_>) -> bool {
         (self.epoch, self.time, self.kind) == (view.epoch, view.time, view.kind)
