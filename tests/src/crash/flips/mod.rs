@@ -1,6 +1,6 @@
 //! Bit flips: what one bit that goes bad does to a data directory, bit by bit.
 //!
-//! A directory is what a script of [`super::script`] left, after a crash in which every write reached the media: closed
+//! A directory is what a script of `super::script` left, after a crash in which every write reached the media: closed
 //! segments with footers, two generations of checkpoints, a superblock and a tail. One bit is flipped, and the
 //! directory is opened as a start does it; then every record is read as for a delivery, and every chunk of the
 //! checkpoints as for an engine. A flip must be harmless, or somebody must have been told; what is handed out is right.
