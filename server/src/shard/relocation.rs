@@ -173,6 +173,11 @@ impl State {
 
     /// Moves what can be moved now.
     pub(super) fn relocate(&mut self, slot: usize) {
+        // Mostly there is nothing to move, and that is found out first.
+        let hosted = self.partitions[slot].serving();
+        if hosted.is_none_or(|it| it.relocation.next_deadline().is_none()) {
+            return;
+        }
         let is_full = self.spares.is_full() || self.stopping.is_some();
         let (partitions, mut at) = self.step_parts();
         let Some(partition) = partitions[slot].serving_mut() else {

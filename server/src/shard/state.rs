@@ -145,17 +145,8 @@ impl State {
         if !self.is_started || self.deliver_later || self.is_touched() {
             return Duration::ZERO;
         }
-        let partitions = self.partitions.iter().filter_map(Hosted::serving);
-        let engines = partitions.clone().filter_map(Partition::next_deadline);
-        // Nothing more is written to the log of a poisoned one, whatever it has been waiting for.
-        let logs = partitions.filter(|it| !it.poisoned);
-        let moves = logs.clone().filter(|it| !it.lacks_segment());
-        let moves = moves.filter_map(|it| it.relocation.next_deadline());
-        let moves = moves.filter(|_| !self.spares.is_full());
-        let logs = logs.filter_map(|it| it.log.next_deadline());
-        let bound = self.config.write_timeout;
         let serving = self.partitions.iter().filter_map(Hosted::serving);
-        let writes = serving.filter_map(|it| it.next_stall(self.now, bound));
+        let partitions = serving.filter_map(|it| self.next_of(it));
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),
@@ -170,13 +161,26 @@ impl State {
                 .holds_mail()
                 .then(|| self.now.add(MAIL_RETRY)),
         ];
-        engines
-            .chain(logs)
-            .chain(writes)
-            .chain(moves)
+        partitions
             .chain(others.into_iter().flatten())
             .min()
             .map_or(WAIT_MAX, |at| at.since(self.now).min(WAIT_MAX))
+    }
+
+    /// When a partition wants a turn.
+    fn next_of(&self, partition: &Partition) -> Option<Timestamp> {
+        let engine = partition.next_deadline();
+        let write = partition.next_stall(self.now, self.config.write_timeout);
+        if partition.poisoned {
+            // Nothing more is written to its log, whatever that has been waiting for.
+            return engine.into_iter().chain(write).min();
+        }
+        let log = partition.log.next_deadline();
+        let relocation = partition.relocation.next_deadline();
+        let relocation =
+            relocation.filter(|_| !self.spares.is_full() && !partition.lacks_segment());
+        let all = [engine, write, log, relocation];
+        all.into_iter().flatten().min()
     }
 
     /// When a listener that failed is tried again. One that waits for the partitions is armed in
