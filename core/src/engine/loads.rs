@@ -106,29 +106,27 @@ impl Engine {
     ) {
         let asked = self.loads.asked.remove(&(queue, first));
         self.loads.holds_waits = false;
-        let runs = chunk.and_then(unpack);
         let of_queue = self.state.queues.get_mut(queue);
-        if let (Some(of_queue), None) = (&of_queue, &runs)
-            && let RunsAt::Away(first, place) = of_queue.runs.at(first)
-            && asked != Some(place)
-        {
-            // A checkpoint moved it while the read waited.
-            return self.load(queue, (first, place), outputs);
-        }
-        let is_gone = of_queue
-            .as_ref()
-            .is_none_or(|of| !of.runs.stretches().contains_key(&first));
-        if let (Some(of_queue), Some(runs)) = (of_queue, runs) {
+        let place = match of_queue.as_ref().map(|of| of.runs.at(first)) {
+            Some(RunsAt::Away(at, place)) if at == first => place,
+            // What was deleted, moved or read by others meanwhile is missed by nobody.
+            Some(RunsAt::Away(..) | RunsAt::Here(..) | RunsAt::Nothing) | None => {
+                return self.after_load(queue, None, outputs);
+            }
+        };
+        if let (Some(of_queue), Some(runs)) = (of_queue, chunk.and_then(unpack)) {
             let count = runs.len();
             if let Some(last) = of_queue.runs.load(first, runs) {
                 self.state.loaded.push(queue, last, count);
-                self.after_load(queue, None, outputs);
-                return;
+                return self.after_load(queue, None, outputs);
             }
         }
-        // What was deleted meanwhile is missed by nobody.
+        if asked != Some(place) {
+            // A checkpoint moved it while the read waited, or it is another stretch now.
+            return self.load(queue, (first, place), outputs);
+        }
         let text = format!("where messages from {first} on lie cannot be read back");
-        self.after_load(queue, (!is_gone).then_some(&text), outputs);
+        self.after_load(queue, Some(&text), outputs);
     }
 
     /// Those who waited go on, or are told why they cannot.

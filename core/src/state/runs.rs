@@ -227,7 +227,11 @@ impl Runs {
             return Some((first, stretch.end));
         };
         let behind = &runs[runs.partition_point(|run| run.end() <= first)..];
-        let first = first.max(behind.first()?.first);
+        let Some(next) = behind.first().filter(|run| run.first < stretch.end) else {
+            // A gap up to the next stretch.
+            return self.kept_from(stretch.end);
+        };
+        let first = first.max(next.first);
         let mut end = first;
         for run in behind {
             if run.first > end {

@@ -7,7 +7,7 @@ mod operations;
 use std::collections::{BTreeMap, BTreeSet};
 
 use corelane_wire::{
-    Batch, LeaseId, Lsn, OffsetRange, ProducerId, Receipt, SettleOutcome, Timestamp,
+    Batch, ErrorCode, LeaseId, Lsn, OffsetRange, ProducerId, Receipt, SettleOutcome, Timestamp,
 };
 
 use super::model::{MessageState, Model};
@@ -220,6 +220,9 @@ impl Run {
 
     fn on_reply(&mut self, to: Requester, reply: Reply) {
         let asked = self.asked.remove(&to.correlation.0);
+        if let Reply::Refused { code, text } = &reply {
+            assert_ne!(*code, ErrorCode::Damaged, "nothing is damaged: {text}");
+        }
         match (asked, reply) {
             (
                 Some(Asked::Enqueue {

@@ -167,6 +167,21 @@ fn relocated_runs_share_a_stretch_with_gaps() {
         (kept(0), kept(1), kept(7)),
         (Some((0, 1)), Some((5, 7)), Some((16, 32)))
     );
+    // What is left of it may end with a gap.
+    let full = Layout {
+        runs_max: 1,
+        ..LAYOUT
+    };
+    assert_eq!(
+        runs.relocate(run(60, 5, 2), full, |_, _| 1),
+        Some(Offset(5))
+    );
+    assert_eq!(firsts(&runs), [(0, 5), (5, 7), (16, 32), (32, 40)]);
+    let kept = |from| {
+        runs.kept_from(Offset(from))
+            .map(|(first, end)| (first.0, end.0))
+    };
+    assert_eq!((kept(1), kept(5)), (Some((5, 7)), Some((5, 7))));
     runs.kill(Offset(0), Offset(1));
     runs.kill(Offset(5), Offset(7));
     assert_eq!(firsts(&runs), [(16, 32), (32, 40)]);
