@@ -157,12 +157,8 @@ pub(crate) fn plan_relocation(
         let mut segments = segments_of(stretch, table).iter();
         stretch.last_lsn < cut.end() && segments.any(|of| victims.contains(&of.number))
     };
-    let stretches = cut.live().filter(is_sparse).map(|stretch| SparseStretch {
-        queue: stretch.queue,
-        first: stretch.first,
-        end: stretch.end,
-        below: cut.end(),
-    });
+    let stretches = cut.live().filter(is_sparse);
+    let stretches = stretches.map(|stretch| SparseStretch::of(&stretch, cut.end()));
     let room = (BOUND_SEGMENTS - GOAL_SEGMENTS) * segment_bytes;
     let pressure = 100 * (all - goal) / room.max(1);
     RelocationPlan {

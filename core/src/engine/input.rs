@@ -2,6 +2,7 @@
 
 use corelane_wire::{Correlation, Epoch, Lsn, Offset, Request, SessionId};
 
+use crate::checkpoint::LiveStretch;
 use crate::ids::{ConnectionId, QueueId};
 
 /// Who asked, and under which number the answer is awaited.
@@ -26,6 +27,18 @@ pub struct SparseStretch {
     pub end: Offset,
     /// The records are below; those of messages that were relocated since are not.
     pub below: Lsn,
+}
+
+impl SparseStretch {
+    /// All of a stretch as a cut saw it.
+    pub const fn of(stretch: &LiveStretch, below: Lsn) -> Self {
+        Self {
+            queue: stretch.queue,
+            first: stretch.first,
+            end: stretch.end,
+            below,
+        }
+    }
 }
 
 /// What enters one step of the engine; see `Engine::step` for the order in which the shell feeds it.

@@ -125,6 +125,11 @@ impl Engine {
             // A checkpoint moved it while the read waited, or it is another stretch now.
             return self.load(queue, (first, place), outputs);
         }
+        // Or it would be asked for again with every slice of a relocation.
+        let of_queue = self.state.queues.get(queue);
+        let stretch = of_queue.and_then(|of| of.runs.stretch_of(first));
+        let end = stretch.map_or(first, |(_, stretch)| stretch.end);
+        self.moves.give_up(queue, first..end);
         let text = format!("where messages from {first} on lie cannot be read back");
         self.after_load(queue, Some(&text), outputs);
     }

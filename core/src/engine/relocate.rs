@@ -4,10 +4,12 @@
 //! messages again. Invariant: (M1) until a Relocate record is committed, its messages are read at their old place.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use corelane_wire::{Batch, Lsn, Timestamp};
+use corelane_wire::{Batch, Lsn, Offset, Timestamp};
 
 use super::{Engine, Output, Run, SparseStretch, Status};
+use crate::ids::QueueId;
 use crate::record::Record;
 use crate::state::runs::RunsAt;
 use crate::state::{EnqueueRun, Queue};
@@ -29,6 +31,12 @@ impl Moves {
         while self.uncommitted.front().is_some_and(|(lsn, _)| *lsn < end) {
             self.uncommitted.pop_front();
         }
+    }
+
+    /// Where the messages of a stretch lie cannot be read: they stay until the next plan.
+    pub(super) fn give_up(&mut self, queue: QueueId, messages: Range<Offset>) {
+        self.stretches
+            .retain(|it| it.queue != queue || it.end <= messages.start || messages.end <= it.first);
     }
 
     /// Lets what is not committed be read at its old place (M1).

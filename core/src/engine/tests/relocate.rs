@@ -5,21 +5,15 @@ use std::time::Duration;
 use corelane_wire::{Lsn, Request};
 
 use super::node::*;
+use crate::limits::Limits;
 use crate::record::Record;
 use crate::{DeliverTo, Input, Output, SparseStretch};
 
 /// All stretches that a cut finds below `below` are to move.
 fn plan(node: &mut Node, below: Lsn) {
     let cut = node.engine.cut();
-    let stretches: Vec<_> = cut
-        .live()
-        .map(|stretch| SparseStretch {
-            queue: stretch.queue,
-            first: stretch.first,
-            end: stretch.end,
-            below,
-        })
-        .collect();
+    let live = cut.live();
+    let stretches: Vec<_> = live.map(|it| SparseStretch::of(&it, below)).collect();
     let stretches = stretches.as_slice();
     assert_eq!(node.step(Input::Relocate { stretches }), []);
 }
@@ -167,4 +161,39 @@ fn a_slice_is_bounded_and_what_moved_does_not_move_again() {
     node.durable();
     plan(&mut node, end);
     assert_eq!(slice(&mut node, 10_000), [], "it lies behind the end");
+}
+
+#[test]
+fn a_stretch_whose_runs_cannot_be_read_is_left_where_it_is() {
+    let mut node = Node::with_limits(Limits {
+        stretch_runs_max: 32,
+        ..Limits::default()
+    });
+    for _ in 0..20 {
+        node.fill("q", 1);
+        node.fill("other", 1);
+    }
+    let end = node.engine.positions().end;
+    node.chunks.checkpoint(&node.engine.cut());
+    node.restart_from_checkpoint(end, T0, 2);
+    node.durable();
+    plan(&mut node, end);
+    node.step(Input::Move { bytes: 10_000 });
+    let (queue, first, _) = node.loads.pop_front().expect("its runs are on disk");
+    let chunk = None;
+    let lost = Input::Loaded {
+        queue,
+        first,
+        chunk,
+    };
+    node.step(lost);
+    assert!(node.loads.is_empty(), "nobody asks for it again");
+    node.step(Input::Move { bytes: 10_000 });
+    let (next, ..) = node.loads[0];
+    assert_ne!(next, queue, "the other stretch is next");
+    node.read_one();
+    node.step(Input::Move { bytes: 10_000 });
+    assert_eq!(relocated(&give_all(&mut node)).len(), 20);
+    node.step(Input::Move { bytes: 10_000 });
+    assert!(!node.engine.is_relocating());
 }

@@ -58,12 +58,7 @@ impl Run {
         let stretches = cut.live().filter(|stretch| stretch.last_lsn < below);
         let stretches: Vec<_> = stretches
             .filter(|_| self.random.below(3) > 0)
-            .map(|stretch| SparseStretch {
-                queue: stretch.queue,
-                first: stretch.first,
-                end: stretch.end,
-                below,
-            })
+            .map(|stretch| SparseStretch::of(&stretch, below))
             .collect();
         self.cut = None;
         self.step(Input::Relocate {
