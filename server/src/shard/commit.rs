@@ -104,7 +104,7 @@ impl State {
     }
 
     /// Opens a segment unless that was asked for before.
-    pub(super) fn open(&mut self, slot: usize, segment: SegmentNumber) {
+    fn open(&mut self, slot: usize, segment: SegmentNumber) {
         if let Some(partition) = self.partitions[slot].serving_mut()
             && partition.files.must_open(segment)
         {
@@ -238,21 +238,33 @@ impl State {
         else {
             return;
         };
-        let Some(partition) = self.partitions[slot].serving_mut() else {
-            return;
-        };
-        let Some(file) = partition.files.take(segment) else {
-            partition.waiting_read = Some(segment);
-            self.open(slot, segment);
-            return;
-        };
-        self.counters.log_reads_total += 1;
         let site = ReadSite {
             slot,
             segment,
             position,
             purpose: ReadFor::Delivery,
         };
+        if !self.read_at(site, bytes)
+            && let Some(partition) = self.partitions[slot].serving_mut()
+        {
+            partition.waiting_read = Some(segment);
+        }
+    }
+
+    /// Submits a read; if its file is not open, that is opened instead, and the read is to be asked for again: false.
+    pub(super) fn read_at(&mut self, site: ReadSite, bytes: usize) -> bool {
+        let ReadSite {
+            slot,
+            segment,
+            position,
+            ..
+        } = site;
+        let hosted = self.partitions[slot].serving_mut();
+        let Some(file) = hosted.and_then(|it| it.files.take(segment)) else {
+            self.open(slot, segment);
+            return false;
+        };
+        self.counters.log_reads_total += 1;
         let op = Op::Read {
             file,
             position,
@@ -260,6 +272,7 @@ impl State {
             bytes,
         };
         self.submit(Work::Read(site), op);
+        true
     }
 
     /// A read of the log ended.

@@ -9,19 +9,20 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use corelane_core::Input;
-use corelane_storage::{Buffer, Lookup, SegmentNumber};
+use corelane_storage::{Lookup, SegmentNumber};
 use corelane_wire::{Batch, Lsn, Offset, Timestamp};
 
 use super::partition::{Partition, Step};
 use super::state::State;
-use super::tokens::{ReadFor, ReadSite, Work};
+use super::tokens::{ReadFor, ReadSite};
 use crate::checkpoint::RelocationPlan;
-use crate::driver::Op;
 
 /// Length of the records that move at once.
 const SLICE_BYTES: u64 = 64 << 10;
 /// The time from one slice to the next while there is no hurry: 3.2 MB/s of a partition's log.
 const PACE: Duration = Duration::from_millis(20);
+/// The same where the bound is reached.
+const PACE_MIN: Duration = Duration::from_millis(1);
 
 /// Where the relocation of a partition stands.
 #[derive(Debug, Default)]
@@ -112,7 +113,8 @@ impl Partition {
     fn plan_relocation(&mut self, plan: &RelocationPlan, at: &mut Step<'_>) {
         let stretches = &plan.stretches;
         self.step(Input::Relocate { stretches }, at);
-        self.relocation.pace = PACE / 100 * (100 - plan.pressure.min(100));
+        let pace = PACE / 100 * (100 - plan.pressure.min(100));
+        self.relocation.pace = pace.max(PACE_MIN);
         self.relocation.next = (!stretches.is_empty()).then_some(at.now);
     }
 
@@ -210,28 +212,19 @@ impl State {
         slot: usize,
         (segment, position, bytes): (SegmentNumber, u64, usize),
     ) {
-        let Some(partition) = self.partitions[slot].serving_mut() else {
-            return;
-        };
-        let Some(file) = partition.files.take(segment) else {
-            partition.relocation.waits = Some(Wait::Open(segment));
-            self.open(slot, segment);
-            return;
-        };
-        partition.relocation.waits = Some(Wait::Read);
-        self.counters.log_reads_total += 1;
         let site = ReadSite {
             slot,
             segment,
             position,
             purpose: ReadFor::Relocation,
         };
-        let op = Op::Read {
-            file,
-            position,
-            buffer: Buffer::zeroed(bytes),
-            bytes,
+        let wait = if self.read_at(site, bytes) {
+            Wait::Read
+        } else {
+            Wait::Open(segment)
         };
-        self.submit(Work::Read(site), op);
+        if let Some(partition) = self.partitions[slot].serving_mut() {
+            partition.relocation.waits = Some(wait);
+        }
     }
 }

@@ -177,8 +177,8 @@ impl State {
         }
         let log = partition.log.next_deadline();
         let relocation = partition.relocation.next_deadline();
-        let relocation =
-            relocation.filter(|_| !self.spares.is_full() && !partition.lacks_segment());
+        let may_move = || !self.spares.is_full() && self.stopping.is_none();
+        let relocation = relocation.filter(|_| may_move() && !partition.lacks_segment());
         let all = [engine, write, log, relocation];
         all.into_iter().flatten().min()
     }
