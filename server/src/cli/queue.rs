@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use corelane_client::{Client, QueueInfo, SubscriptionInfo};
+use corelane_client::{Client, Error, ErrorCode, QueueInfo, SubscriptionInfo};
 use serde::Serialize;
 
 use super::exit::{Failure, NOT_FOUND};
@@ -127,7 +127,14 @@ async fn oldest(client: &Client, info: &QueueInfo) -> Result<Option<Oldest>, Fai
     if info.start == info.end {
         return Ok(None);
     }
-    let peeked = client.admin().peek(&info.name, info.start, 1).await?;
+    let peeked = match client.admin().peek(&info.name, info.start, 1).await {
+        // The rest of what there is to show is known all the same.
+        Err(Error::Refused {
+            code: ErrorCode::Damaged,
+            ..
+        }) => return Ok(None),
+        peeked => peeked?,
+    };
     let first = peeked.into_iter().find_map(Result::ok);
     Ok(first.map(|message| Oldest {
         offset: message.offset().0,

@@ -24,9 +24,15 @@ pub(super) struct SetAside {
 }
 
 impl SetAside {
+    /// A folder of its own: of two repairs within a second the later one is named for the next.
     pub(super) fn begin(directory: &Directory, seconds: u64) -> Result<Self, Failure> {
         let root = directory.root();
-        let folder = root.join(format!("set-aside-{seconds}"));
+        let named = |seconds: u64| root.join(format!("set-aside-{seconds}"));
+        let mut seconds = seconds;
+        while named(seconds).exists() {
+            seconds += 1;
+        }
+        let folder = named(seconds);
         let cannot = |error: io::Error| Failure::other(format!("{}: {error}", folder.display()));
         make(&folder).map_err(cannot)?;
         let from = root.join(SUPERBLOCK_NAME);
