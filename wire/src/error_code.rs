@@ -64,6 +64,10 @@ pub enum ErrorCode {
     StaleLease = 1024,
     /// The queue has no such subscription.
     SubscriptionNotFound = 1025,
+    /// The subscription exists with another configuration.
+    SubscriptionExists = 1026,
+    /// The queue does not keep a message of that offset, nor gives it out next.
+    OffsetNotKept = 1027,
     /// The broker does not know the producer, and its sequence does not begin at 0.
     UnknownProducer = 1030,
     /// The sequence leaves a gap, or lies before what is remembered.
@@ -288,6 +292,16 @@ const TABLE: &[Row] = &[
         ErrorCode::SubscriptionNotFound,
         "subscription_not_found",
         "Consume from the subscription once, which makes it.",
+    ),
+    row(
+        ErrorCode::SubscriptionExists,
+        "subscription_exists",
+        "Use the subscription as it is, or configure it.",
+    ),
+    row(
+        ErrorCode::OffsetNotKept,
+        "offset_not_kept",
+        "Choose an offset between the two that the text names.",
     ),
     row(
         ErrorCode::UnknownProducer,

@@ -3,6 +3,8 @@
 //! A difference is a change of the format: it needs a version, an ADR and a new vector, never an edited one.
 //! `CORELANE_BLESS=1 cargo test -p corelane-wire golden` writes the files anew.
 
+mod subscription;
+
 use crate::ErrorCode;
 use crate::ids::{
     ConsumerId, Correlation, Epoch, Lane, LeaseId, Lsn, NodeId, Offset, OffsetRange, PartitionId,
@@ -85,6 +87,7 @@ pub(crate) fn requests<'a>(batch: &'a [u8], entries: &'a [u8]) -> Vec<(&'static 
     };
     let (queue, lane) = ("orders", Lane(0));
     let mut requests = consuming_requests(settle);
+    requests.extend(subscription::requests(settle));
     requests.extend([
         ("ping", Request::Ping),
         ("metadata", Request::Metadata),
@@ -171,6 +174,7 @@ fn consuming_requests(settle: Settle<'_>) -> Vec<(&'static str, Request<'_>)> {
 /// One answer of every kind.
 pub(crate) fn responses(messages: &[u8]) -> Vec<(&'static str, Response<'_>)> {
     let mut responses = small_responses();
+    responses.extend(subscription::responses());
     let deliveries = |lease, lease_ms, attempt| Deliveries {
         lease,
         lease_ms,

@@ -26,6 +26,8 @@ pub const NACK: u8 = 0x21;
 pub const EXTEND: u8 = 0x22;
 /// Looks at messages without taking them.
 pub const PEEK: u8 = 0x23;
+/// Gives messages back because an attempt failed, or sets them aside.
+pub const REJECT: u8 = 0x24;
 /// Creates a queue.
 pub const QUEUE_CREATE: u8 = 0x30;
 /// Lists the queues of a partition.
@@ -34,11 +36,31 @@ pub const QUEUE_LIST: u8 = 0x31;
 pub const QUEUE_SHOW: u8 = 0x32;
 /// Deletes a queue.
 pub const QUEUE_DELETE: u8 = 0x33;
+/// Creates a subscription.
+pub const SUBSCRIPTION_CREATE: u8 = 0x50;
+/// Shows one subscription.
+pub const SUBSCRIPTION_SHOW: u8 = 0x51;
+/// Replaces the configuration of a subscription.
+pub const SUBSCRIPTION_CONFIGURE: u8 = 0x52;
+/// Lets a subscription give nothing out.
+pub const SUBSCRIPTION_PAUSE: u8 = 0x53;
+/// Lets a subscription give messages out again.
+pub const SUBSCRIPTION_RESUME: u8 = 0x54;
+/// Begins a subscription anew elsewhere.
+pub const SUBSCRIPTION_SEEK: u8 = 0x55;
+/// Deletes a subscription.
+pub const SUBSCRIPTION_DELETE: u8 = 0x56;
+/// Finishes messages of a subscription without delivering them.
+pub const SUBSCRIPTION_PURGE: u8 = 0x57;
+/// Lists dead or parked messages.
+pub const ASIDE_LIST: u8 = 0x58;
+/// Makes dead or parked messages ready.
+pub const ASIDE_RETURN: u8 = 0x59;
 /// Server to client, unasked: messages for a consumer.
 pub const DELIVERY: u8 = 0x40;
 /// Answer to any request that is refused.
 pub const ERROR: u8 = 0x80;
-/// Answer to ack, nack and extend alike.
+/// Answer to ack, nack, reject and extend alike.
 pub const SETTLED: u8 = ACK | ANSWER_BIT;
 /// Server to client, unasked: why it closes the connection.
 pub const FAULT: u8 = 0xff;
@@ -46,7 +68,7 @@ pub const FAULT: u8 = 0xff;
 /// The kind of the answer to a request that succeeds.
 pub const fn answer(request: u8) -> u8 {
     match request {
-        NACK | EXTEND => SETTLED,
+        NACK | REJECT | EXTEND => SETTLED,
         other => other | ANSWER_BIT,
     }
 }

@@ -47,11 +47,13 @@ pub use names::{NameError, check_name};
 pub use placement::partition_of;
 pub use record::{RECORD_HEADER_BYTES, RECORD_VERSION, RecordError, RecordHeader, record_kind};
 pub use request::{
-    Dequeue, Enqueue, Extend, Hello, Nack, Peek, QueueList, Request, RequestError, Settle,
-    SettleEntries, SettleEntriesIter, SettleEntry, Subscribe,
+    Aside, Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek, PurgeStates,
+    QueueList, Reject, Request, RequestError, Settle, SettleEntries, SettleEntriesIter,
+    SettleEntry, Start, Subscribe, SubscriptionConfig, SubscriptionVerb,
 };
 pub use response::{
-    Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind, DeliveryRun, HelloAnswer,
-    Metadata, PartitionPlace, QueueInfo, Receipt, Response, ResponseError, SettleOutcome, Settled,
+    AsideCause, AsideInfo, Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind,
+    DeliveryRun, HelloAnswer, Metadata, PartitionPlace, QueueInfo, Receipt, Response,
+    ResponseError, SettleOutcome, Settled, SubscriptionAnswer, SubscriptionDetail,
     SubscriptionInfo,
 };

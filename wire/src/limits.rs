@@ -52,6 +52,10 @@ pub const LIST_MAX: u32 = 1_000;
 pub const LIST_BYTES_MAX: usize = 1 << 20;
 /// Greatest number of subscriptions of one queue.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Greatest length of the text that says why messages are rejected or a subscription paused.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Greatest number of dead or parked messages that one request returns.
+pub const RETURN_MAX: u32 = 10_000;
 /// Greatest number of lanes of a queue that this version serves.
 pub const LANES_MAX: u32 = 1;
 /// Greatest number of partitions of a node or cluster.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corelane_wire::{Deliveries, Metadata, QueueInfo, Response, Timestamp};
+use corelane_wire::{Deliveries, Metadata, QueueInfo, Response, SubscriptionAnswer, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
@@ -22,6 +22,7 @@ pub(crate) enum Answer {
     QueueList { queues: Vec<QueueInfo>, more: bool },
     Queue(QueueInfo),
     QueueDeleted,
+    Subscription(SubscriptionAnswer),
 }
 
 /// Who waits for an answer.
@@ -85,6 +86,7 @@ impl Caller {
             Response::QueueList { queues, more } => Answer::QueueList { queues, more },
             Response::Queue(queue) => Answer::Queue(queue),
             Response::QueueDeleted => Answer::QueueDeleted,
+            Response::Subscription(answer) => Answer::Subscription(answer),
             Response::Hello(_)
             | Response::Enqueued(_)
             | Response::Subscribed

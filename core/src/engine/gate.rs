@@ -122,6 +122,7 @@ fn bulk_bytes(reply: &Reply) -> usize {
         Reply::Settled(settled) => size_of_val(settled.as_slice()),
         Reply::QueueList { queues, .. } => queues.iter().map(|info| 2 * info.encoded_bytes()).sum(),
         Reply::Queue(info) => 2 * info.encoded_bytes(),
+        Reply::Subscription(answer) => size_of_val(&**answer) + answer.bulk_bytes(),
         Reply::Refused { text, .. } => text.len(),
         Reply::Receipt(_)
         | Reply::Empty

@@ -1,7 +1,8 @@
 //! Everything that a partition can want done.
 
 use corelane_wire::{
-    ChunkPlace, ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled, Timestamp,
+    ChunkPlace, ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled,
+    SubscriptionAnswer, Timestamp,
 };
 
 use super::input::Requester;
@@ -93,6 +94,8 @@ pub enum Reply {
     Queue(Box<QueueInfo>),
     /// A queue is deleted.
     QueueDeleted,
+    /// About one subscription; boxed like a queue.
+    Subscription(Box<SubscriptionAnswer>),
     /// The request had no effect.
     Refused {
         /// The class of the code says who has to act.

@@ -71,6 +71,10 @@ impl Engine {
             }
             Request::QueueShow { queue } => self.on_queue_show(from, queue, outputs),
             Request::QueueDelete { queue } => self.on_queue_delete(now, from, queue, outputs),
+            Request::Reject(_) | Request::Subscription(_) => Err((
+                ErrorCode::NotSupported,
+                "this version only knows the form of the request".to_owned(),
+            )),
             Request::Hello(_) | Request::Ping | Request::Metadata => Err((
                 ErrorCode::Internal,
                 "the connection answers this request, not a partition".to_owned(),

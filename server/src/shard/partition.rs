@@ -281,7 +281,8 @@ fn changes_demand(reply: &Reply) -> bool {
         | Reply::QueueCreated { .. }
         | Reply::QueueList { .. }
         | Reply::Queue(_)
-        | Reply::QueueDeleted => false,
+        | Reply::QueueDeleted
+        | Reply::Subscription(_) => false,
     }
 }
 
@@ -299,6 +300,7 @@ fn response(reply: Reply) -> Response<'static> {
         Reply::QueueList { queues, more } => Response::QueueList { queues, more },
         Reply::Queue(info) => Response::Queue(*info),
         Reply::QueueDeleted => Response::QueueDeleted,
+        Reply::Subscription(answer) => Response::Subscription(*answer),
         Reply::Refused { code, text } => Response::Error { code, text },
     }
 }

@@ -127,12 +127,14 @@ impl State {
             | Request::Credit { .. }
             | Request::Ack(_)
             | Request::Nack(_)
+            | Request::Reject(_)
             | Request::Extend(_)
             | Request::Peek(_)
             | Request::QueueCreate { .. }
             | Request::QueueList(_)
             | Request::QueueShow { .. }
-            | Request::QueueDelete { .. } => Purpose::Plain,
+            | Request::QueueDelete { .. }
+            | Request::Subscription(_) => Purpose::Plain,
         };
         Ok(Unanswered { partition, purpose })
     }
@@ -165,11 +167,13 @@ impl State {
             | Request::Subscribe(_)
             | Request::Ack(_)
             | Request::Nack(_)
+            | Request::Reject(_)
             | Request::Extend(_)
             | Request::Peek(_)
             | Request::QueueCreate { .. }
             | Request::QueueShow { .. }
-            | Request::QueueDelete { .. } => {
+            | Request::QueueDelete { .. }
+            | Request::Subscription(_) => {
                 let text = String::from("no partition answers this request");
                 Err(Refusal(ErrorCode::Internal, text))
             }

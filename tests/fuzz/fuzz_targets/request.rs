@@ -52,6 +52,7 @@ fn check_request(frame: &Frame<'_>) {
     match &request {
         Request::Ack(settle) => check_entries(&settle.entries),
         Request::Nack(nack) => check_entries(&nack.settle.entries),
+        Request::Reject(reject) => check_entries(&reject.settle.entries),
         Request::Extend(extend) => check_entries(&extend.settle.entries),
         _ => {}
     }

@@ -184,6 +184,7 @@ impl Client {
             | Response::QueueList { .. }
             | Response::Queue(_)
             | Response::QueueDeleted
+            | Response::Subscription(_)
             | Response::Error { .. }
             | Response::Fault { .. }) => panic!("not what was asked for: {other:?}"),
         }

@@ -1,9 +1,10 @@
 //! From frame to request, with every name and number checked.
 
 use super::settle::SETTLE_ENTRY_BYTES;
+use super::subscription::reason;
 use super::{
-    Dequeue, Enqueue, Extend, Hello, Nack, Peek, QueueList, Request, RequestError, Settle,
-    SettleEntries, Subscribe,
+    Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek, QueueList, Reject, Request,
+    RequestError, Settle, SettleEntries, Subscribe,
 };
 use crate::codec::Reader;
 use crate::frame::Frame;
@@ -58,6 +59,7 @@ impl<'a> Request<'a> {
             },
             kind::ACK => Self::Ack(settle(reader)?),
             kind::NACK => Self::Nack(nack(reader)?),
+            kind::REJECT => Self::Reject(reject(reader)?),
             kind::EXTEND => Self::Extend(Extend {
                 lease_ms: lease_ms(reader)?,
                 settle: settle(reader)?,
@@ -71,7 +73,10 @@ impl<'a> Request<'a> {
             kind::QUEUE_DELETE => Self::QueueDelete {
                 queue: queue(reader)?,
             },
-            kind => return Err(RequestError::UnknownKind { kind }),
+            kind => match OnSubscription::read(kind, reader)? {
+                Some(on) => Self::Subscription(on),
+                None => return Err(RequestError::UnknownKind { kind }),
+            },
         })
     }
 }
@@ -190,6 +195,16 @@ fn nack<'a>(reader: &mut Reader<'a>) -> Result<Nack<'a>, RequestError> {
     })
 }
 
+fn reject<'a>(reader: &mut Reader<'a>) -> Result<Reject<'a>, RequestError> {
+    let number = reader.u8()?;
+    check_range("fate", number, Fate::Retry as u8, Fate::Park as u8)?;
+    Ok(Reject {
+        fate: Fate::from_u8(number).unwrap_or(Fate::Retry),
+        text: reason(reader)?,
+        settle: settle(reader)?,
+    })
+}
+
 fn peek<'a>(reader: &mut Reader<'a>) -> Result<Peek<'a>, RequestError> {
     let (queue, lane) = target(reader)?;
     let from = Offset(reader.u64()?);
@@ -228,7 +243,7 @@ fn queue_list<'a>(reader: &mut Reader<'a>) -> Result<QueueList<'a>, RequestError
     })
 }
 
-fn target<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, Lane), RequestError> {
+pub(super) fn target<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, Lane), RequestError> {
     let queue = queue(reader)?;
     let lane = reader.u32()?;
     if lane >= LANES_MAX {
@@ -244,7 +259,10 @@ fn queue<'a>(reader: &mut Reader<'a>) -> Result<&'a str, RequestError> {
     named(name_field(reader, "queue")?, "queue")
 }
 
-fn optional_name<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<&'a str, RequestError> {
+pub(super) fn optional_name<'a>(
+    reader: &mut Reader<'a>,
+    what: &'static str,
+) -> Result<&'a str, RequestError> {
     let name = name_field(reader, what)?;
     if name.is_empty() {
         return Ok(name);
@@ -285,7 +303,7 @@ fn lease_ms(reader: &mut Reader<'_>) -> Result<u32, RequestError> {
 }
 
 /// Accepts `min..=max`.
-fn check_range<T: Into<u64> + PartialOrd + Copy>(
+pub(super) fn check_range<T: Into<u64> + PartialOrd + Copy>(
     what: &'static str,
     value: T,
     min: T,

@@ -46,6 +46,11 @@ impl Request<'_> {
                 put_bool(fields, nack.count_attempt);
                 put_settle(fields, &nack.settle);
             }
+            Self::Reject(reject) => {
+                put_u8(fields, reject.fate.as_u8());
+                put_str16(fields, reject.text);
+                put_settle(fields, &reject.settle);
+            }
             Self::Extend(extend) => {
                 put_u32(fields, extend.lease_ms);
                 put_settle(fields, &extend.settle);
@@ -61,6 +66,7 @@ impl Request<'_> {
             }
             Self::QueueList(list) => put_list(fields, list),
             Self::QueueShow { queue } | Self::QueueDelete { queue } => put_str16(fields, queue),
+            Self::Subscription(on) => on.put(fields),
         }
         writer.finish(&[messages]);
     }

@@ -9,9 +9,13 @@ mod decode;
 mod encode;
 mod error;
 mod settle;
+mod subscription;
 
 pub use error::RequestError;
 pub use settle::{SettleEntries, SettleEntriesIter, SettleEntry};
+pub use subscription::{
+    Aside, OnSubscription, PurgeStates, Start, SubscriptionConfig, SubscriptionVerb,
+};
 
 use crate::ids::{ConsumerId, Lane, Offset, PartitionId, SessionId};
 use crate::kind;
@@ -47,6 +51,8 @@ pub enum Request<'a> {
     Ack(Settle<'a>),
     /// Gives messages back.
     Nack(Nack<'a>),
+    /// Gives messages back because an attempt failed, or sets them aside.
+    Reject(Reject<'a>),
     /// Lengthens leases.
     Extend(Extend<'a>),
     /// Looks at messages without taking them.
@@ -70,6 +76,8 @@ pub enum Request<'a> {
         /// Its name.
         queue: &'a str,
     },
+    /// Asks something about one subscription.
+    Subscription(OnSubscription<'a>),
 }
 
 /// The greeting.
@@ -162,6 +170,46 @@ pub struct Nack<'a> {
     pub count_attempt: bool,
 }
 
+/// Gives messages back because an attempt failed, or sets them aside; the attempt counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reject<'a> {
+    /// Which messages.
+    pub settle: Settle<'a>,
+    /// What becomes of them.
+    pub fate: Fate,
+    /// Why; up to 256 bytes, kept with a message that is set aside.
+    pub text: &'a str,
+}
+
+/// What becomes of a rejected message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Fate {
+    /// It is given out again after the subscription's back-off, or is dead if its attempts are used up.
+    Retry = 0,
+    /// It is dead at once.
+    Dead = 1,
+    /// It is parked.
+    Park = 2,
+}
+
+impl Fate {
+    /// The fate with this number on the wire.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Retry),
+            1 => Some(Self::Dead),
+            2 => Some(Self::Park),
+            _ => None,
+        }
+    }
+
+    /// The number on the wire.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+}
+
 /// Lengthens leases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extend<'a> {
@@ -209,12 +257,14 @@ impl<'a> Request<'a> {
             Self::Unsubscribe { .. } => kind::UNSUBSCRIBE,
             Self::Ack(_) => kind::ACK,
             Self::Nack(_) => kind::NACK,
+            Self::Reject(_) => kind::REJECT,
             Self::Extend(_) => kind::EXTEND,
             Self::Peek(_) => kind::PEEK,
             Self::QueueCreate { .. } => kind::QUEUE_CREATE,
             Self::QueueList(_) => kind::QUEUE_LIST,
             Self::QueueShow { .. } => kind::QUEUE_SHOW,
             Self::QueueDelete { .. } => kind::QUEUE_DELETE,
+            Self::Subscription(on) => on.kind(),
         }
     }
 
@@ -231,6 +281,8 @@ impl<'a> Request<'a> {
             Self::Subscribe(subscribe) => Some((subscribe.queue, subscribe.lane)),
             Self::Ack(settle) => Some((settle.queue, settle.lane)),
             Self::Nack(nack) => Some((nack.settle.queue, nack.settle.lane)),
+            Self::Reject(reject) => Some((reject.settle.queue, reject.settle.lane)),
+            Self::Subscription(on) => Some((on.queue, on.lane)),
             Self::Extend(extend) => Some((extend.settle.queue, extend.settle.lane)),
             Self::Peek(peek) => Some((peek.queue, peek.lane)),
             Self::QueueCreate { queue, .. }

@@ -2,7 +2,7 @@
 
 use super::{
     Deliveries, HelloAnswer, Metadata, PartitionPlace, QueueInfo, Receipt, Response, ResponseError,
-    SettleOutcome, Settled, SubscriptionInfo,
+    SettleOutcome, Settled, SubscriptionAnswer, SubscriptionInfo,
 };
 use crate::codec::{CodecError, Reader};
 use crate::error_code::ErrorCode;
@@ -63,7 +63,10 @@ impl<'a> Response<'a> {
                 let (code, text) = refusal(frame.code, reader)?;
                 Self::Fault { code, text }
             }
-            kind => return Err(ResponseError::UnknownKind { kind }),
+            kind => match SubscriptionAnswer::read(kind, reader)? {
+                Some(answer) => Self::Subscription(answer),
+                None => return Err(ResponseError::UnknownKind { kind }),
+            },
         })
     }
 

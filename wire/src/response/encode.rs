@@ -50,6 +50,7 @@ impl Response<'_> {
             Self::QueueList { .. } => kind::answer(kind::QUEUE_LIST),
             Self::Queue(_) => kind::answer(kind::QUEUE_SHOW),
             Self::QueueDeleted => kind::answer(kind::QUEUE_DELETE),
+            Self::Subscription(answer) => answer.kind(),
             Self::Delivery { .. } => kind::DELIVERY,
             Self::Error { .. } => kind::ERROR,
             Self::Fault { .. } => kind::FAULT,
@@ -65,7 +66,7 @@ impl Response<'_> {
             Self::Dequeued(_) | Self::Peeked(_) | Self::Delivery { .. } => ErrorCode::Ok,
             Self::Subscribed | Self::CreditSet | Self::Unsubscribed => ErrorCode::Ok,
             Self::QueueCreated { .. } | Self::QueueList { .. } => ErrorCode::Ok,
-            Self::Queue(_) | Self::QueueDeleted => ErrorCode::Ok,
+            Self::Queue(_) | Self::QueueDeleted | Self::Subscription(_) => ErrorCode::Ok,
         }
     }
 
@@ -80,7 +81,8 @@ impl Response<'_> {
             Self::Hello(_) | Self::Pong | Self::Metadata(_) | Self::Enqueued(_) => None,
             Self::Subscribed | Self::CreditSet | Self::Unsubscribed | Self::Settled(_) => None,
             Self::QueueCreated { .. } | Self::QueueList { .. } | Self::Queue(_) => None,
-            Self::QueueDeleted | Self::Error { .. } | Self::Fault { .. } => None,
+            Self::QueueDeleted | Self::Subscription(_) => None,
+            Self::Error { .. } | Self::Fault { .. } => None,
         }
     }
 
@@ -99,6 +101,7 @@ impl Response<'_> {
                 }
             }
             Self::Queue(queue) => put_queue(out, queue),
+            Self::Subscription(answer) => answer.put(out),
             Self::Error { text, .. } | Self::Fault { text, .. } => {
                 put_str16(out, cut(text, TEXT_BYTES_MAX));
             }

@@ -11,11 +11,13 @@ mod decode;
 mod deliveries;
 mod encode;
 mod error;
+mod subscription;
 
 pub use deliveries::{
     Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind, DeliveryRun,
 };
 pub use error::ResponseError;
+pub use subscription::{AsideCause, AsideInfo, SubscriptionAnswer, SubscriptionDetail};
 
 use crate::error_code::ErrorCode;
 use crate::ids::{ConsumerId, NodeId, Offset, OffsetRange, PartitionId, SessionId, Timestamp};
@@ -40,7 +42,7 @@ pub enum Response<'a> {
     CreditSet,
     /// To an unsubscribe: no delivery for the consumer follows it.
     Unsubscribed,
-    /// To ack, nack and extend: covers the request's entries in order, neighbours with the same outcome merged.
+    /// To ack, nack, reject and extend: covers the request's entries in order, neighbours with the same outcome merged.
     Settled(Vec<Settled>),
     /// To a peek; lease and attempts are 0.
     Peeked(Deliveries<'a>),
@@ -60,6 +62,8 @@ pub enum Response<'a> {
     Queue(QueueInfo),
     /// To a queue delete.
     QueueDeleted,
+    /// To a request about one subscription.
+    Subscription(SubscriptionAnswer),
     /// Unasked: messages for a consumer.
     Delivery {
         /// The consumer's number on this connection.

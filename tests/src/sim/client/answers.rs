@@ -285,6 +285,7 @@ fn brief(response: &Response<'_>) -> String {
         | Response::QueueList { .. }
         | Response::Queue(_)
         | Response::QueueDeleted
+        | Response::Subscription(_)
         | Response::Error { .. }
         | Response::Fault { .. } => format!("{response:?}"),
     }

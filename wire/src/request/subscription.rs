@@ -1,0 +1,337 @@
+//! Requests about one subscription as a whole: its life, its configuration, and messages that were set aside.
+
+use super::RequestError;
+use super::decode::{check_range, optional_name, target};
+use crate::codec::{Reader, put_str16, put_u8, put_u32, put_u64};
+use crate::ids::{Lane, Offset};
+use crate::kind;
+use crate::limits::{DELAY_MS_MAX, LIST_MAX, REASON_BYTES_MAX, RETURN_MAX};
+
+/// Asks something about one subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnSubscription<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The lane.
+    pub lane: Lane,
+    /// The subscription; empty stands for the default one.
+    pub subscription: &'a str,
+    /// What is asked.
+    pub verb: SubscriptionVerb<'a>,
+}
+
+/// What is asked about a subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubscriptionVerb<'a> {
+    /// Makes it, and its queue; succeeds if it exists with the same configuration.
+    Create {
+        /// Where it begins; `None`: the first subscription of a queue at the earliest message, later ones at the latest.
+        start: Option<Start>,
+        /// How it treats failures.
+        config: SubscriptionConfig,
+    },
+    /// Shows it.
+    Show,
+    /// Replaces its configuration.
+    Configure {
+        /// The new one.
+        config: SubscriptionConfig,
+    },
+    /// Gives nothing out until it is resumed; what is leased stays so.
+    Pause {
+        /// Why; up to 256 bytes.
+        reason: &'a str,
+    },
+    /// Gives messages out again.
+    Resume,
+    /// Begins it anew elsewhere: leases and everything that was done are forgotten.
+    Seek {
+        /// Where.
+        start: Start,
+    },
+    /// Deletes it; messages that no other subscription needs go.
+    Delete,
+    /// Finishes messages that are not leased, without delivering them.
+    Purge {
+        /// In which states.
+        states: PurgeStates,
+    },
+    /// Lists messages that were set aside.
+    ListAside {
+        /// Dead or parked.
+        aside: Aside,
+        /// The first offset of interest.
+        from: Offset,
+        /// Rows at most: 1 to 1,000.
+        limit: u32,
+    },
+    /// Makes messages ready that were set aside; skips what is in another state.
+    Return {
+        /// Dead or parked.
+        aside: Aside,
+        /// The first offset.
+        first: Offset,
+        /// The end of the offsets, exclusive.
+        end: Offset,
+        /// Messages at most: 1 to 10,000.
+        max: u32,
+    },
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// At the first message that the queue keeps.
+    Earliest,
+    /// Behind the last message.
+    Latest,
+    /// At this message; between both.
+    At(Offset),
+}
+
+/// How a subscription treats failed attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct SubscriptionConfig {
+    /// With how many failed attempts a message is dead; 0: never.
+    pub attempts_max: u32,
+    /// Delay after the first failed attempt in milliseconds, doubled with each further one: up to 366 days; 0: none.
+    pub backoff_ms: u64,
+    /// The delay never exceeds it, in milliseconds: up to 366 days; 0 stands for 366 days.
+    pub backoff_max_ms: u64,
+}
+
+/// Where messages are that nobody is given until somebody says so.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Aside {
+    /// Failed too often, or rejected for good.
+    Dead = 1,
+    /// Set aside by a consumer, until kicked.
+    Parked = 2,
+}
+
+/// Which messages a purge finishes; at least one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PurgeStates {
+    /// Those that wait for a consumer, or for their delay to end.
+    pub waiting: bool,
+    /// Those that are parked.
+    pub parked: bool,
+    /// Those that are dead.
+    pub dead: bool,
+}
+
+impl Aside {
+    /// The number on the wire.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// The state with this number on the wire.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Dead),
+            2 => Some(Self::Parked),
+            _ => None,
+        }
+    }
+}
+
+impl SubscriptionConfig {
+    /// Appends its 20 bytes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_u32(out, self.attempts_max);
+        put_u64(out, self.backoff_ms);
+        put_u64(out, self.backoff_max_ms);
+    }
+
+    /// Reads what `put` appended; the ranges are not checked.
+    ///
+    /// # Errors
+    /// If there are too few bytes.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, crate::CodecError> {
+        Ok(Self {
+            attempts_max: reader.u32()?,
+            backoff_ms: reader.u64()?,
+            backoff_max_ms: reader.u64()?,
+        })
+    }
+}
+
+impl<'a> OnSubscription<'a> {
+    pub(super) const fn kind(&self) -> u8 {
+        match self.verb {
+            SubscriptionVerb::Create { .. } => kind::SUBSCRIPTION_CREATE,
+            SubscriptionVerb::Show => kind::SUBSCRIPTION_SHOW,
+            SubscriptionVerb::Configure { .. } => kind::SUBSCRIPTION_CONFIGURE,
+            SubscriptionVerb::Pause { .. } => kind::SUBSCRIPTION_PAUSE,
+            SubscriptionVerb::Resume => kind::SUBSCRIPTION_RESUME,
+            SubscriptionVerb::Seek { .. } => kind::SUBSCRIPTION_SEEK,
+            SubscriptionVerb::Delete => kind::SUBSCRIPTION_DELETE,
+            SubscriptionVerb::Purge { .. } => kind::SUBSCRIPTION_PURGE,
+            SubscriptionVerb::ListAside { .. } => kind::ASIDE_LIST,
+            SubscriptionVerb::Return { .. } => kind::ASIDE_RETURN,
+        }
+    }
+
+    /// Reads the fields of a frame of this kind; `None` if the kind is none of a subscription's.
+    pub(super) fn read(kind: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, RequestError> {
+        if !(kind::SUBSCRIPTION_CREATE..=kind::ASIDE_RETURN).contains(&kind) {
+            return Ok(None);
+        }
+        let (queue, lane) = target(reader)?;
+        let subscription = optional_name(reader, "subscription")?;
+        let verb = match kind {
+            kind::SUBSCRIPTION_CREATE => SubscriptionVerb::Create {
+                start: start(reader, 0)?,
+                config: config(reader)?,
+            },
+            kind::SUBSCRIPTION_SHOW => SubscriptionVerb::Show,
+            kind::SUBSCRIPTION_CONFIGURE => SubscriptionVerb::Configure {
+                config: config(reader)?,
+            },
+            kind::SUBSCRIPTION_PAUSE => SubscriptionVerb::Pause {
+                reason: reason(reader)?,
+            },
+            kind::SUBSCRIPTION_RESUME => SubscriptionVerb::Resume,
+            kind::SUBSCRIPTION_SEEK => SubscriptionVerb::Seek {
+                start: start(reader, 1)?.unwrap_or(Start::Latest),
+            },
+            kind::SUBSCRIPTION_DELETE => SubscriptionVerb::Delete,
+            kind::SUBSCRIPTION_PURGE => SubscriptionVerb::Purge {
+                states: purge_states(reader)?,
+            },
+            kind::ASIDE_LIST => list_aside(reader)?,
+            _ => return_aside(reader)?,
+        };
+        Ok(Some(Self {
+            queue,
+            lane,
+            subscription,
+            verb,
+        }))
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_str16(out, self.queue);
+        put_u32(out, self.lane.0);
+        put_str16(out, self.subscription);
+        match &self.verb {
+            SubscriptionVerb::Create { start, config } => {
+                put_start(out, *start);
+                config.put(out);
+            }
+            SubscriptionVerb::Configure { config } => config.put(out),
+            SubscriptionVerb::Pause { reason } => put_str16(out, reason),
+            SubscriptionVerb::Seek { start } => put_start(out, Some(*start)),
+            SubscriptionVerb::Purge { states } => {
+                let bits = [states.waiting, states.parked, states.dead];
+                let bits = (0..).zip(bits).map(|(at, bit)| u8::from(bit) << at);
+                put_u8(out, bits.sum());
+            }
+            SubscriptionVerb::ListAside { aside, from, limit } => {
+                put_u8(out, aside.as_u8());
+                put_u64(out, from.0);
+                put_u32(out, *limit);
+            }
+            SubscriptionVerb::Return {
+                aside,
+                first,
+                end,
+                max,
+            } => {
+                put_u8(out, aside.as_u8());
+                put_u64(out, first.0);
+                put_u64(out, end.0);
+                put_u32(out, *max);
+            }
+            SubscriptionVerb::Show | SubscriptionVerb::Resume | SubscriptionVerb::Delete => {}
+        }
+    }
+}
+
+/// A text that says why; up to 256 bytes.
+pub(super) fn reason<'a>(reader: &mut Reader<'a>) -> Result<&'a str, RequestError> {
+    let reason = reader.str16()?;
+    let bytes = reason.len() as u64;
+    check_range("bytes of the reason", bytes, 0, REASON_BYTES_MAX as u64)?;
+    Ok(reason)
+}
+
+fn start(reader: &mut Reader<'_>, least: u8) -> Result<Option<Start>, RequestError> {
+    let number = reader.u8()?;
+    check_range("start", number, least, START_AT)?;
+    let offset = Offset(reader.u64()?);
+    if number != START_AT && offset != Offset(0) {
+        return Err(RequestError::ReservedNotZero {
+            what: "offset of a start that has none",
+        });
+    }
+    Ok(match number {
+        START_EARLIEST => Some(Start::Earliest),
+        START_LATEST => Some(Start::Latest),
+        START_AT => Some(Start::At(offset)),
+        _ => None,
+    })
+}
+
+fn put_start(out: &mut Vec<u8>, start: Option<Start>) {
+    let (number, offset) = match start {
+        None => (0, 0),
+        Some(Start::Earliest) => (START_EARLIEST, 0),
+        Some(Start::Latest) => (START_LATEST, 0),
+        Some(Start::At(offset)) => (START_AT, offset.0),
+    };
+    put_u8(out, number);
+    put_u64(out, offset);
+}
+
+fn config(reader: &mut Reader<'_>) -> Result<SubscriptionConfig, RequestError> {
+    let config = SubscriptionConfig::read(reader)?;
+    check_range("backoff_ms", config.backoff_ms, 0, DELAY_MS_MAX)?;
+    check_range("backoff_max_ms", config.backoff_max_ms, 0, DELAY_MS_MAX)?;
+    Ok(config)
+}
+
+fn purge_states(reader: &mut Reader<'_>) -> Result<PurgeStates, RequestError> {
+    let bits = reader.u8()?;
+    check_range("states to purge", bits, 1, 7)?;
+    Ok(PurgeStates {
+        waiting: bits & 1 != 0,
+        parked: bits & 2 != 0,
+        dead: bits & 4 != 0,
+    })
+}
+
+fn aside(reader: &mut Reader<'_>) -> Result<Aside, RequestError> {
+    let number = reader.u8()?;
+    check_range("state", number, Aside::Dead as u8, Aside::Parked as u8)?;
+    Ok(Aside::from_u8(number).unwrap_or(Aside::Dead))
+}
+
+fn list_aside<'a>(reader: &mut Reader<'_>) -> Result<SubscriptionVerb<'a>, RequestError> {
+    let aside = aside(reader)?;
+    let from = Offset(reader.u64()?);
+    let limit = reader.u32()?;
+    check_range("limit", limit, 1, LIST_MAX)?;
+    Ok(SubscriptionVerb::ListAside { aside, from, limit })
+}
+
+fn return_aside<'a>(reader: &mut Reader<'_>) -> Result<SubscriptionVerb<'a>, RequestError> {
+    let aside = aside(reader)?;
+    let first = Offset(reader.u64()?);
+    let end = Offset(reader.u64()?);
+    let max = reader.u32()?;
+    check_range("end", end.0, first.0.saturating_add(1), u64::MAX)?;
+    check_range("max", max, 1, RETURN_MAX)?;
+    Ok(SubscriptionVerb::Return {
+        aside,
+        first,
+        end,
+        max,
+    })
+}
+
+const START_EARLIEST: u8 = 1;
+const START_LATEST: u8 = 2;
+const START_AT: u8 = 3;
