@@ -26,6 +26,9 @@ pub const TICK_INTERVAL: Duration = Duration::from_secs(10);
 pub const JUMP_MAX: Duration = Duration::from_hours(24);
 /// Records that gate nothing are flushed after this long.
 pub const RIDER_DELAY: Duration = Duration::from_millis(10);
+/// Rows of dead, and of parked messages of a subscription: neighbours with the same history share one. Beyond it nothing
+/// more is set aside.
+pub const ASIDE_ROWS_MAX: usize = 262_144;
 /// Leases, windows and subscriptions that one Tick or Release record handles at most; the next record goes on.
 pub const SWEEP_MAX: usize = 4_096;
 /// Messages of one Lease record.

@@ -159,6 +159,20 @@ counters! {
     messages_leased,
     /// Messages waiting for their delay to pass.
     messages_delayed,
+    /// Messages that failed too often, or were rejected for good.
+    messages_dead,
+    /// Messages set aside until they are kicked.
+    messages_parked,
+    /// Messages that a consumer finished.
+    messages_done,
+    /// Messages whose time to live ended.
+    messages_expired,
+    /// Messages that were purged.
+    messages_purged,
+    /// Messages that the subscriptions are there for.
+    messages_enqueued,
+    /// How many of those are in no state, or in two.
+    messages_unaccounted,
 }
 
 #[cfg(test)]

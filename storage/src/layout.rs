@@ -25,8 +25,9 @@ pub const RETIRED_BYTES: usize = SEGMENT_HEADER_BYTES + BLOCK_ALIGN;
 /// The level of the format that this build writes, and the newest that it reads.
 ///
 /// Level 1: a segment is made of zeros. Level 2: of a spare, which may hold what an earlier segment held. Level 3: there
-/// are Relocate records, and checkpoints of form 2.
-pub const FORMAT_LEVEL: u16 = 3;
+/// are Relocate records, and checkpoints of form 2. Level 4: records about subscriptions as a whole, and checkpoints of
+/// form 3.
+pub const FORMAT_LEVEL: u16 = 4;
 
 /// Number of a segment file within its partition, from 0, without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

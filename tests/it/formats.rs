@@ -153,3 +153,8 @@ fn a_directory_of_level_1_opens() {
 fn a_directory_of_level_2_opens() {
     open(include_bytes!("../fixtures/level-2.pages"));
 }
+
+#[test]
+fn a_directory_of_level_3_opens() {
+    open(include_bytes!("../fixtures/level-3.pages"));
+}

@@ -45,6 +45,20 @@ pub mod record_kind {
     pub const SUBSCRIBE: u8 = 11;
     /// Messages get a new place in the log.
     pub const RELOCATE: u8 = 12;
+    /// A subscription has another configuration.
+    pub const CONFIGURE: u8 = 13;
+    /// A subscription gives nothing out, or does again.
+    pub const PAUSE: u8 = 14;
+    /// Attempts failed, or messages are set aside.
+    pub const REJECT: u8 = 15;
+    /// Messages that were set aside are ready again.
+    pub const RETURN: u8 = 16;
+    /// Messages are finished without a delivery.
+    pub const PURGE: u8 = 17;
+    /// A subscription begins anew elsewhere.
+    pub const SEEK: u8 = 18;
+    /// A subscription is deleted.
+    pub const UNSUBSCRIBE: u8 = 19;
 }
 
 /// The fields before a record's payload.

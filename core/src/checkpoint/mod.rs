@@ -7,6 +7,7 @@
 //! once the checkpoint that wrote it is durable. (K3) no bytes make a restore panic or allocate more than a bounded
 //! multiple of their length.
 
+mod former;
 mod packed;
 mod restore;
 mod stored;

@@ -5,19 +5,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use corelane_wire::{
-    ChunkPlace, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId, Timestamp, check_name,
+    AsideCause, ChunkPlace, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
+    SubscriptionConfig, Timestamp, check_name,
 };
 
 use super::ReadChunk;
+use super::former;
 use super::packed::unpack;
 use super::stored::{self, decode, whole};
 use crate::ids::{QueueId, SubscriptionId};
+use crate::state::aside::{AsideSet, SetAside};
 use crate::state::chunk::{Chunk, Place};
 use crate::state::done_set::{DonePage, DoneSet, WORDS};
 use crate::state::pages::{PAGE_MAX, Pages};
 use crate::state::stretch::{Stretch, StretchRuns};
 use crate::state::{
-    Fragment, HeldRun, Lease, Queue, State, Subscription, SubscriptionKey, Window, WindowRun,
+    Finished, Fragment, HeldRun, Lease, Pause, Queue, State, Subscription, SubscriptionKey, Window,
+    WindowRun,
 };
 use crate::time::{LeaseTime, LogClock};
 
@@ -52,7 +56,7 @@ impl fmt::Display for RestoreError {
             Self::Form(form) => write!(
                 formatter,
                 "form {form} is none of {} to {}",
-                stored::FORM_1,
+                former::FORM_MIN,
                 stored::FORM
             ),
             Self::Inconsistent(what) => formatter.write_str(what),
@@ -68,7 +72,7 @@ impl State {
     /// The state that was cut.
     pub(crate) fn restore(root: &[u8], read: &mut ReadChunk<'_>) -> Restored<Self> {
         let root: stored::Root = decode(root).map_err(RestoreError::Root)?;
-        if !stored::is_readable(root.form) {
+        if !former::is_readable(root.form) {
             return Err(RestoreError::Form(root.form));
         }
         let mut state = Self {
@@ -81,22 +85,25 @@ impl State {
             ..Self::default()
         };
         state.queues.set_next(root.next_queue);
-        let mut reader = Reader { read };
+        let mut reader = Reader {
+            read,
+            form: root.form,
+        };
         for place in root.queues {
-            let (stored, place) = reader.queue_page(root.form, place)?;
+            let (stored, place) = reader.chunk(place, former::queues)?;
             let queues = stored.into_iter().map(|queue| reader.queue(queue));
             let page = queues.collect::<Restored<Vec<_>>>()?;
-            let page = match root.form {
-                stored::FORM => Chunk::stored(page, place),
-                // Not kept as it is: the next checkpoint has the form of today.
-                _ => Chunk::Own(page),
-            };
-            let is_next = state.queues.push_page(page);
+            let is_next = state.queues.push_page(reader.kept(page, place));
             check(is_next, "a page of queues does not follow the one before")?;
         }
         for place in root.leases {
-            let (page, place) = reader.page(place, lease)?;
-            let is_next = state.leases.push_page(Chunk::stored(page, place));
+            let (stored, place) = reader.chunk(place, former::leases)?;
+            check(stored.len() <= PAGE_MAX, "a page has too many entries")?;
+            let page = stored
+                .into_iter()
+                .map(lease)
+                .collect::<Restored<Vec<_>>>()?;
+            let is_next = state.leases.push_page(reader.kept(page, place));
             check(is_next, "a page of leases does not follow the one before")?;
         }
         for place in root.windows {
@@ -117,9 +124,8 @@ impl State {
             *leased.entry(lease.key).or_default() += count;
         }
         for (id, queue) in self.queues.iter() {
-            let numbers = (0..).map(SubscriptionId);
-            for (number, subscription) in numbers.zip(&queue.subscriptions) {
-                let key = (id, number);
+            for subscription in &queue.subscriptions {
+                let key = (id, subscription.id);
                 let leased = leased.remove(&key).unwrap_or(0);
                 check(
                     subscription.leased == leased,
@@ -127,10 +133,7 @@ impl State {
                 )?;
                 self.due
                     .extend(subscription.next_due().map(|due| (due, key)));
-                self.counts.subscriptions += 1;
-                self.counts.ready += subscription.ready(queue.end);
-                self.counts.leased += leased;
-                self.counts.delayed += subscription.delayed_count;
+                self.counts.enter(subscription, queue.end);
             }
             self.counts.messages += queue.end.0 - queue.start.0;
         }
@@ -141,14 +144,28 @@ impl State {
 /// Reads chunks.
 struct Reader<'a, 'r> {
     read: &'a mut ReadChunk<'r>,
+    /// Of the checkpoint.
+    form: u32,
 }
 
 impl Reader<'_, '_> {
-    fn chunk<T: Decode>(&mut self, place: stored::Place) -> Restored<(T, ChunkPlace)> {
+    fn chunk<T>(
+        &mut self,
+        place: stored::Place,
+        decode: impl Fn(u32, &[u8]) -> Result<T, String>,
+    ) -> Restored<(T, ChunkPlace)> {
         let place = ChunkPlace::from(place);
         let fault = |reason| RestoreError::Chunk { place, reason };
         let bytes = (self.read)(place).map_err(fault)?;
-        Ok((T::decode(&bytes).map_err(fault)?, place))
+        Ok((decode(self.form, &bytes).map_err(fault)?, place))
+    }
+
+    /// A page as it goes into the state. One of a former form has no place: the next checkpoint writes it in today's.
+    fn kept<T: Clone + Default>(&self, page: T, place: ChunkPlace) -> Chunk<T> {
+        match self.form {
+            stored::FORM => Chunk::stored(page, place),
+            _ => Chunk::Own(page),
+        }
     }
 
     fn page<E, K, V>(
@@ -159,7 +176,7 @@ impl Reader<'_, '_> {
     where
         Vec<E>: Decode,
     {
-        let (stored, place) = self.chunk::<Vec<E>>(place)?;
+        let (stored, place) = self.chunk(place, |_, bytes| Vec::<E>::decode(bytes))?;
         check(stored.len() <= PAGE_MAX, "a page has too many entries")?;
         let entries = stored
             .into_iter()
@@ -196,18 +213,6 @@ impl Reader<'_, '_> {
         Ok(map)
     }
 
-    fn queue_page(
-        &mut self,
-        form: u32,
-        place: stored::Place,
-    ) -> Restored<(Vec<stored::Queue>, ChunkPlace)> {
-        let place = ChunkPlace::from(place);
-        let fault = |reason| RestoreError::Chunk { place, reason };
-        let bytes = (self.read)(place).map_err(fault)?;
-        let queues = stored::decode_queues(form, &bytes).map_err(fault)?;
-        Ok((queues, place))
-    }
-
     fn queue(&mut self, stored: stored::Queue) -> Restored<(QueueId, Queue)> {
         check(
             check_name(&stored.name).is_ok(),
@@ -219,6 +224,7 @@ impl Reader<'_, '_> {
         queue.start = Offset(stored.start);
         queue.end = end;
         queue.enqueued = stored.enqueued;
+        queue.next_subscription = SubscriptionId(stored.next_subscription);
         for stretch in stored.stretches {
             let first = Offset(stretch.first);
             check(stretch.end <= end.0, "a stretch ends behind its queue")?;
@@ -235,6 +241,10 @@ impl Reader<'_, '_> {
                 queue.start <= subscription.done,
                 "a subscription is done with less than all",
             )?;
+            let before = queue.subscriptions.last();
+            let follows = before.is_none_or(|before| before.id < subscription.id)
+                && subscription.id < queue.next_subscription;
+            check(follows, "a subscription does not follow the one before")?;
             queue.subscriptions.push(subscription);
         }
         Ok((QueueId(stored.id), queue))
@@ -249,7 +259,28 @@ impl Reader<'_, '_> {
             stored.done <= stored.cursor,
             "a subscription is done with more than it gave out",
         )?;
-        let mut subscription = Subscription::new(stored.name, Offset(stored.done));
+        check(
+            stored.begin <= stored.done,
+            "a subscription is done with less than before it began",
+        )?;
+        let id = SubscriptionId(stored.id);
+        let mut subscription = Subscription::new(id, stored.name, Offset(stored.done));
+        subscription.begin = Offset(stored.begin);
+        subscription.gone = stored.gone;
+        subscription.config = SubscriptionConfig {
+            attempts_max: stored.attempts_max,
+            backoff_ms: stored.backoff_ms,
+            backoff_max_ms: stored.backoff_max_ms,
+        };
+        subscription.pause = stored.pause.map(|pause| Pause {
+            reason: pause.reason,
+            since: Timestamp(pause.since),
+        });
+        subscription.finished = Finished {
+            acked: stored.acked,
+            expired: stored.expired,
+            purged: stored.purged,
+        };
         subscription.cursor = Offset(stored.cursor);
         let pages = self.map(stored.done_set, done_page)?;
         subscription.done_set = DoneSet::of(pages).ok_or(RestoreError::Inconsistent(
@@ -264,12 +295,47 @@ impl Reader<'_, '_> {
             let key = (Timestamp(stored.due), first);
             Ok((key, fragment(first, stored.count, stored.attempts)?))
         })?;
+        subscription.dead = self.aside(stored.dead)?;
+        subscription.parked = self.aside(stored.parked)?;
+        if self.form < stored::FORM {
+            subscription.finished.acked = subscription.done_set.count();
+        }
+        check(
+            subscription.accounts(),
+            "a subscription is done with more or less than was finished",
+        )?;
         check(
             subscription.derive(),
             "a subscription holds more than it gave out",
         )?;
         Ok(subscription)
     }
+}
+
+impl Reader<'_, '_> {
+    fn aside(&mut self, stored: stored::Map<stored::SetAside>) -> Restored<AsideSet> {
+        let rows = self.map(stored, set_aside)?;
+        AsideSet::of(rows).ok_or(RestoreError::Inconsistent(
+            "more messages were set aside than there are",
+        ))
+    }
+}
+
+fn set_aside(stored: stored::SetAside) -> Restored<(Offset, SetAside)> {
+    let first = Offset(stored.first);
+    let Fragment { count, attempts } = fragment(first, stored.count, stored.attempts)?;
+    let row = SetAside {
+        count,
+        attempts,
+        cause: AsideCause::from_u8(stored.cause).ok_or(RestoreError::Inconsistent(
+            "messages were set aside for no known cause",
+        ))?,
+        since: Timestamp(stored.since),
+        leased: Timestamp(stored.leased),
+        session: SessionId(whole(stored.session)),
+        text: stored.text.into(),
+    };
+    Ok((first, row))
 }
 
 fn restore_stretch(stored: stored::Stretch) -> Restored<Stretch> {
@@ -335,7 +401,9 @@ fn lease(stored: stored::Lease) -> Restored<(LeaseId, Lease)> {
         attempt: run.attempt,
         deadline: LeaseTime(run.deadline),
     });
-    let lease = Lease::read(key, SessionId(whole(stored.session)), runs.collect());
+    let session = SessionId(whole(stored.session));
+    let whose = (key, session, Timestamp(stored.given));
+    let lease = Lease::read(whose, runs.collect());
     let lease = lease.ok_or(RestoreError::Inconsistent(
         "the runs of a lease are not in order",
     ))?;
@@ -391,9 +459,9 @@ macro_rules! decode_pages {
 }
 
 decode_pages!(
-    stored::Lease,
     stored::Window,
     stored::DonePage,
     stored::Returned,
-    stored::Delayed
+    stored::Delayed,
+    stored::SetAside
 );

@@ -8,10 +8,8 @@ use rkyv::rancor::{Error, Strategy};
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Of the forms below.
-pub(super) const FORM: u32 = 2;
-/// The form before: its pages of queues have stretches of another form.
-pub(super) const FORM_1: u32 = 1;
+/// Of the forms below; those before are in `former`.
+pub(super) const FORM: u32 = 3;
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct Root {
@@ -44,6 +42,7 @@ pub(super) struct Queue {
     pub(super) enqueued: u64,
     pub(super) stretches: Vec<Stretch>,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) next_subscription: u32,
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -59,63 +58,6 @@ pub(super) struct Stretch {
     pub(super) runs: Runs,
 }
 
-/// A queue in form 1.
-#[derive(Archive, Serialize, Deserialize)]
-pub(super) struct Queue1 {
-    id: u32,
-    name: String,
-    created: u64,
-    start: u64,
-    end: u64,
-    enqueued: u64,
-    stretches: Vec<Stretch1>,
-    subscriptions: Vec<Subscription>,
-}
-
-/// A stretch in form 1.
-#[derive(Archive, Serialize, Deserialize)]
-pub(super) struct Stretch1 {
-    first: u64,
-    end: u64,
-    first_lsn: u64,
-    last_lsn: u64,
-    bytes: u64,
-    live: u64,
-    runs: Runs,
-}
-
-impl From<Queue1> for Queue {
-    fn from(queue: Queue1) -> Self {
-        Self {
-            id: queue.id,
-            name: queue.name,
-            created: queue.created,
-            start: queue.start,
-            end: queue.end,
-            enqueued: queue.enqueued,
-            stretches: queue.stretches.into_iter().map(Into::into).collect(),
-            subscriptions: queue.subscriptions,
-        }
-    }
-}
-
-impl From<Stretch1> for Stretch {
-    fn from(stretch: Stretch1) -> Self {
-        Self {
-            first: stretch.first,
-            end: stretch.end,
-            first_lsn: stretch.first_lsn,
-            last_lsn: stretch.last_lsn,
-            bytes: stretch.bytes,
-            // Whoever wrote it relocated nothing.
-            count: stretch.end.saturating_sub(stretch.first),
-            live: stretch.live,
-            is_relocated: false,
-            runs: stretch.runs,
-        }
-    }
-}
-
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) enum Runs {
     /// As in `packed`.
@@ -125,12 +67,30 @@ pub(super) enum Runs {
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct Subscription {
+    pub(super) id: u32,
     pub(super) name: String,
+    pub(super) attempts_max: u32,
+    pub(super) backoff_ms: u64,
+    pub(super) backoff_max_ms: u64,
+    pub(super) pause: Option<Pause>,
+    pub(super) begin: u64,
+    pub(super) gone: u64,
+    pub(super) acked: u64,
+    pub(super) expired: u64,
+    pub(super) purged: u64,
     pub(super) done: u64,
     pub(super) cursor: u64,
     pub(super) done_set: Map<DonePage>,
     pub(super) returned: Map<Returned>,
     pub(super) delayed: Map<Delayed>,
+    pub(super) dead: Map<SetAside>,
+    pub(super) parked: Map<SetAside>,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Pause {
+    pub(super) reason: String,
+    pub(super) since: u64,
 }
 
 /// A map: its entries if they are few, else the places of its pages.
@@ -163,6 +123,19 @@ pub(super) struct Delayed {
 }
 
 #[derive(Archive, Serialize, Deserialize)]
+pub(super) struct SetAside {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) attempts: u32,
+    pub(super) cause: u8,
+    pub(super) since: u64,
+    pub(super) leased: u64,
+    /// Low half, high half.
+    pub(super) session: [u64; 2],
+    pub(super) text: String,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
 pub(super) struct Lease {
     pub(super) epoch: u64,
     pub(super) lsn: u64,
@@ -170,6 +143,7 @@ pub(super) struct Lease {
     pub(super) subscription: u32,
     /// Low half, high half.
     pub(super) session: [u64; 2],
+    pub(super) given: u64,
     pub(super) runs: Vec<Held>,
 }
 
@@ -253,18 +227,4 @@ where
     let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
     rkyv::from_bytes::<T, Error>(&aligned).map_err(|error| error.to_string())
-}
-
-/// A page of queues of this form, as of today's.
-pub(super) fn decode_queues(form: u32, bytes: &[u8]) -> Result<Vec<Queue>, String> {
-    if form == FORM_1 {
-        let queues: Vec<Queue1> = decode(bytes)?;
-        return Ok(queues.into_iter().map(Into::into).collect());
-    }
-    decode(bytes)
-}
-
-/// Whether a checkpoint of this form can be read.
-pub(super) const fn is_readable(form: u32) -> bool {
-    matches!(form, FORM | FORM_1)
 }

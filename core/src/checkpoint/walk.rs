@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use corelane_wire::ChunkPlace;
 
+use super::former;
 use super::restore::RestoreError;
 use super::stored::{self, decode};
 
@@ -32,7 +33,7 @@ impl ChunkWalk {
     /// If it is no root.
     pub fn new(root: &[u8]) -> Result<Self, RestoreError> {
         let root: stored::Root = decode(root).map_err(RestoreError::Root)?;
-        if !stored::is_readable(root.form) {
+        if !former::is_readable(root.form) {
             return Err(RestoreError::Form(root.form));
         }
         let queues = root.queues.into_iter().map(|place| ChunkToRead {
@@ -61,7 +62,7 @@ impl ChunkWalk {
         if !chunk.holds_queues {
             return Ok(());
         }
-        let queues = stored::decode_queues(self.form, bytes);
+        let queues = former::queues(self.form, bytes);
         let queues = queues.map_err(|reason| RestoreError::Chunk {
             place: chunk.place,
             reason,
@@ -75,6 +76,8 @@ impl ChunkWalk {
                 self.push(pages(subscription.done_set));
                 self.push(pages(subscription.returned));
                 self.push(pages(subscription.delayed));
+                self.push(pages(subscription.dead));
+                self.push(pages(subscription.parked));
             }
         }
         Ok(())

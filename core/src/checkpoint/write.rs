@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use corelane_wire::{ChunkPlace, ProducerId};
+use corelane_wire::{ChunkPlace, Offset, ProducerId};
 
 use super::packed::pack;
 use super::stored::{self, encode, halves};
 use super::{ChunkSink, Cut};
 use crate::ids::QueueId;
+use crate::state::aside::SetAside;
 use crate::state::chunk::{Frozen, Place};
 use crate::state::done_set::{DonePage, DoneSet};
 use crate::state::pages::Pages;
@@ -169,6 +170,7 @@ impl<S: ChunkSink> Writer<'_, S> {
             enqueued: queue.enqueued,
             stretches,
             subscriptions: subscriptions.collect::<Result<_, _>>()?,
+            next_subscription: queue.next_subscription.0,
         })
     }
 
@@ -200,7 +202,20 @@ impl<S: ChunkSink> Writer<'_, S> {
 
     fn subscription(&mut self, of: &Subscription) -> Result<stored::Subscription, S::Error> {
         Ok(stored::Subscription {
+            id: of.id.0,
             name: of.name.clone(),
+            attempts_max: of.config.attempts_max,
+            backoff_ms: of.config.backoff_ms,
+            backoff_max_ms: of.config.backoff_max_ms,
+            pause: of.pause.as_ref().map(|pause| stored::Pause {
+                reason: pause.reason.clone(),
+                since: pause.since.0,
+            }),
+            begin: of.begin.0,
+            gone: of.gone,
+            acked: of.finished.acked,
+            expired: of.finished.expired,
+            purged: of.finished.purged,
             done: of.done.0,
             cursor: of.cursor.0,
             done_set: self.done_set(&of.done_set)?,
@@ -219,6 +234,8 @@ impl<S: ChunkSink> Writer<'_, S> {
                     attempts: fragment.attempts,
                 }
             })?,
+            dead: self.map(of.dead.rows(), INLINE_MAX, set_aside)?,
+            parked: self.map(of.parked.rows(), INLINE_MAX, set_aside)?,
         })
     }
 
@@ -275,8 +292,22 @@ encode_pages!(
     stored::Window,
     stored::DonePage,
     stored::Returned,
-    stored::Delayed
+    stored::Delayed,
+    stored::SetAside
 );
+
+fn set_aside((first, row): (&Offset, &SetAside)) -> stored::SetAside {
+    stored::SetAside {
+        first: first.0,
+        count: row.count,
+        attempts: row.attempts,
+        cause: row.cause.as_u8(),
+        since: row.since.0,
+        leased: row.leased.0,
+        session: halves(row.session.0),
+        text: row.text.as_ref().to_owned(),
+    }
+}
 
 fn lease((id, lease): (&corelane_wire::LeaseId, &Lease)) -> stored::Lease {
     let runs = lease.runs().iter().map(|run| stored::Held {
@@ -291,6 +322,7 @@ fn lease((id, lease): (&corelane_wire::LeaseId, &Lease)) -> stored::Lease {
         queue: lease.key.0.0,
         subscription: lease.key.1.0,
         session: halves(lease.session.0),
+        given: lease.given.0,
         runs: runs.collect(),
     }
 }

@@ -175,6 +175,9 @@ impl Engine {
         let Some(subscription) = queue.subscription(key.1) else {
             return 0;
         };
+        if subscription.pause.is_some() {
+            return 0;
+        }
         let new = if subscription.fragments() < self.limits.ranges_max {
             let visible = queue.visible_end(self.committed);
             visible.0.saturating_sub(subscription.cursor.0)
@@ -187,6 +190,7 @@ impl Engine {
     fn fill(&self, key: SubscriptionKey, pack: &mut Pack) {
         if let Some(queue) = self.state.queues.get(key.0)
             && let Some(subscription) = queue.subscription(key.1)
+            && subscription.pause.is_none()
         {
             let returned_only = subscription.fragments() >= self.limits.ranges_max;
             pack.fill(queue, subscription, self.committed, returned_only);

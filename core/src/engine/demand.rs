@@ -209,23 +209,33 @@ impl Demand {
 
     /// Ends everything that concerns a queue; returns the dequeues that waited.
     pub(super) fn forget_queue(&mut self, queue: QueueId) -> Vec<Requester> {
-        let listening: Vec<Serial> = self
-            .consumers
-            .iter()
-            .filter(|(_, consumer)| consumer.key.0 == queue)
-            .map(|(&serial, _)| serial)
-            .collect();
+        self.forget(|key| key.0 == queue)
+    }
+
+    /// Ends everything that concerns a subscription; returns the dequeues that waited.
+    pub(super) fn forget_subscription(&mut self, key: SubscriptionKey) -> Vec<Requester> {
+        self.forget(|of| of == key)
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(SubscriptionKey) -> bool) -> Vec<Requester> {
+        let consumers = self.consumers.iter();
+        let listening = consumers.filter(|(_, consumer)| is_gone(consumer.key));
+        let listening: Vec<Serial> = listening.map(|(&serial, _)| serial).collect();
         for serial in listening {
             self.remove_consumer(serial);
         }
-        self.end_waits_in(queue)
+        self.end_waits(is_gone)
     }
 
     /// Ends the dequeues that wait for messages of a queue; returns whose they were.
     pub(super) fn end_waits_in(&mut self, queue: QueueId) -> Vec<Requester> {
+        self.end_waits(|key| key.0 == queue)
+    }
+
+    fn end_waits(&mut self, is_gone: impl Fn(SubscriptionKey) -> bool) -> Vec<Requester> {
         let waiting = self.waiters.iter();
         let waiting: Vec<Serial> = waiting
-            .filter(|(_, waiter)| waiter.key.0 == queue)
+            .filter(|(_, waiter)| is_gone(waiter.key))
             .map(|(&serial, _)| serial)
             .collect();
         let ended = waiting.into_iter();

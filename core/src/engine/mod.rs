@@ -24,6 +24,7 @@ mod relocate;
 mod request;
 mod sessions;
 mod stats;
+mod subscriptions;
 mod turn;
 
 use std::collections::VecDeque;
@@ -286,6 +287,13 @@ impl Engine {
             ready: counts.ready,
             leased: counts.leased,
             delayed: counts.delayed,
+            dead: counts.dead,
+            parked: counts.parked,
+            acked: counts.acked,
+            expired: counts.expired,
+            purged: counts.purged,
+            enqueued: counts.enqueued,
+            unaccounted: counts.enqueued.abs_diff(counts.accounted()),
             leases: self.state.leases.len(),
             producers: self.state.producers.len(),
             gated_replies: self.gate.len(),

@@ -9,7 +9,6 @@ use super::gate::Answer;
 use super::pack::Pack;
 use super::request::Refusal;
 use super::{DeliverTo, Delivery, Engine, Output, Reply, Requester, Status};
-use crate::ids::SubscriptionId;
 use crate::record::Record;
 use crate::state::Queue;
 
@@ -145,16 +144,15 @@ impl Engine {
 
     fn info(&self, queue: &Queue) -> QueueInfo {
         let id = self.state.queues.find(&queue.name).unwrap_or_default();
-        let subscriptions = (0..)
-            .map(SubscriptionId)
-            .zip(&queue.subscriptions)
-            .map(|(number, subscription)| SubscriptionInfo {
+        let subscriptions = queue.subscriptions.iter();
+        let subscriptions = subscriptions
+            .map(|subscription| SubscriptionInfo {
                 name: subscription.name.clone(),
                 ready: subscription.ready(queue.end),
                 leased: subscription.leased,
                 delayed: subscription.delayed_count,
                 done: subscription.done.0 + subscription.done_set.count(),
-                consumers: self.demand.consumers_in((id, number)),
+                consumers: self.demand.consumers_in((id, subscription.id)),
             })
             .collect();
         QueueInfo {

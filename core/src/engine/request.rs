@@ -6,14 +6,15 @@ use std::time::Duration;
 use corelane_wire::message::CLASS_DURABLE;
 use corelane_wire::names::DEFAULT_SUBSCRIPTION;
 use corelane_wire::{
-    Batch, Dequeue, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Request, Settle,
-    Subscribe, Timestamp,
+    Aside, Batch, Dequeue, Enqueue, ErrorCode, Fate, OffsetRange, ProducerId, Receipt, Request,
+    Settle, Subscribe, Timestamp,
 };
 
 use super::demand::{Consumer, Waiter};
 use super::turn::SettleKind;
 use super::{Engine, Output, Reply, Requester, Status, poisoned};
 use crate::ids::QueueId;
+use crate::limits::ASIDE_ROWS_MAX;
 use crate::record::Record;
 use crate::state::{Subscription, SubscriptionKey, Verdict};
 
@@ -71,10 +72,11 @@ impl Engine {
             }
             Request::QueueShow { queue } => self.on_queue_show(from, queue, outputs),
             Request::QueueDelete { queue } => self.on_queue_delete(now, from, queue, outputs),
-            Request::Reject(_) | Request::Subscription(_) => Err((
-                ErrorCode::NotSupported,
-                "this version only knows the form of the request".to_owned(),
-            )),
+            Request::Reject(reject) => {
+                let kind = self.turn.reject(reject.fate, reject.text);
+                self.on_settle(from, &reject.settle, kind)
+            }
+            Request::Subscription(on) => self.on_subscription(now, from, &on, outputs),
             Request::Hello(_) | Request::Ping | Request::Metadata => Err((
                 ErrorCode::Internal,
                 "the connection answers this request, not a partition".to_owned(),
@@ -340,86 +342,44 @@ impl Engine {
         settle: &Settle<'_>,
         kind: SettleKind,
     ) -> Result<(), Refusal> {
-        let name = subscription_name(settle.subscription);
-        let queue_id = self.find_queue(settle.queue)?;
-        let subscription = self
-            .state
-            .queues
-            .get(queue_id)
-            .and_then(|queue| queue.find(name));
-        let Some(subscription) = subscription else {
-            return Err((
-                ErrorCode::SubscriptionNotFound,
-                format!("queue {} has no subscription {name}", settle.queue),
-            ));
-        };
-        let key = (queue_id, subscription);
-        if matches!(kind, SettleKind::Nack { delay_ms, .. } if delay_ms > 0) {
-            let fragments = self.state.subscription(key).map(Subscription::fragments);
-            if fragments.is_some_and(|fragments| fragments >= self.limits.ranges_max) {
-                return Err((
-                    ErrorCode::Busy,
-                    format!("subscription {name} has too many scattered messages to delay more"),
-                ));
+        let (key, subscription) = self.find_subscription(settle.queue, settle.subscription)?;
+        let full = match kind {
+            SettleKind::Nack { delay_ms: 0, .. } | SettleKind::Ack | SettleKind::Extend { .. } => {
+                false
             }
+            SettleKind::Reject { fate, .. } if let Some(aside) = aside_of(fate) => {
+                subscription.aside(aside).rows().len() >= ASIDE_ROWS_MAX
+            }
+            SettleKind::Nack { .. } | SettleKind::Reject { .. } => {
+                subscription.fragments() >= self.limits.ranges_max
+            }
+        };
+        if full {
+            let name = &subscription.name;
+            let text = format!("subscription {name} has too many scattered messages to take more");
+            return Err((ErrorCode::Busy, text));
         }
         self.turn.collect(from, key, kind, settle.entries.iter());
         Ok(())
     }
 
-    /// The queue and subscription of these names; makes what is missing. The first subscription of a queue begins at
-    /// its first message, later ones behind its last.
-    fn ensure_subscription(
-        &mut self,
-        now: Timestamp,
-        (queue_name, name): (&str, &str),
-        outputs: &mut VecDeque<Output>,
-    ) -> Result<SubscriptionKey, Refusal> {
+    /// The subscription of these names, or the refusal.
+    pub(super) fn find_subscription(
+        &self,
+        queue: &str,
+        name: &str,
+    ) -> Result<(SubscriptionKey, &Subscription), Refusal> {
         let name = subscription_name(name);
-        let found = self.state.queues.find(queue_name);
-        if let Some(id) = found
-            && let Some(subscription) = self.state.queues.get(id).and_then(|queue| queue.find(name))
-        {
-            return Ok((id, subscription));
+        let id = self.find_queue(queue)?;
+        let of_queue = self.state.queues.get(id);
+        let found = of_queue.and_then(|of| of.subscription(of.find(name)?));
+        match found {
+            Some(subscription) => Ok(((id, subscription.id), subscription)),
+            None => Err((
+                ErrorCode::SubscriptionNotFound,
+                format!("queue {queue} has no subscription {name}"),
+            )),
         }
-        let of_queue = found
-            .and_then(|id| self.state.queues.get(id))
-            .map_or(0, |queue| queue.subscriptions.len());
-        let limits = &self.limits;
-        if of_queue >= limits.subscriptions_max
-            || self.state.counts.subscriptions >= limits.subscriptions_total_max
-        {
-            return Err((
-                ErrorCode::LimitExceeded,
-                format!(
-                    "at most {} subscriptions of a queue, {} of a partition",
-                    limits.subscriptions_max, limits.subscriptions_total_max
-                ),
-            ));
-        }
-        let id = match found {
-            Some(id) => id,
-            None => self.create_queue(now, queue_name, outputs)?,
-        };
-        let queue = self
-            .state
-            .queues
-            .get(id)
-            .expect("the queue was found or created in this step");
-        let subscription = queue.next_subscription();
-        let from = if queue.subscriptions.is_empty() {
-            queue.start
-        } else {
-            queue.end
-        };
-        let record = Record::Subscribe {
-            queue: id,
-            subscription,
-            name: name.to_owned(),
-            from,
-        };
-        self.append(now, record, outputs);
-        Ok((id, subscription))
     }
 
     /// The queue of this name, or the refusal.
@@ -487,11 +447,20 @@ const fn receipt(range: OffsetRange, duplicate: bool) -> Reply {
     })
 }
 
-const fn subscription_name(name: &str) -> &str {
+pub(super) const fn subscription_name(name: &str) -> &str {
     if name.is_empty() {
         DEFAULT_SUBSCRIPTION
     } else {
         name
+    }
+}
+
+/// Where a message of this fate is put.
+const fn aside_of(fate: Fate) -> Option<Aside> {
+    match fate {
+        Fate::Retry => None,
+        Fate::Dead => Some(Aside::Dead),
+        Fate::Park => Some(Aside::Parked),
     }
 }
 

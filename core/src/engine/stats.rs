@@ -36,6 +36,20 @@ pub struct Stats {
     pub leased: u64,
     /// Messages delayed, once per subscription.
     pub delayed: u64,
+    /// Messages dead, once per subscription.
+    pub dead: u64,
+    /// Messages parked, once per subscription.
+    pub parked: u64,
+    /// Messages that a consumer finished, once per subscription.
+    pub acked: u64,
+    /// Messages whose time to live ended, once per subscription.
+    pub expired: u64,
+    /// Messages that were purged, once per subscription.
+    pub purged: u64,
+    /// Messages that the subscriptions are there for.
+    pub enqueued: u64,
+    /// How many of those are in no state, or in two: 0, unless messages were lost or made up.
+    pub unaccounted: u64,
     /// Leases.
     pub leases: usize,
     /// Producer windows.

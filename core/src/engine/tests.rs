@@ -11,5 +11,6 @@ mod random;
 mod relocate;
 mod sessions;
 mod settle;
+mod subscriptions;
 mod time;
 mod withhold;

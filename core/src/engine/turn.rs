@@ -1,4 +1,4 @@
-//! What a turn collects: acks, nacks and extends become records only at its end, in this order.
+//! What a turn collects: acks, nacks, rejects and extends become records only at its end, in this order.
 //!
 //! Requests of one kind for one subscription share a record. Each is judged against the state and against what the
 //! record takes already, so that the record is applied once, whole.
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use corelane_wire::{
-    ErrorCode, LeaseId, Offset, OffsetRange, SettleEntry, SettleOutcome, Settled, Timestamp,
+    ErrorCode, Fate, LeaseId, Offset, OffsetRange, SettleEntry, SettleOutcome, Settled, Timestamp,
 };
 
 use super::range_set::RangeSet;
@@ -21,9 +21,11 @@ use crate::state::{State, SubscriptionKey};
 pub(super) struct Turn {
     requests: Vec<Collected>,
     entries: Vec<SettleEntry>,
+    /// Texts of rejects.
+    texts: Vec<Box<str>>,
 }
 
-/// One ack, nack or extend.
+/// One ack, nack, reject or extend.
 #[derive(Clone, Debug)]
 struct Collected {
     from: Requester,
@@ -36,8 +38,18 @@ struct Collected {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum SettleKind {
     Ack,
-    Nack { delay_ms: u64, count_attempt: bool },
-    Extend { lease_ms: u32 },
+    Nack {
+        delay_ms: u64,
+        count_attempt: bool,
+    },
+    /// The text is a place in the turn's texts.
+    Reject {
+        fate: Fate,
+        text: usize,
+    },
+    Extend {
+        lease_ms: u32,
+    },
 }
 
 /// What a group of requests takes out of the state before its record is applied.
@@ -70,9 +82,19 @@ impl Turn {
         });
     }
 
+    /// What a reject becomes; those with the same text in a row share it.
+    pub(super) fn reject(&mut self, fate: Fate, text: &str) -> SettleKind {
+        if self.texts.last().is_none_or(|last| **last != *text) {
+            self.texts.push(text.into());
+        }
+        let text = self.texts.len() - 1;
+        SettleKind::Reject { fate, text }
+    }
+
     /// Drops everything; returns who waits for an answer.
     pub(super) fn drain(&mut self) -> Vec<Requester> {
         self.entries.clear();
+        self.texts.clear();
         self.requests.drain(..).map(|each| each.from).collect()
     }
 
@@ -109,10 +131,11 @@ impl Engine {
             .requests
             .chunk_by(|left, right| (left.kind, left.key) == (right.kind, right.key))
         {
-            self.settle_group(now, group, &turn.entries, outputs);
+            self.settle_group(now, group, &turn, outputs);
         }
         turn.requests.clear();
         turn.entries.clear();
+        turn.texts.clear();
         // The memory serves the next turn.
         self.turn = turn;
     }
@@ -121,7 +144,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         group: &[Collected],
-        entries: &[SettleEntry],
+        Turn { entries, texts, .. }: &Turn,
         outputs: &mut VecDeque<Output>,
     ) {
         let Some(&Collected { key, kind, .. }) = group.first() else {
@@ -129,8 +152,11 @@ impl Engine {
         };
         if self.state.subscription(key).is_none() {
             for each in group {
-                let text = "the queue was deleted in the same turn".to_owned();
-                let code = ErrorCode::QueueNotFound;
+                let text = "the queue or subscription was deleted in the same turn".to_owned();
+                let code = match self.state.queues.get(key.0) {
+                    Some(_) => ErrorCode::SubscriptionNotFound,
+                    None => ErrorCode::QueueNotFound,
+                };
                 self.reply(each.from, Reply::Refused { code, text }, outputs);
             }
             return;
@@ -147,12 +173,12 @@ impl Engine {
             for entry in &entries[each.entries.clone()] {
                 decision.judge(&self.state, *entry, &mut settled);
                 if decision.entries.len() >= RECORD_ENTRIES_MAX {
-                    self.append_settle(now, &mut decision, outputs);
+                    self.append_settle(now, &mut decision, texts, outputs);
                 }
             }
             answers.push((each.from, settled));
         }
-        self.append_settle(now, &mut decision, outputs);
+        self.append_settle(now, &mut decision, texts, outputs);
         for (from, settled) in answers {
             self.reply(from, Reply::Settled(settled), outputs);
         }
@@ -162,6 +188,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         decision: &mut Decision,
+        texts: &[Box<str>],
         outputs: &mut VecDeque<Output>,
     ) {
         let entries = std::mem::take(&mut decision.entries);
@@ -184,6 +211,13 @@ impl Engine {
                 subscription,
                 delay_ms,
                 count_attempt,
+                entries,
+            },
+            SettleKind::Reject { fate, text } => Record::Reject {
+                queue,
+                subscription,
+                fate,
+                text: texts[text].clone(),
                 entries,
             },
             SettleKind::Extend { lease_ms } => Record::Extend {
@@ -225,7 +259,9 @@ impl Decision {
         if let Some(end) = self.taken.end_of(offset) {
             let outcome = match self.kind {
                 SettleKind::Ack => SettleOutcome::AlreadyDone,
-                SettleKind::Nack { .. } | SettleKind::Extend { .. } => SettleOutcome::Stale,
+                SettleKind::Nack { .. } | SettleKind::Reject { .. } | SettleKind::Extend { .. } => {
+                    SettleOutcome::Stale
+                }
             };
             return (outcome, end);
         }

@@ -1,15 +1,13 @@
 //! Payload heads of the records as bytes; the table is in `docs/records.md`.
 
-use std::fmt;
-
-use corelane_wire::codec::{CodecError, Reader, put_bool, put_str16, put_u32, put_u64, put_u128};
+use corelane_wire::codec::{Reader, put_bool, put_str16, put_u8, put_u32, put_u64, put_u128};
 use corelane_wire::record::record_kind;
 use corelane_wire::{
-    Epoch, LeaseId, Lsn, NameError, Offset, OffsetRange, ProducerId, Sequence, SessionId,
-    SettleEntry, Timestamp, check_name,
+    Epoch, Fate, LeaseId, Lsn, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry,
+    Timestamp, check_name,
 };
 
-use super::Record;
+use super::{Change, Record, RecordDecodeError};
 use crate::ids::{QueueId, SubscriptionId};
 
 impl Record {
@@ -50,12 +48,11 @@ impl Record {
                 put_subscription(out, *queue, *subscription);
                 put_u128(out, session.0);
                 put_u32(out, *lease_ms);
-                put_count(out, ranges.len());
-                for range in ranges {
-                    put_range(out, *range);
-                }
+                put_ranges(out, ranges);
             }
-            Self::Ack { .. } | Self::Nack { .. } | Self::Extend { .. } => self.encode_settle(out),
+            Self::Ack { .. } | Self::Nack { .. } | Self::Reject { .. } | Self::Extend { .. } => {
+                self.encode_settle(out);
+            }
             Self::Tick => {}
             Self::Release { session } => put_u128(out, session.0),
             Self::Delete { queue } => put_u32(out, queue.0),
@@ -68,6 +65,14 @@ impl Record {
                 put_subscription(out, *queue, *subscription);
                 put_str16(out, name);
                 put_u64(out, from.0);
+            }
+            Self::Change {
+                queue,
+                subscription,
+                change,
+            } => {
+                put_subscription(out, *queue, *subscription);
+                change.put(out);
             }
         }
     }
@@ -94,9 +99,9 @@ impl Record {
                 subscription: SubscriptionId(reader.u32()?),
                 session: SessionId(reader.u128()?),
                 lease_ms: reader.u32()?,
-                ranges: list(&mut reader, RANGE_BYTES, range)?,
+                ranges: ranges(&mut reader)?,
             },
-            record_kind::ACK | record_kind::NACK | record_kind::EXTEND => {
+            record_kind::ACK | record_kind::NACK | record_kind::REJECT | record_kind::EXTEND => {
                 decode_settle(kind, &mut reader)?
             }
             record_kind::TICK => Self::Tick,
@@ -111,6 +116,11 @@ impl Record {
                 subscription: SubscriptionId(reader.u32()?),
                 name: name(&mut reader)?,
                 from: Offset(reader.u64()?),
+            },
+            record_kind::CONFIGURE..=record_kind::UNSUBSCRIBE => Self::Change {
+                queue: QueueId(reader.u32()?),
+                subscription: SubscriptionId(reader.u32()?),
+                change: Change::read(kind, &mut reader)?,
             },
             kind => return Err(RecordDecodeError::UnknownKind { kind }),
         };
@@ -151,6 +161,11 @@ impl Record {
                 subscription,
                 ..
             }
+            | Self::Reject {
+                queue,
+                subscription,
+                ..
+            }
             | Self::Extend {
                 queue,
                 subscription,
@@ -164,7 +179,8 @@ impl Record {
             | Self::Tick
             | Self::Release { .. }
             | Self::Delete { .. }
-            | Self::Subscribe { .. } => return,
+            | Self::Subscribe { .. }
+            | Self::Change { .. } => return,
         };
         put_subscription(out, queue, subscription);
         if let Self::Nack {
@@ -176,11 +192,16 @@ impl Record {
             put_u64(out, *delay_ms);
             put_bool(out, *count_attempt);
         }
+        if let Self::Reject { fate, text, .. } = self {
+            put_u8(out, fate.as_u8());
+            put_str16(out, text);
+        }
         if let Self::Extend { lease_ms, .. } = self {
             put_u32(out, *lease_ms);
         }
         if let Self::Ack { entries, .. }
         | Self::Nack { entries, .. }
+        | Self::Reject { entries, .. }
         | Self::Extend { entries, .. } = self
         {
             put_count(out, entries.len());
@@ -193,64 +214,6 @@ impl Record {
     }
 }
 
-/// Why bytes are not the payload of a record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum RecordDecodeError {
-    /// This version knows no such record. It must not be skipped: what follows may build on it.
-    UnknownKind {
-        /// The kind found.
-        kind: u8,
-    },
-    /// A field does not fit.
-    Codec(CodecError),
-    /// A name is not one.
-    Name(NameError),
-    /// A range of offsets is empty or ends beyond the greatest offset.
-    BadRange {
-        /// The range found.
-        range: OffsetRange,
-    },
-    /// A list states more entries than its bytes can hold.
-    BadCount {
-        /// The count stated.
-        stated: u32,
-        /// How many entries the bytes that are left could hold.
-        possible: usize,
-    },
-}
-
-impl From<CodecError> for RecordDecodeError {
-    fn from(error: CodecError) -> Self {
-        Self::Codec(error)
-    }
-}
-
-impl fmt::Display for RecordDecodeError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownKind { kind } => write!(formatter, "record kind {kind} is unknown"),
-            Self::Codec(error) => write!(formatter, "{error}"),
-            Self::Name(error) => write!(formatter, "{error}"),
-            Self::BadRange { range } => write!(formatter, "{range} is no range of offsets"),
-            Self::BadCount { stated, possible } => write!(
-                formatter,
-                "a list states {stated} entries, its bytes hold at most {possible}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RecordDecodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Codec(error) => Some(error),
-            Self::Name(error) => Some(error),
-            Self::UnknownKind { .. } | Self::BadRange { .. } | Self::BadCount { .. } => None,
-        }
-    }
-}
-
 fn put_subscription(out: &mut Vec<u8>, queue: QueueId, subscription: SubscriptionId) {
     put_u32(out, queue.0);
     put_u32(out, subscription.0);
@@ -259,6 +222,13 @@ fn put_subscription(out: &mut Vec<u8>, queue: QueueId, subscription: Subscriptio
 fn put_range(out: &mut Vec<u8>, range: OffsetRange) {
     put_u64(out, range.first.0);
     put_u32(out, range.count);
+}
+
+pub(super) fn put_ranges(out: &mut Vec<u8>, ranges: &[OffsetRange]) {
+    put_count(out, ranges.len());
+    for range in ranges {
+        put_range(out, *range);
+    }
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -311,6 +281,13 @@ fn decode_settle(kind: u8, reader: &mut Reader<'_>) -> Result<Record, RecordDeco
             count_attempt: reader.bool()?,
             entries: list(reader, ENTRY_BYTES, entry)?,
         },
+        record_kind::REJECT => Record::Reject {
+            queue,
+            subscription,
+            fate: numbered(reader, Fate::from_u8)?,
+            text: reader.str16()?.into(),
+            entries: list(reader, ENTRY_BYTES, entry)?,
+        },
         _ => Record::Extend {
             queue,
             subscription,
@@ -318,6 +295,15 @@ fn decode_settle(kind: u8, reader: &mut Reader<'_>) -> Result<Record, RecordDeco
             entries: list(reader, ENTRY_BYTES, entry)?,
         },
     })
+}
+
+/// Reads a number that stands for something.
+pub(super) fn numbered<T>(
+    reader: &mut Reader<'_>,
+    meaning: fn(u8) -> Option<T>,
+) -> Result<T, RecordDecodeError> {
+    let number = reader.u8()?;
+    meaning(number).ok_or(RecordDecodeError::BadNumber { number })
 }
 
 fn name(reader: &mut Reader<'_>) -> Result<String, RecordDecodeError> {
@@ -335,6 +321,10 @@ fn range(reader: &mut Reader<'_>) -> Result<OffsetRange, RecordDecodeError> {
         return Err(RecordDecodeError::BadRange { range });
     }
     Ok(range)
+}
+
+pub(super) fn ranges(reader: &mut Reader<'_>) -> Result<Vec<OffsetRange>, RecordDecodeError> {
+    list(reader, RANGE_BYTES, range)
 }
 
 fn entry(reader: &mut Reader<'_>) -> Result<SettleEntry, RecordDecodeError> {

@@ -3,16 +3,19 @@
 //! Owns what a record says and how it is encoded; what it *does* is in `state::apply`, and the header before the
 //! payload is `wire`'s. A record never changes after it was applied.
 
+mod change;
 mod codec;
+mod error;
 
 use corelane_wire::record::record_kind;
 use corelane_wire::{
-    Epoch, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry, Timestamp,
+    Epoch, Fate, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry, Timestamp,
 };
 
 use crate::ids::{QueueId, SubscriptionId};
 
-pub use codec::RecordDecodeError;
+pub use change::Change;
+pub use error::RecordDecodeError;
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,6 +136,28 @@ pub enum Record {
         /// The first message that it gets.
         from: Offset,
     },
+    /// Attempts failed, or messages are set aside.
+    Reject {
+        /// Of the messages.
+        queue: QueueId,
+        /// In which subscription.
+        subscription: SubscriptionId,
+        /// What becomes of them.
+        fate: Fate,
+        /// Why.
+        text: Box<str>,
+        /// Which, each held under its lease.
+        entries: Vec<SettleEntry>,
+    },
+    /// A subscription changes as a whole.
+    Change {
+        /// Of which queue.
+        queue: QueueId,
+        /// Which one.
+        subscription: SubscriptionId,
+        /// What changes.
+        change: Change,
+    },
 }
 
 impl Record {
@@ -151,6 +176,8 @@ impl Record {
             Self::Delete { .. } => record_kind::DELETE,
             Self::Subscribe { .. } => record_kind::SUBSCRIBE,
             Self::Relocate { .. } => record_kind::RELOCATE,
+            Self::Reject { .. } => record_kind::REJECT,
+            Self::Change { change, .. } => change.kind(),
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use corelane_wire::{LeaseId, Lsn, OffsetRange};
+use corelane_wire::{Aside, LeaseId, Lsn, OffsetRange, PurgeStates, SubscriptionConfig};
 
 fn range(first: u64, count: u32) -> OffsetRange {
     OffsetRange {
@@ -24,7 +24,60 @@ const SUBSCRIPTION: SubscriptionId = SubscriptionId(3);
 fn samples() -> Vec<(Record, &'static str)> {
     let mut samples = samples_of_queues();
     samples.extend(samples_of_settlements());
+    samples.extend(samples_of_subscriptions());
     samples
+}
+
+fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
+    let (queue, subscription) = (QUEUE, SUBSCRIPTION);
+    let reject = Record::Reject {
+        queue,
+        subscription,
+        fate: Fate::Park,
+        text: "why".into(),
+        entries: vec![entry(4, 9, 2)],
+    };
+    let of = |change| Record::Change {
+        queue,
+        subscription,
+        change,
+    };
+    let reason = |reason: Option<&str>| Change::Pause {
+        reason: reason.map(Into::into),
+    };
+    let config = SubscriptionConfig {
+        attempts_max: 5,
+        backoff_ms: 0x0102,
+        backoff_max_ms: 0x0304,
+    };
+    let aside = Aside::Dead;
+    let ranges = vec![range(9, 2)];
+    vec![
+        (
+            reject,
+            "02000000 03000000 02 0300 776879 01000000 \
+             0700000000000000 0400000000000000 0900000000000000 02000000",
+        ),
+        (
+            of(Change::Configure(config)),
+            "02000000 03000000 05000000 0201000000000000 0403000000000000",
+        ),
+        (of(reason(Some("why"))), "02000000 03000000 01 0300 776879"),
+        (of(reason(None)), "02000000 03000000 00 0000"),
+        (
+            of(Change::Return { aside, ranges }),
+            "02000000 03000000 01 01000000 0900000000000000 02000000",
+        ),
+        (
+            of(Change::Purge(PurgeStates::from_bits(5).unwrap())),
+            "02000000 03000000 05",
+        ),
+        (
+            of(Change::Seek { from: Offset(9) }),
+            "02000000 03000000 0900000000000000",
+        ),
+        (of(Change::Unsubscribe), "02000000 03000000"),
+    ]
 }
 
 fn samples_of_queues() -> Vec<(Record, &'static str)> {
@@ -198,7 +251,7 @@ fn range_beyond_the_greatest_offset_is_refused() {
 
 #[test]
 fn unknown_kind_is_never_skipped() {
-    for kind in [0, 13, 255] {
+    for kind in [0, 20, 255] {
         assert_eq!(
             Record::decode(kind, &[]),
             Err(RecordDecodeError::UnknownKind { kind })

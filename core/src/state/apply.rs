@@ -5,17 +5,14 @@
 
 use std::time::Duration;
 
-use corelane_wire::{
-    Epoch, LeaseId, Lsn, Offset, OffsetRange, ProducerId, SessionId, SettleEntry, Timestamp,
-};
+use corelane_wire::{Epoch, LeaseId, Lsn, OffsetRange, ProducerId, SettleEntry, Timestamp};
 
-use super::{Effects, EnqueueRun, HeldRun, ReplayError, State, Subscription, SubscriptionKey};
-use crate::ids::QueueId;
+use super::{
+    Effects, EnqueueRun, HeldRun, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD, ReplayError, State,
+    SubscriptionKey, WRONG_KIND,
+};
 use crate::limits::SWEEP_MAX;
 use crate::record::Record;
-
-/// Why a record does not fit the state.
-type Misfit = &'static str;
 
 impl State {
     /// Applies the record with number `lsn` and log time `time`; adds to `effects` what it did.
@@ -72,14 +69,15 @@ impl State {
                 subscription,
                 entries,
             } => self.apply_ack((*queue, *subscription), entries, effects),
-            Record::Nack { .. } => self.apply_nack(record, effects),
+            Record::Nack { .. } => self.apply_nack(lsn, record, effects),
+            Record::Reject { .. } => self.apply_reject(lsn, record, effects),
             Record::Extend { .. } => self.apply_extend(record),
             Record::Tick => {
-                self.apply_tick(effects);
+                self.apply_tick(lsn, effects);
                 Ok(())
             }
             Record::Release { session } => {
-                self.apply_release(*session, effects);
+                self.apply_release(lsn, *session, effects);
                 Ok(())
             }
             Record::Delete { queue } => self.apply_delete(*queue, effects),
@@ -89,6 +87,11 @@ impl State {
                 name,
                 from,
             } => self.apply_subscribe((*queue, *subscription), name, *from),
+            Record::Change {
+                queue,
+                subscription,
+                change,
+            } => self.apply_change((*queue, *subscription), change, effects),
         }
     }
 
@@ -101,41 +104,6 @@ impl State {
         }
         self.epoch = epoch;
         self.clock.jumps += jump_ns;
-        Ok(())
-    }
-
-    fn apply_subscribe(
-        &mut self,
-        (queue, subscription): SubscriptionKey,
-        name: &str,
-        from: Offset,
-    ) -> Result<(), Misfit> {
-        let queue = self.queues.get_mut(queue).ok_or(NO_QUEUE)?;
-        if queue.next_subscription() != subscription {
-            return Err("the number of the subscription is not the next one");
-        }
-        if queue.find(name).is_some() {
-            return Err("a subscription of that name exists");
-        }
-        if from < queue.start || from > queue.end {
-            return Err("the subscription begins outside the queue");
-        }
-        if from < queue.end && !queue.subscriptions.is_empty() {
-            // Some of these messages may be gone: the others were done with them.
-            return Err("a later subscription begins before the end of the queue");
-        }
-        let before = queue.start;
-        queue
-            .subscriptions
-            .push(Subscription::new(name.to_owned(), from));
-        self.counts.subscriptions += 1;
-        self.counts.ready += queue.end.0 - from.0;
-        // The first subscription may begin behind messages that nobody needs any more.
-        self.counts.messages -= queue.advance_start();
-        let start = queue.start;
-        if before < start {
-            queue.runs.kill(before, start);
-        }
         Ok(())
     }
 
@@ -175,7 +143,9 @@ impl State {
             self.loaded.push(id, closed, queue.runs.loaded_at(closed));
         }
         self.counts.messages += u64::from(count);
-        self.counts.ready += u64::from(count) * queue.subscriptions.len() as u64;
+        let added = u64::from(count) * queue.subscriptions.len() as u64;
+        self.counts.ready += added;
+        self.counts.enqueued += added;
         Ok(())
     }
 
@@ -252,7 +222,8 @@ impl State {
             epoch: self.epoch,
             lsn,
         };
-        self.leases.open(lease, (*queue_id, *id), *session, runs);
+        let whose = ((*queue_id, *id), *session, self.clock.log);
+        self.leases.open(lease, whose, runs);
         Ok(())
     }
 
@@ -266,6 +237,7 @@ impl State {
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
         for run in effects.removed.drain(..) {
             self.counts.leased -= u64::from(run.count);
+            self.counts.acked += u64::from(run.count);
             let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
             subscription.finish(run);
             queue.done_in(key.1, run.first, run.end());
@@ -277,44 +249,6 @@ impl State {
         }
         // A subscription that was too scattered for new messages may not be so any more.
         effects.ready.push(key);
-        Ok(())
-    }
-
-    fn apply_nack(&mut self, record: &Record, effects: &mut Effects) -> Result<(), Misfit> {
-        let Record::Nack {
-            queue: queue_id,
-            subscription: id,
-            delay_ms,
-            count_attempt,
-            entries,
-        } = record
-        else {
-            return Err(WRONG_KIND);
-        };
-        let key = (*queue_id, *id);
-        self.remove_held(key, entries, effects)?;
-        let due = self.clock.log.add(Duration::from_millis(*delay_ms));
-        let queue = self.queues.get_mut(*queue_id).ok_or(NO_QUEUE)?;
-        let subscription = queue.subscription_mut(*id).ok_or(NO_SUBSCRIPTION)?;
-        let due_before = subscription.next_due();
-        for run in effects.removed.drain(..) {
-            let count = u64::from(run.count);
-            let attempts = attempts(run, *count_attempt);
-            self.counts.leased -= count;
-            if *delay_ms == 0 {
-                subscription.give_back(run, attempts);
-                self.counts.ready += count;
-            } else {
-                subscription.delay(run, attempts, due);
-                self.counts.delayed += count;
-            }
-        }
-        subscription.assert_counts();
-        let due_after = subscription.next_due();
-        self.move_due(key, due_before, due_after);
-        if *delay_ms == 0 {
-            effects.ready.push(key);
-        }
         Ok(())
     }
 
@@ -338,15 +272,9 @@ impl State {
         Ok(())
     }
 
-    fn apply_tick(&mut self, effects: &mut Effects) {
-        let mut work = SWEEP_MAX;
+    fn apply_tick(&mut self, lsn: Lsn, effects: &mut Effects) {
         let now = self.clock.lease();
-        while work > 0
-            && let Some((lease, key)) = self.leases.expire_first(now, &mut effects.removed)
-        {
-            work -= 1;
-            self.return_removed(lease, key, true, effects);
-        }
+        let mut work = self.expire_leases(lsn, now, SWEEP_MAX, effects);
         while work > 0
             && let Some(&(due, key)) = self.due.first()
             && due <= self.clock.log
@@ -379,36 +307,8 @@ impl State {
         work
     }
 
-    fn apply_release(&mut self, session: SessionId, effects: &mut Effects) {
-        for _ in 0..SWEEP_MAX {
-            let released = self.leases.release_first(session, &mut effects.removed);
-            let Some((lease, key)) = released else {
-                return;
-            };
-            self.return_removed(lease, key, false, effects);
-        }
-    }
-
-    fn apply_delete(&mut self, id: QueueId, effects: &mut Effects) -> Result<(), Misfit> {
-        let queue = self.queues.delete(id).ok_or(NO_QUEUE)?;
-        effects
-            .ended
-            .extend(self.leases.drop_where(|key| key.0 == id));
-        self.producers.forget(id);
-        for (index, subscription) in (0..).zip(&queue.subscriptions) {
-            let key = (id, crate::ids::SubscriptionId(index));
-            self.move_due(key, subscription.next_due(), None);
-            self.counts.subscriptions -= 1;
-            self.counts.ready -= subscription.ready(queue.end);
-            self.counts.leased -= subscription.leased;
-            self.counts.delayed -= subscription.delayed_count;
-        }
-        self.counts.messages -= queue.end.0 - queue.start.0;
-        Ok(())
-    }
-
     /// Takes the entries out of their leases into `effects.removed`.
-    fn remove_held(
+    pub(super) fn remove_held(
         &mut self,
         key: SubscriptionKey,
         entries: &[SettleEntry],
@@ -427,34 +327,8 @@ impl State {
         Ok(())
     }
 
-    /// Makes what was taken out of one lease ready again.
-    fn return_removed(
-        &mut self,
-        lease: LeaseId,
-        key: SubscriptionKey,
-        count_attempt: bool,
-        effects: &mut Effects,
-    ) {
-        let subscription = self
-            .queues
-            .get_mut(key.0)
-            .and_then(|queue| queue.subscription_mut(key.1))
-            .expect("a queue that is deleted leaves no lease");
-        for run in effects.removed.drain(..) {
-            self.counts.leased -= u64::from(run.count);
-            self.counts.ready += u64::from(run.count);
-            effects.freed.push((lease, run.count));
-            subscription.give_back(run, attempts(run, count_attempt));
-        }
-        subscription.assert_counts();
-        if self.leases.get(lease).is_none() {
-            effects.ended.push(lease);
-        }
-        effects.ready.push(key);
-    }
-
     /// Keeps the index over the subscriptions' first due instants.
-    fn move_due(
+    pub(super) fn move_due(
         &mut self,
         key: SubscriptionKey,
         before: Option<Timestamp>,
@@ -472,21 +346,8 @@ impl State {
     }
 }
 
-/// How often a message counts as given out when it comes back.
-const fn attempts(run: HeldRun, count_attempt: bool) -> u32 {
-    if count_attempt {
-        run.attempt
-    } else {
-        run.attempt - 1
-    }
-}
-
 const fn millis(milliseconds: u32) -> Duration {
     Duration::from_millis(milliseconds as u64)
 }
 
-const NO_QUEUE: Misfit = "the queue does not exist";
-const NO_SUBSCRIPTION: Misfit = "the subscription does not exist";
-const NOT_HELD: Misfit = "a message is not held under its lease";
 const OFFSET_OVERFLOW: Misfit = "the offsets are used up";
-const WRONG_KIND: Misfit = "the record has another kind";

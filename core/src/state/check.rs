@@ -6,7 +6,6 @@ use corelane_wire::{LeaseId, Offset, Timestamp};
 
 use super::runs::RunsAt;
 use super::{Counts, Queue, State, SubscriptionKey};
-use crate::ids::SubscriptionId;
 
 /// First offset and end of a piece between `done` and `cursor`.
 type Piece = (Offset, Offset);
@@ -19,14 +18,18 @@ pub(super) fn assert_consistent(state: &State) {
         assert_eq!(state.queues.find(&queue.name), Some(id), "queue by name");
         assert_queue(queue);
         counts.messages += queue.end.0 - queue.start.0;
-        for (number, subscription) in (0..).zip(&queue.subscriptions) {
-            let key = (id, SubscriptionId(number));
+        assert!(
+            queue
+                .subscriptions
+                .is_sorted_by(|left, right| left.id < right.id),
+            "subscriptions by number"
+        );
+        for subscription in &queue.subscriptions {
+            let key = (id, subscription.id);
             subscription.assert_counts();
+            assert!(subscription.accounts(), "S2: {subscription:?}");
             assert!(subscription.cursor <= queue.end, "Q1: cursor of {key:?}");
-            counts.subscriptions += 1;
-            counts.ready += subscription.ready(queue.end);
-            counts.leased += subscription.leased;
-            counts.delayed += subscription.delayed_count;
+            counts.enter(subscription, queue.end);
             due.extend(subscription.next_due().map(|first| (first, key)));
             let mut pieces = held.remove(&key).unwrap_or_default();
             let leased: u64 = pieces.iter().map(|piece| piece.1.0 - piece.0.0).sum();
@@ -36,11 +39,16 @@ pub(super) fn assert_consistent(state: &State) {
             pieces.extend(returned.map(|(&first, fragment)| piece(first, fragment.count)));
             let delayed = subscription.delayed.iter();
             pieces.extend(delayed.map(|(&(_, first), fragment)| piece(first, fragment.count)));
+            for aside in [&subscription.dead, &subscription.parked] {
+                let rows = aside.rows().iter();
+                pieces.extend(rows.map(|(&first, row)| piece(first, row.count)));
+            }
             assert_tiles(pieces, subscription.done, subscription.cursor);
         }
     }
     assert!(held.is_empty(), "leases of no subscription: {held:?}");
     assert_eq!(counts, state.counts, "sums over all queues");
+    assert_eq!(counts.accounted(), counts.enqueued, "the law");
     due.sort_unstable();
     assert_eq!(
         due,

@@ -68,7 +68,7 @@ impl DoneSet {
     /// The first offset of the set after `offset`.
     pub(crate) fn next_after(&self, offset: Offset) -> Option<Offset> {
         let from = offset.0.checked_add(1).filter(|_| self.count > 0)?;
-        for (&page, bits) in self.pages.from(&(from / PAGE_BITS)) {
+        for (&page, bits) in self.pages.from(from / PAGE_BITS) {
             let first = if page == from / PAGE_BITS {
                 bit(from)
             } else {

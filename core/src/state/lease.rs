@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use corelane_wire::{LeaseId, Offset, OffsetRange, SessionId};
+use corelane_wire::{LeaseId, Offset, OffsetRange, SessionId, Timestamp};
 
 use super::SubscriptionKey;
 use super::chunk::Chunk;
@@ -30,8 +30,19 @@ pub(crate) struct Lease {
     pub(crate) key: SubscriptionKey,
     /// Who holds them.
     pub(crate) session: SessionId,
+    /// When they were given out, in log time.
+    pub(crate) given: Timestamp,
     deadline: LeaseTime,
     runs: Vec<HeldRun>,
+}
+
+/// Who was given messages last, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Holder {
+    /// The session.
+    pub(crate) session: SessionId,
+    /// In log time.
+    pub(crate) given: Timestamp,
 }
 
 /// Messages held alike.
@@ -52,13 +63,13 @@ impl Leases {
     pub(crate) fn open(
         &mut self,
         id: LeaseId,
-        key: SubscriptionKey,
-        session: SessionId,
+        (key, session, given): (SubscriptionKey, SessionId, Timestamp),
         runs: Vec<HeldRun>,
     ) {
         let lease = Lease {
             key,
             session,
+            given,
             deadline: least_deadline(&runs),
             runs,
         };
@@ -118,16 +129,16 @@ impl Leases {
         &mut self,
         now: LeaseTime,
         removed: &mut Vec<HeldRun>,
-    ) -> Option<(LeaseId, SubscriptionKey)> {
+    ) -> Option<(LeaseId, SubscriptionKey, Holder)> {
         let &(deadline, id) = self.by_deadline.first()?;
         if deadline > now {
             return None;
         }
         let lease = self.held.get_mut(&id)?;
-        let key = lease.key;
+        let (key, holder) = (lease.key, lease.holder());
         removed.extend(lease.runs.extract_if(.., |run| run.deadline <= now));
         self.settle_indexes(id);
-        Some((id, key))
+        Some((id, key, holder))
     }
 
     /// Ends the first lease of a session; `None` if it has none.
@@ -135,24 +146,25 @@ impl Leases {
         &mut self,
         session: SessionId,
         removed: &mut Vec<HeldRun>,
-    ) -> Option<(LeaseId, SubscriptionKey)> {
+    ) -> Option<(LeaseId, SubscriptionKey, Holder)> {
         let id = self.first_of(session)?;
         let lease = self.held.get_mut(&id)?;
-        let key = lease.key;
+        let (key, holder) = (lease.key, lease.holder());
         removed.append(&mut lease.runs);
         self.settle_indexes(id);
-        Some((id, key))
+        Some((id, key, holder))
     }
 
-    /// Ends all leases whose key `is_gone`; returns their ids.
-    pub(crate) fn drop_where(&mut self, is_gone: impl Fn(SubscriptionKey) -> bool) -> Vec<LeaseId> {
-        let gone: Vec<LeaseId> = self
-            .held
-            .iter()
-            .filter(|(_, lease)| is_gone(lease.key))
-            .map(|(&id, _)| id)
-            .collect();
-        for &id in &gone {
+    /// Ends all leases whose key `is_gone`; returns their ids, and how many messages each held.
+    pub(crate) fn drop_where(
+        &mut self,
+        is_gone: impl Fn(SubscriptionKey) -> bool,
+    ) -> Vec<(LeaseId, u32)> {
+        let gone = self.held.iter();
+        let gone = gone.filter(|(_, lease)| is_gone(lease.key));
+        let count = |lease: &Lease| lease.runs.iter().map(|run| run.count).sum();
+        let gone: Vec<_> = gone.map(|(&id, lease)| (id, count(lease))).collect();
+        for &(id, _) in &gone {
             if let Some(lease) = self.held.get_mut(&id) {
                 lease.runs.clear();
             }
@@ -248,10 +260,17 @@ impl Hash for Leases {
 }
 
 impl Lease {
+    /// Who has, or had, the messages.
+    pub(crate) const fn holder(&self) -> Holder {
+        Holder {
+            session: self.session,
+            given: self.given,
+        }
+    }
+
     /// A lease as it was read from a checkpoint; `None` if its runs are not those of one.
     pub(crate) fn read(
-        key: SubscriptionKey,
-        session: SessionId,
+        (key, session, given): (SubscriptionKey, SessionId, Timestamp),
         runs: Vec<HeldRun>,
     ) -> Option<Self> {
         let is_whole = runs.iter().all(|run| run.count > 0 && run.attempt > 0)
@@ -260,6 +279,7 @@ impl Lease {
         is_whole.then(|| Self {
             key,
             session,
+            given,
             deadline: least_deadline(&runs),
             runs,
         })

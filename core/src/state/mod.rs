@@ -4,11 +4,14 @@
 //! replay, which repeats. Nothing here knows connections, commits or the clock of the machine.
 
 mod apply;
+pub(crate) mod aside;
 pub(crate) mod chunk;
 pub(crate) mod done_set;
 mod error;
+mod failure;
 mod hash;
 mod lease;
+mod lives;
 mod loaded;
 pub(crate) mod pages;
 mod producer;
@@ -20,7 +23,7 @@ mod subscription;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use corelane_wire::{Epoch, LeaseId, Lsn, Offset, Timestamp};
+use corelane_wire::{Aside, Epoch, LeaseId, Lsn, Offset, Timestamp};
 
 use crate::ids::{QueueId, SubscriptionId};
 use crate::time::LogClock;
@@ -31,7 +34,15 @@ pub(crate) use loaded::Loaded;
 pub(crate) use producer::{Producers, Verdict, Window, WindowRun};
 pub(crate) use queue::{Queue, QueuePage, Queues};
 pub(crate) use runs::{EnqueueRun, Layout};
-pub(crate) use subscription::{Fragment, Subscription};
+pub(crate) use subscription::{Finished, Fragment, Pause, Subscription};
+
+/// Why a record does not fit the state.
+type Misfit = &'static str;
+
+const NO_QUEUE: Misfit = "the queue does not exist";
+const NO_SUBSCRIPTION: Misfit = "the subscription does not exist";
+const NOT_HELD: Misfit = "a message is not held under its lease";
+const WRONG_KIND: Misfit = "the record has another kind";
 
 /// A subscription of the partition.
 pub(crate) type SubscriptionKey = (QueueId, SubscriptionId);
@@ -76,6 +87,34 @@ pub(crate) struct Counts {
     pub(crate) leased: u64,
     /// Messages delayed, once per subscription.
     pub(crate) delayed: u64,
+    /// Messages dead, once per subscription.
+    pub(crate) dead: u64,
+    /// Messages parked, once per subscription.
+    pub(crate) parked: u64,
+    /// Messages that the subscriptions were there for: the sum of the counts above and below, but for `messages`.
+    pub(crate) enqueued: u64,
+    /// Messages that a consumer finished, once per subscription.
+    pub(crate) acked: u64,
+    /// Messages whose time to live ended, once per subscription.
+    pub(crate) expired: u64,
+    /// Messages that were purged, once per subscription.
+    pub(crate) purged: u64,
+}
+
+impl Counts {
+    /// What is counted of the messages that were set aside in one way.
+    const fn aside_mut(&mut self, aside: Aside) -> &mut u64 {
+        match aside {
+            Aside::Dead => &mut self.dead,
+            Aside::Parked => &mut self.parked,
+        }
+    }
+
+    /// The messages in all states together: `enqueued`, unless some were lost or made up.
+    pub(crate) const fn accounted(&self) -> u64 {
+        let waiting = self.ready + self.leased + self.delayed;
+        waiting + self.dead + self.parked + self.acked + self.expired + self.purged
+    }
 }
 
 /// What a record did that the engine must know beyond the state; no part of the state.
@@ -137,7 +176,7 @@ impl State {
         self.layout.segment_base = base;
         for id in behind {
             if let Some(queue) = self.queues.get_mut(id) {
-                queue.runs.cut(self.layout);
+                queue.cut(self.layout);
             }
         }
     }

@@ -124,13 +124,13 @@ impl<K: Ord + Copy, V: Clone> Pages<K, V> {
     }
 
     /// The entries from `key` on.
-    pub(crate) fn from<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a K, &'a V)> {
+    pub(crate) fn from(&self, key: K) -> impl Iterator<Item = (&K, &V)> {
         let first = self.spine.range(..=key).next_back();
         let in_first = first.map_or(&[][..], |(_, page)| {
             let page = page.get();
-            &page[page.partition_point(|entry| entry.0 < *key)..]
+            &page[page.partition_point(|entry| entry.0 < key)..]
         });
-        let behind = (Bound::Excluded(*key), Bound::Unbounded);
+        let behind = (Bound::Excluded(key), Bound::Unbounded);
         let pages = self.spine.range(behind);
         let rest = pages.flat_map(|(_, page)| page.get().iter());
         in_first.iter().chain(rest).map(entry)

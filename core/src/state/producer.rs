@@ -103,7 +103,7 @@ impl Producers {
     /// Forgets the windows of a queue that is deleted.
     pub(crate) fn forget(&mut self, queue: QueueId) {
         let first = (queue, ProducerId::NONE);
-        let of_queue = self.windows.from(&first).map(|(key, _)| *key);
+        let of_queue = self.windows.from(first).map(|(key, _)| *key);
         let gone: Vec<_> = of_queue.take_while(|key| key.0 == queue).collect();
         for key in gone {
             self.windows.remove(&key);

@@ -44,8 +44,10 @@ pub(crate) struct Queue {
     pub(crate) enqueued: u64,
     /// Which records the messages came with.
     pub(crate) runs: Runs,
-    /// By number.
+    /// By number, ascending.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// The number of the next subscription; never given twice.
+    pub(crate) next_subscription: SubscriptionId,
 }
 
 impl Queues {
@@ -217,33 +219,87 @@ impl Queue {
             enqueued: 0,
             runs: Runs::default(),
             subscriptions: Vec::new(),
+            next_subscription: SubscriptionId(0),
         }
     }
 
     /// The number of the subscription with this name.
     pub(crate) fn find(&self, name: &str) -> Option<SubscriptionId> {
-        let index = self
-            .subscriptions
-            .iter()
-            .position(|subscription| subscription.name == name)?;
-        Some(SubscriptionId(u32::try_from(index).ok()?))
-    }
-
-    /// The number that the next subscription gets.
-    pub(crate) fn next_subscription(&self) -> SubscriptionId {
-        SubscriptionId(
-            u32::try_from(self.subscriptions.len()).expect("limits.rs keeps it below 2^32"),
-        )
+        let mut subscriptions = self.subscriptions.iter();
+        let found = subscriptions.find(|subscription| subscription.name == name)?;
+        Some(found.id)
     }
 
     /// The subscription with this number.
     pub(crate) fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
-        self.subscriptions.get(id.0 as usize)
+        self.subscriptions.get(self.place_of(id)?)
     }
 
     /// The subscription with this number, to change it.
     pub(crate) fn subscription_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
-        self.subscriptions.get_mut(id.0 as usize)
+        let at = self.place_of(id)?;
+        self.subscriptions.get_mut(at)
+    }
+
+    fn place_of(&self, id: SubscriptionId) -> Option<usize> {
+        let found = self.subscriptions.binary_search_by_key(&id, |it| it.id);
+        found.ok()
+    }
+
+    /// Adds a subscription under the next number; messages that nobody has any more are not for it.
+    pub(crate) fn subscribe(&mut self, name: &str, from: Offset) -> &Subscription {
+        let id = self.next_subscription;
+        self.next_subscription = SubscriptionId(id.0 + 1);
+        let gone = match &*self.subscriptions {
+            [] => Vec::new(),
+            others => gone_between(others, from, self.end),
+        };
+        let mut subscription = Subscription::new(id, name.to_owned(), from);
+        subscription.begin_at(from, &gone);
+        self.subscriptions.push(subscription);
+        self.subscriptions.last().expect("it was just pushed")
+    }
+
+    /// Begins a subscription anew at `from`. `None` if there is none.
+    pub(crate) fn seek(&mut self, id: SubscriptionId, from: Offset) -> Option<()> {
+        let gone = gone_between(&self.subscriptions, from, self.end);
+        self.pass_by(id, from)?;
+        self.subscription_mut(id)?.begin_at(from, &gone);
+        Some(())
+    }
+
+    /// Takes a subscription out; returns it, and how far `start` moved. With the last one all messages go, and what comes
+    /// is kept for the next first one.
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) -> Option<(Subscription, u64)> {
+        self.pass_by(id, self.end)?;
+        let at = self.place_of(id)?;
+        let gone = self.subscriptions.remove(at);
+        let mut moved = self.advance_start();
+        if self.subscriptions.is_empty() {
+            moved = self.end.0 - self.start.0;
+            self.start = self.end;
+        }
+        Some((gone, moved))
+    }
+
+    /// What a subscription was not done with before `end` is dead if all others are done with it.
+    fn pass_by(&mut self, id: SubscriptionId, end: Offset) -> Option<()> {
+        let subscription = self.subscription(id)?;
+        let mut needed = Vec::new();
+        let mut next = self.start;
+        for (first, to) in subscription.done_between(self.start, end) {
+            if next < first {
+                needed.push((next, first));
+            }
+            next = to;
+        }
+        if next < end {
+            needed.push((next, end));
+        }
+        for (first, end) in needed {
+            self.done_in(id, first, end);
+        }
+        Some(())
     }
 
     /// The end of the messages whose Enqueue record is below `committed`.
@@ -273,16 +329,8 @@ impl Queue {
         if self.subscriptions.len() == 1 {
             return self.runs.kill(first, end);
         }
-        let others = self.subscriptions.iter().zip(0..);
-        let others = others.filter(|(_, other)| *other != id.0);
-        let mut dead = vec![(first, end)];
-        for (other, _) in others {
-            dead = dead
-                .into_iter()
-                .flat_map(|(first, end)| other.done_between(first, end))
-                .collect();
-        }
-        for (first, end) in dead {
+        let others = self.subscriptions.iter().filter(|other| other.id != id);
+        for (first, end) in gone_between(others, first, end) {
             self.runs.kill(first, end);
         }
     }
@@ -296,9 +344,21 @@ impl Queue {
             ..
         } = self;
         runs.relocate(run, layout, |first, end| {
-            let live = live_between(subscriptions, first.max(*start), end).into_iter();
-            live.map(|(first, end)| end.0 - first.0).sum()
+            live_count(subscriptions, first.max(*start), end)
         })
+    }
+
+    /// A segment of the log has begun; see [`Runs::cut`].
+    pub(crate) fn cut(&mut self, layout: Layout) {
+        let Self {
+            start,
+            runs,
+            subscriptions,
+            ..
+        } = self;
+        runs.cut(layout, |first, end| {
+            live_count(subscriptions, first.max(*start), end)
+        });
     }
 
     /// The messages of a run that some subscription is not done with, as ranges, ends exclusive.
@@ -351,7 +411,14 @@ impl Hash for Queue {
         self.start.hash(state);
         self.enqueued.hash(state);
         self.subscriptions.hash(state);
+        self.next_subscription.hash(state);
     }
+}
+
+/// How many messages of a range some subscription is not done with.
+fn live_count(subscriptions: &[Subscription], first: Offset, end: Offset) -> u64 {
+    let live = live_between(subscriptions, first, end).into_iter();
+    live.map(|(first, end)| end.0 - first.0).sum()
 }
 
 /// The messages of a range that some subscription is not done with, as ranges, ends exclusive.
@@ -360,15 +427,10 @@ fn live_between(
     first: Offset,
     end: Offset,
 ) -> Vec<(Offset, Offset)> {
-    let mut dead = vec![(first, end)];
-    for subscription in subscriptions {
-        let both = dead.into_iter();
-        let both = both.flat_map(|(first, end)| subscription.done_between(first, end));
-        dead = both.collect();
-    }
-    if subscriptions.is_empty() {
-        dead.clear();
-    }
+    let dead = match subscriptions {
+        [] => Vec::new(),
+        subscriptions => gone_between(subscriptions, first, end),
+    };
     let mut next = first;
     let mut live = Vec::new();
     for (first, after) in dead.into_iter().chain([(end, end)]) {
@@ -378,6 +440,21 @@ fn live_between(
         next = next.max(after);
     }
     live
+}
+
+/// The messages of a range that every one of these subscriptions is done with, as ranges, ends exclusive.
+fn gone_between<'a>(
+    subscriptions: impl IntoIterator<Item = &'a Subscription>,
+    first: Offset,
+    end: Offset,
+) -> Vec<(Offset, Offset)> {
+    let mut gone = vec![(first, end)];
+    for subscription in subscriptions {
+        let both = gone.into_iter();
+        let both = both.flat_map(|(first, end)| subscription.done_between(first, end));
+        gone = both.collect();
+    }
+    gone
 }
 
 const fn page_of(id: QueueId) -> u32 {

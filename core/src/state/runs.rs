@@ -129,8 +129,9 @@ impl Runs {
         closed
     }
 
-    /// The newest segment has begun: runs from there on do not share a stretch with those before (R2).
-    pub(crate) fn cut(&mut self, layout: Layout) {
+    /// The newest segment has begun: runs from there on do not share a stretch with those before (R2). `live_in` counts
+    /// the messages of a range that somebody needs.
+    pub(crate) fn cut(&mut self, layout: Layout, live_in: impl FnOnce(Offset, Offset) -> u64) {
         let base = layout.segment_base;
         // What was relocated stands before everything that is new.
         let behind = self.stretches.iter_mut().rev();
@@ -145,9 +146,10 @@ impl Runs {
         };
         let at = runs.partition_point(|run| run.lsn < base);
         let (before, behind) = (runs[..at].to_vec(), runs[at..].to_vec());
-        let rest = Stretch::of(behind);
+        let mut rest = Stretch::of(behind);
         let next = rest.first();
-        // Nothing of the rest was committed, so nothing of it is done.
+        // Nothing of the rest was committed, but some of it may have been purged.
+        rest.live = live_in(next, stretch.end);
         let live = stretch.live - rest.live;
         *stretch = Stretch::of(before);
         stretch.live = live;
@@ -155,7 +157,9 @@ impl Runs {
         if live == 0 {
             self.stretches.remove(&first);
         }
-        self.stretches.insert(next, rest);
+        if rest.live > 0 {
+            self.stretches.insert(next, rest);
+        }
     }
 
     /// Messages of `first..end` are done for good; each is told once.

@@ -4,22 +4,36 @@
 //!      done            between                 ready            (end of the queue)
 //!  ------------|-------------------------|-------------------->
 //!            done   done · leased ·    cursor
-//!                   returned · delayed
+//!                   returned · delayed ·
+//!                   dead · parked
 //! ```
-//! Invariants: (E4) between `done` and `cursor` every offset is exactly one of done out of order, leased, returned
-//! and delayed. (S1) returned fragments that touch differ in their attempts.
+//! Invariants: (E4) between `done` and `cursor` every offset is exactly one of done out of order, leased, returned,
+//! delayed, dead and parked. (S1) returned fragments that touch differ in their attempts. (S2) what is done from
+//! `begin` on was gone when the subscription began, or was acknowledged, expired or purged since.
 
-use corelane_wire::{Offset, OffsetRange, Timestamp};
+use corelane_wire::{Aside, Offset, OffsetRange, SubscriptionConfig, Timestamp};
 
+use super::aside::{AsideSet, SetAside};
 use super::done_set::DoneSet;
 use super::lease::HeldRun;
 use super::pages::Pages;
+use crate::ids::SubscriptionId;
 
 /// The replicated part of a subscription; who waits or listens is the engine's.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Subscription {
+    /// Its number within the queue.
+    pub(crate) id: SubscriptionId,
     /// Its name within the queue.
     pub(crate) name: String,
+    /// How it treats failed attempts.
+    pub(crate) config: SubscriptionConfig,
+    /// Why it gives nothing out, if so.
+    pub(crate) pause: Option<Pause>,
+    /// Where it began, or was sought last.
+    pub(crate) begin: Offset,
+    /// Messages behind `begin` that were gone then.
+    pub(crate) gone: u64,
     /// Everything below is done.
     pub(crate) done: Offset,
     /// Everything from here on was never given out.
@@ -36,6 +50,32 @@ pub(crate) struct Subscription {
     pub(crate) returned_count: u64,
     /// Messages in `delayed`.
     pub(crate) delayed_count: u64,
+    /// Failed too often, or rejected for good.
+    pub(crate) dead: AsideSet,
+    /// Set aside by a consumer.
+    pub(crate) parked: AsideSet,
+    /// Messages that were finished since it began, by how.
+    pub(crate) finished: Finished,
+}
+
+/// How messages were finished: counted as it happened, not derived from what is done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Finished {
+    /// By a consumer.
+    pub(crate) acked: u64,
+    /// By the end of their time to live.
+    pub(crate) expired: u64,
+    /// By a purge.
+    pub(crate) purged: u64,
+}
+
+/// Why a subscription gives nothing out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Pause {
+    /// As somebody said.
+    pub(crate) reason: String,
+    /// Since when, in log time.
+    pub(crate) since: Timestamp,
 }
 
 /// Consecutive messages with the same history.
@@ -47,11 +87,27 @@ pub(crate) struct Fragment {
     pub(crate) attempts: u32,
 }
 
+impl Finished {
+    /// All of them.
+    pub(crate) const fn all(&self) -> u64 {
+        self.acked + self.expired + self.purged
+    }
+}
+
 impl Subscription {
     /// A subscription that begins at `from`.
-    pub(crate) const fn new(name: String, from: Offset) -> Self {
+    pub(crate) const fn new(id: SubscriptionId, name: String, from: Offset) -> Self {
         Self {
+            id,
             name,
+            config: SubscriptionConfig {
+                attempts_max: 0,
+                backoff_ms: 0,
+                backoff_max_ms: 0,
+            },
+            pause: None,
+            begin: from,
+            gone: 0,
             done: from,
             cursor: from,
             done_set: DoneSet::new(),
@@ -60,6 +116,55 @@ impl Subscription {
             leased: 0,
             returned_count: 0,
             delayed_count: 0,
+            dead: AsideSet::new(),
+            parked: AsideSet::new(),
+            finished: Finished {
+                acked: 0,
+                expired: 0,
+                purged: 0,
+            },
+        }
+    }
+
+    /// Begins at `from`, with everything else forgotten but what it is; `gone` are messages behind it that nobody has
+    /// any more, ascending.
+    pub(crate) fn begin_at(&mut self, from: Offset, gone: &[(Offset, Offset)]) {
+        *self = Self {
+            config: self.config,
+            pause: self.pause.take(),
+            ..Self::new(self.id, std::mem::take(&mut self.name), from)
+        };
+        for &(first, end) in gone {
+            self.gone += end.0 - first.0;
+            if self.cursor < first {
+                let count = first.0 - self.cursor.0;
+                let attempts = 0;
+                self.put_returned(self.cursor, Fragment { count, attempts });
+            }
+            self.cursor = end;
+            self.mark_done(first, end);
+        }
+        self.assert_counts();
+    }
+
+    /// Messages that it is there for, out of a queue that ends at `queue_end`.
+    pub(crate) const fn enqueued(&self, queue_end: Offset) -> u64 {
+        queue_end.0 - self.begin.0 - self.gone
+    }
+
+    /// The messages that were set aside in one way.
+    pub(crate) const fn aside(&self, aside: Aside) -> &AsideSet {
+        match aside {
+            Aside::Dead => &self.dead,
+            Aside::Parked => &self.parked,
+        }
+    }
+
+    /// The same, to change them.
+    pub(crate) const fn aside_mut(&mut self, aside: Aside) -> &mut AsideSet {
+        match aside {
+            Aside::Dead => &mut self.dead,
+            Aside::Parked => &mut self.parked,
         }
     }
 
@@ -113,14 +218,76 @@ impl Subscription {
     /// Held messages are done.
     pub(crate) fn finish(&mut self, run: HeldRun) {
         self.leased -= u64::from(run.count);
-        if run.first == self.done {
-            self.done = run.end();
+        self.finished.acked += u64::from(run.count);
+        self.mark_done(run.first, run.end());
+    }
+
+    /// Messages that nobody holds are done without a delivery: those in `returned`, `delayed` and from the cursor to
+    /// `end`; returns them.
+    pub(crate) fn purge_waiting(&mut self, end: Offset) -> Vec<(Offset, Offset)> {
+        let returned = std::mem::take(&mut self.returned);
+        let delayed = std::mem::take(&mut self.delayed);
+        (self.returned_count, self.delayed_count) = (0, 0);
+        let returned = returned
+            .iter()
+            .map(|(&first, fragment)| (first, fragment.count));
+        let delayed = delayed.iter();
+        let delayed = delayed.map(|(&(_, first), fragment)| (first, fragment.count));
+        let fragments = returned.chain(delayed);
+        let mut purged: Vec<_> = fragments
+            .map(|(first, count)| (first, Offset(first.0 + count)))
+            .collect();
+        if self.cursor < end {
+            purged.push((self.cursor, end));
+            self.cursor = end;
+        }
+        self.purge(&purged);
+        purged
+    }
+
+    /// Messages that were set aside are done without a delivery; returns them.
+    pub(crate) fn purge_aside(&mut self, aside: Aside) -> Vec<(Offset, Offset)> {
+        let purged = self.aside_mut(aside).clear();
+        self.purge(&purged);
+        purged
+    }
+
+    fn purge(&mut self, ranges: &[(Offset, Offset)]) {
+        for &(first, end) in ranges {
+            self.finished.purged += end.0 - first.0;
+            self.mark_done(first, end);
+        }
+    }
+
+    fn mark_done(&mut self, first: Offset, end: Offset) {
+        if first == self.done {
+            self.done = end;
             if let Some(end) = self.done_set.take_first(self.done) {
                 self.done = end;
             }
         } else {
-            self.done_set.insert(run.first, run.end());
+            self.done_set.insert(first, end);
         }
+    }
+
+    /// Held messages are set aside.
+    pub(crate) fn set_aside(&mut self, run: HeldRun, aside: Aside, row: SetAside) {
+        self.leased -= u64::from(run.count);
+        self.aside_mut(aside).put(run.first, row);
+    }
+
+    /// Messages that were set aside are ready again; false, without effect, unless one row holds all.
+    pub(crate) fn bring_back(&mut self, aside: Aside, range: OffsetRange) -> bool {
+        let count = range.count.into();
+        let Some(row) = self.aside_mut(aside).take(range.first, count) else {
+            return false;
+        };
+        let attempts = match aside {
+            Aside::Dead => 0,
+            Aside::Parked => row.attempts,
+        };
+        self.put_returned(range.first, Fragment { count, attempts });
+        true
     }
 
     /// Held messages are ready again at once.
@@ -198,7 +365,9 @@ impl Subscription {
         };
         self.returned_count = returned;
         self.delayed_count = delayed;
-        let others = sum([self.done_set.count(), returned, delayed].into_iter());
+        let aside = [self.dead.count(), self.parked.count()];
+        let others = [self.done_set.count(), returned, delayed].into_iter();
+        let others = sum(others.chain(aside));
         let leased = others.and_then(|others| (self.cursor.0 - self.done.0).checked_sub(others));
         self.leased = leased.unwrap_or(0);
         leased.is_some()
@@ -209,6 +378,14 @@ impl Subscription {
         self.done_set.map_mut().freeze(|_| {});
         self.returned.freeze(|_| {});
         self.delayed.freeze(|_| {});
+        self.dead.rows_mut().freeze(|_| {});
+        self.parked.rows_mut().freeze(|_| {});
+    }
+
+    /// S2, the law: every message that is done was finished in some way.
+    pub(crate) const fn accounts(&self) -> bool {
+        let done = self.done.0 - self.begin.0 + self.done_set.count();
+        done == self.gone + self.finished.all()
     }
 
     /// How many messages are ready, those above `committed` included.
@@ -221,7 +398,12 @@ impl Subscription {
         assert!(self.done <= self.cursor, "E4: done behind cursor: {self:?}");
         assert_eq!(
             self.cursor.0 - self.done.0,
-            self.done_set.count() + self.leased + self.returned_count + self.delayed_count,
+            self.done_set.count()
+                + self.leased
+                + self.returned_count
+                + self.delayed_count
+                + self.dead.count()
+                + self.parked.count(),
             "E4: messages between done and cursor of {}",
             self.name
         );

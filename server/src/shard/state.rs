@@ -455,6 +455,13 @@ impl State {
         counters.messages_ready = 0;
         counters.messages_leased = 0;
         counters.messages_delayed = 0;
+        counters.messages_dead = 0;
+        counters.messages_parked = 0;
+        counters.messages_done = 0;
+        counters.messages_expired = 0;
+        counters.messages_purged = 0;
+        counters.messages_enqueued = 0;
+        counters.messages_unaccounted = 0;
         counters.partitions_damaged = 0;
         for hosted in partitions.iter() {
             let is_damaged = hosted.serving().is_none() || hosted.read_only().is_some();
@@ -473,6 +480,13 @@ impl State {
             counters.messages_ready += stats.ready;
             counters.messages_leased += stats.leased;
             counters.messages_delayed += stats.delayed;
+            counters.messages_dead += stats.dead;
+            counters.messages_parked += stats.parked;
+            counters.messages_done += stats.acked;
+            counters.messages_expired += stats.expired;
+            counters.messages_purged += stats.purged;
+            counters.messages_enqueued += stats.enqueued;
+            counters.messages_unaccounted += stats.unaccounted;
         }
     }
 }

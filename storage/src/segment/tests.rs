@@ -8,7 +8,7 @@ use crate::layout::{BLOCK_ALIGN, SegmentNumber, segment_uuid};
 use crate::rig::hex;
 
 const HEADER: SegmentHeader = SegmentHeader {
-    level: 3,
+    level: 4,
     number: SegmentNumber(7),
     log_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
     partition: PartitionId(9),
@@ -29,8 +29,8 @@ fn header_bytes_are_golden() {
     let hex = hex(&page);
     let expected = concat!(
         "434c5347", // magic
-        "63bd2f08", // crc
-        "03000000", // level, spare
+        "79d71dc9", // crc
+        "04000000", // level, spare
         "07000000", // number
         "100f0e0d0c0b0a090807060504030201",
         "09000000",

@@ -204,7 +204,9 @@ impl Index {
             | Record::Tick
             | Record::Release { .. }
             | Record::Delete { .. }
-            | Record::Subscribe { .. } => &[],
+            | Record::Subscribe { .. }
+            | Record::Change { .. }
+            | Record::Reject { .. } => &[],
         };
         for settled in entries {
             for offset in settled.range.first.0..settled.range.end().0 {

@@ -137,6 +137,25 @@ impl Aside {
     }
 }
 
+impl PurgeStates {
+    /// The sum of 1 for waiting, 2 for parked and 4 for dead.
+    pub const fn bits(self) -> u8 {
+        self.waiting as u8 | (self.parked as u8) << 1 | (self.dead as u8) << 2
+    }
+
+    /// The states of such a sum; `None` if it is 0 or says more.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits == 0 || bits > 7 {
+            return None;
+        }
+        Some(Self {
+            waiting: bits & 1 != 0,
+            parked: bits & 2 != 0,
+            dead: bits & 4 != 0,
+        })
+    }
+}
+
 impl SubscriptionConfig {
     /// Appends its 20 bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
@@ -224,11 +243,7 @@ impl<'a> OnSubscription<'a> {
             SubscriptionVerb::Configure { config } => config.put(out),
             SubscriptionVerb::Pause { reason } => put_str16(out, reason),
             SubscriptionVerb::Seek { start } => put_start(out, Some(*start)),
-            SubscriptionVerb::Purge { states } => {
-                let bits = [states.waiting, states.parked, states.dead];
-                let bits = (0..).zip(bits).map(|(at, bit)| u8::from(bit) << at);
-                put_u8(out, bits.sum());
-            }
+            SubscriptionVerb::Purge { states } => put_u8(out, states.bits()),
             SubscriptionVerb::ListAside { aside, from, limit } => {
                 put_u8(out, aside.as_u8());
                 put_u64(out, from.0);
@@ -295,11 +310,11 @@ fn config(reader: &mut Reader<'_>) -> Result<SubscriptionConfig, RequestError> {
 
 fn purge_states(reader: &mut Reader<'_>) -> Result<PurgeStates, RequestError> {
     let bits = reader.u8()?;
-    check_range("states to purge", bits, 1, 7)?;
-    Ok(PurgeStates {
-        waiting: bits & 1 != 0,
-        parked: bits & 2 != 0,
-        dead: bits & 4 != 0,
+    PurgeStates::from_bits(bits).ok_or_else(|| RequestError::OutOfRange {
+        what: "states to purge",
+        value: bits.into(),
+        min: 1,
+        max: 7,
     })
 }
 

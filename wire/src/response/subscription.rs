@@ -164,7 +164,14 @@ impl SubscriptionAnswer {
         match self {
             Self::AsideList { rows, .. } => rows.len() * AsideInfo::BYTES_MAX,
             Self::Shown(_) => size_of::<SubscriptionDetail>() + NAME_BYTES_MAX + REASON_BYTES_MAX,
-            _ => 0,
+            Self::Created { .. }
+            | Self::Configured
+            | Self::Paused
+            | Self::Resumed
+            | Self::Sought { .. }
+            | Self::Deleted
+            | Self::Purged { .. }
+            | Self::Returned { .. } => 0,
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use corelane_wire::{LeaseId, Lsn, SessionId, SettleEntry, Timestamp};
+use corelane_wire::{
+    Aside, Fate, LeaseId, Lsn, SessionId, SettleEntry, SubscriptionConfig, Timestamp,
+};
 
-use crate::record::Record;
+use crate::record::{Change, Record};
 use crate::{QueueId, SubscriptionId};
 
 type Key = (QueueId, SubscriptionId);
@@ -15,6 +17,7 @@ pub(super) struct Model {
     jumps: u64,
     pub(super) queues: BTreeMap<QueueId, u64>,
     pub(super) subscriptions: BTreeMap<Key, Vec<Message>>,
+    configs: BTreeMap<Key, SubscriptionConfig>,
 }
 
 /// One message in one subscription.
@@ -35,6 +38,8 @@ pub(super) enum MessageState {
     Delayed {
         due: u64,
     },
+    Dead,
+    Parked,
     Done,
 }
 
@@ -72,12 +77,13 @@ impl Model {
                 from,
                 ..
             } => {
-                let mut messages = vec![READY; usize::try_from(self.queues[queue]).unwrap()];
-                for message in &mut messages[..usize::try_from(from.0).unwrap()] {
-                    message.state = MessageState::Done;
-                }
-                self.subscriptions.insert((*queue, *subscription), messages);
+                self.begin((*queue, *subscription), from.0);
             }
+            Record::Change {
+                queue,
+                subscription,
+                change,
+            } => self.change((*queue, *subscription), change),
             Record::Enqueue { queue, count, .. } => {
                 *self.queues.get_mut(queue).unwrap() += u64::from(*count);
                 for (key, messages) in &mut self.subscriptions {
@@ -101,7 +107,10 @@ impl Model {
                     };
                 }
             }
-            Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
+            Record::Ack { .. }
+            | Record::Nack { .. }
+            | Record::Reject { .. }
+            | Record::Extend { .. } => {
                 self.settle(time, lease_now, record);
             }
             // Where a message lies is nothing that a client sees.
@@ -114,6 +123,66 @@ impl Model {
     pub(super) fn count(&self, is: impl Fn(MessageState) -> bool) -> u64 {
         let messages = self.subscriptions.values().flatten();
         messages.filter(|message| is(message.state)).count() as u64
+    }
+
+    fn change(&mut self, key: Key, change: &Change) {
+        match change {
+            Change::Seek { from } => self.begin(key, from.0),
+            Change::Unsubscribe => {
+                self.subscriptions.remove(&key);
+            }
+            Change::Configure(config) => {
+                self.configs.insert(key, *config);
+            }
+            Change::Pause { .. } => {}
+            Change::Return { aside, ranges } => {
+                let messages = self.subscriptions.get_mut(&key).unwrap();
+                let offsets = ranges.iter().flat_map(|it| it.first.0..it.end().0);
+                for offset in offsets {
+                    let message = &mut messages[usize::try_from(offset).unwrap()];
+                    match (aside, message.state) {
+                        (Aside::Dead, MessageState::Dead) => *message = READY,
+                        (Aside::Parked, MessageState::Parked) => {
+                            message.state = MessageState::Ready;
+                        }
+                        other => panic!("{offset} is brought back: {other:?}"),
+                    }
+                }
+            }
+            Change::Purge(states) => {
+                for message in self.subscriptions.get_mut(&key).unwrap() {
+                    let is_meant = match message.state {
+                        MessageState::Ready | MessageState::Delayed { .. } => states.waiting,
+                        MessageState::Dead => states.dead,
+                        MessageState::Parked => states.parked,
+                        MessageState::Leased { .. } | MessageState::Done => false,
+                    };
+                    if is_meant {
+                        message.state = MessageState::Done;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A subscription begins: what is before, and what all of the queue are done with, is not for it.
+    fn begin(&mut self, key: Key, from: u64) {
+        let end = self.queues[&key.0];
+        let siblings = self.subscriptions.iter();
+        let siblings = siblings.filter(|(of, _)| of.0 == key.0);
+        let siblings: Vec<_> = siblings.map(|(_, messages)| messages.clone()).collect();
+        let messages = (0..end).map(|offset| {
+            let at = usize::try_from(offset).unwrap();
+            let has_it_done = |of: &Vec<Message>| of[at].state == MessageState::Done;
+            let is_gone = !siblings.is_empty() && siblings.iter().all(has_it_done);
+            let mut message = READY;
+            if offset < from || is_gone {
+                message.state = MessageState::Done;
+            }
+            message
+        });
+        let messages = messages.collect();
+        self.subscriptions.insert(key, messages);
     }
 
     fn leased(&mut self, record: &Record) -> Vec<&mut Message> {
@@ -140,6 +209,7 @@ impl Model {
 
     fn settle(&mut self, time: Timestamp, lease_now: u64, record: &Record) {
         let (key, entries) = settlement(record);
+        let config = self.configs.get(&key).copied().unwrap_or_default();
         let messages = self.subscriptions.get_mut(&key).unwrap();
         for entry in entries {
             for offset in entry.range.first.0..entry.range.end().0 {
@@ -163,22 +233,28 @@ impl Model {
                 } = record
                 {
                     message.attempts -= u32::from(!count_attempt);
-                    message.state = match delay_ms {
-                        0 => MessageState::Ready,
-                        delay => MessageState::Delayed {
-                            due: time.0 + delay * 1_000_000,
-                        },
-                    };
+                    message.give_back(time.0, *delay_ms);
+                    message.bury(config.attempts_max * u32::from(*count_attempt));
+                }
+                if let Record::Reject { fate, .. } = record {
+                    match fate {
+                        Fate::Dead => message.state = MessageState::Dead,
+                        Fate::Park => message.state = MessageState::Parked,
+                        Fate::Retry => message.fail(time.0, config),
+                    }
                 }
             }
         }
     }
 
     fn tick(&mut self, log_now: u64, lease_now: u64) {
-        for message in self.subscriptions.values_mut().flatten() {
+        let keyed = self.subscriptions.iter_mut();
+        let keyed = keyed.flat_map(|(key, messages)| messages.iter_mut().map(move |it| (key, it)));
+        for (key, message) in keyed {
+            let config = self.configs.get(key).copied().unwrap_or_default();
             match message.state {
                 MessageState::Leased { deadline, .. } if deadline <= lease_now => {
-                    message.state = MessageState::Ready;
+                    message.fail(log_now, config);
                 }
                 MessageState::Delayed { due } if due <= log_now => {
                     message.state = MessageState::Ready;
@@ -186,6 +262,8 @@ impl Model {
                 MessageState::Leased { .. }
                 | MessageState::Delayed { .. }
                 | MessageState::Ready
+                | MessageState::Dead
+                | MessageState::Parked
                 | MessageState::Done => {}
             }
         }
@@ -203,7 +281,31 @@ impl Model {
     }
 }
 
-/// What an Ack, Nack or Extend is about.
+impl Message {
+    fn give_back(&mut self, now: u64, delay_ms: u64) {
+        self.state = match delay_ms {
+            0 => MessageState::Ready,
+            delay => MessageState::Delayed {
+                due: now + delay * 1_000_000,
+            },
+        };
+    }
+
+    /// The back-off of a subscription in these tests is 0 or always 1 ms, so that nothing is drawn.
+    fn fail(&mut self, now: u64, config: SubscriptionConfig) {
+        assert!(config.backoff_ms == 0 || config.backoff_max_ms == 1);
+        self.give_back(now, config.backoff_ms.min(1));
+        self.bury(config.attempts_max);
+    }
+
+    fn bury(&mut self, attempts_max: u32) {
+        if attempts_max > 0 && self.attempts >= attempts_max {
+            self.state = MessageState::Dead;
+        }
+    }
+}
+
+/// What an Ack, Nack, Reject or Extend is about.
 fn settlement(record: &Record) -> (Key, &[SettleEntry]) {
     let (Record::Ack {
         queue,
@@ -211,6 +313,12 @@ fn settlement(record: &Record) -> (Key, &[SettleEntry]) {
         entries,
     }
     | Record::Nack {
+        queue,
+        subscription,
+        entries,
+        ..
+    }
+    | Record::Reject {
         queue,
         subscription,
         entries,

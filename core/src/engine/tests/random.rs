@@ -37,8 +37,12 @@ impl Random {
         u32::try_from(self.below(bound.into())).unwrap()
     }
 
+    fn pick<T: Copy, const N: usize>(&mut self, among: [T; N]) -> T {
+        among[usize::try_from(self.below(N as u64)).unwrap()]
+    }
+
     fn name(&mut self, names: [&'static str; 2]) -> &'static str {
-        names[usize::from(self.below(2) == 1)]
+        self.pick(names)
     }
 }
 
@@ -169,6 +173,10 @@ impl Run {
         assert_eq!(stats.delayed, self.model.count(delayed));
         let ready = self.model.count(|state| state == MessageState::Ready);
         assert_eq!(stats.ready, ready);
+        let dead = self.model.count(|state| state == MessageState::Dead);
+        let parked = self.model.count(|state| state == MessageState::Parked);
+        assert_eq!((stats.dead, stats.parked), (dead, parked));
+        assert_eq!(stats.unaccounted, 0, "the law");
     }
 
     /// C3: what was confirmed as done is never leased again.
@@ -347,7 +355,8 @@ impl Run {
     }
 
     fn random_step(&mut self) {
-        match self.random.below(32) {
+        match self.random.below(35) {
+            32.. => self.administrate(),
             28 => self.relocate(),
             29 => self.move_some(),
             30 | 31 => self.fetched(),

@@ -3,6 +3,8 @@ use corelane_wire::{Epoch, Lsn};
 
 use crate::ids::{QueueId, SubscriptionId};
 
+const SESSION: SessionId = SessionId(5);
+const GIVEN: Timestamp = Timestamp(3);
 const KEY: SubscriptionKey = (QueueId(1), SubscriptionId(2));
 const ID: LeaseId = LeaseId {
     epoch: Epoch(1),
@@ -27,7 +29,7 @@ fn range(first: u64, count: u32) -> OffsetRange {
 
 fn leases(runs: &[HeldRun]) -> Leases {
     let mut leases = Leases::default();
-    leases.open(ID, KEY, SessionId(5), runs.to_vec());
+    leases.open(ID, (KEY, SESSION, GIVEN), runs.to_vec());
     leases
 }
 
@@ -88,7 +90,11 @@ fn expiry_takes_only_what_is_past_its_deadline() {
     let mut removed = Vec::new();
     assert_eq!(leases.expire_first(LeaseTime(49), &mut removed), None);
     let expired = leases.expire_first(LeaseTime(50), &mut removed);
-    assert_eq!(expired, Some((ID, KEY)));
+    let holder = Holder {
+        session: SESSION,
+        given: GIVEN,
+    };
+    assert_eq!(expired, Some((ID, KEY, holder)));
     assert_eq!(removed, [run(0, 1, 50)]);
     assert_eq!(leases.next_deadline(), Some(LeaseTime(60)));
 }

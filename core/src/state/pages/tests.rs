@@ -41,7 +41,7 @@ fn pages_do_what_a_map_does_and_a_cut_of_them_stays_as_it_was() {
             assert_eq!(pages.get(&key), model.get(&key));
             assert_eq!(pages.first(), model.first_key_value());
             assert_eq!(pages.at_or_before(&key), model.range(..=key).next_back());
-            assert!(pages.from(&key).eq(model.range(key..)));
+            assert!(pages.from(key).eq(model.range(key..)));
         }
         assert_same(&pages, &model);
         let (cut, as_it_was) = cut.unwrap();

@@ -76,7 +76,7 @@ fn no_stretch_reaches_over_the_beginning_of_a_segment() {
         segment_base: Lsn(24),
         ..LAYOUT
     };
-    runs.cut(at_16);
+    runs.cut(at_16, |first, end| end.0 - first.0);
     assert_eq!(firsts(&runs), [(0, 16), (16, 28), (28, 32), (32, 40)]);
     for offset in 0..40 {
         assert_eq!(found(&runs, offset), Some(10 + offset / 2));
@@ -85,7 +85,7 @@ fn no_stretch_reaches_over_the_beginning_of_a_segment() {
         segment_base: Lsn(30),
         ..LAYOUT
     };
-    runs.cut(at_end);
+    runs.cut(at_end, |first, end| end.0 - first.0);
     runs.push(run(30, 40, 1), at_end);
     runs.push(run(31, 41, 1), at_end);
     assert_eq!(firsts(&runs)[3..], [(32, 40), (40, 42)]);
@@ -200,7 +200,7 @@ fn relocated_runs_hide_nothing_that_was_committed() {
         segment_base: Lsn(51),
         ..LAYOUT
     };
-    runs.cut(at_51);
+    runs.cut(at_51, |first, end| end.0 - first.0);
     assert_eq!(firsts(&runs), [(38, 40), (40, 41)]);
 }
 

@@ -20,7 +20,7 @@ fn held(first: u64, count: u32) -> HeldRun {
 
 /// A subscription that gave out ten messages.
 fn leased() -> Subscription {
-    let mut subscription = Subscription::new("s".into(), Offset(0));
+    let mut subscription = Subscription::new(SubscriptionId(0), "s".into(), Offset(0));
     assert_eq!(subscription.advance(range(0, 10), Offset(20)), Some(1));
     subscription
 }

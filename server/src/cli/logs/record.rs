@@ -1,8 +1,8 @@
 //! A record of a log in JSON.
 
-use corelane_core::Record;
+use corelane_core::{Change, Record};
 use corelane_storage::{BlockSite, RecordView};
-use corelane_wire::{Batch, Offset, OffsetRange, SettleEntry};
+use corelane_wire::{Aside, Batch, Fate, Offset, OffsetRange, SettleEntry};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -87,6 +87,15 @@ fn name(record: &Record) -> &'static str {
         Record::Delete { .. } => "delete",
         Record::Subscribe { .. } => "subscribe",
         Record::Relocate { .. } => "relocate",
+        Record::Reject { .. } => "reject",
+        Record::Change { change, .. } => match change {
+            Change::Configure(_) => "configure",
+            Change::Pause { .. } => "pause",
+            Change::Return { .. } => "return",
+            Change::Purge(_) => "purge",
+            Change::Seek { .. } => "seek",
+            Change::Unsubscribe => "unsubscribe",
+        },
     }
 }
 
@@ -112,26 +121,10 @@ fn fields(record: &Record) -> Value {
             ranges,
         } => json!({"queue": queue.0, "subscription": subscription.0, "session": hex(session.0),
             "lease_ms": lease_ms, "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
-        Record::Ack {
-            queue,
-            subscription,
-            entries,
-        } => json!({"queue": queue.0, "subscription": subscription.0, "entries": settled(entries)}),
-        Record::Nack {
-            queue,
-            subscription,
-            delay_ms,
-            count_attempt,
-            entries,
-        } => json!({"queue": queue.0, "subscription": subscription.0, "delay_ms": delay_ms,
-            "count_attempt": count_attempt, "entries": settled(entries)}),
-        Record::Extend {
-            queue,
-            subscription,
-            lease_ms,
-            entries,
-        } => json!({"queue": queue.0, "subscription": subscription.0, "lease_ms": lease_ms,
-            "entries": settled(entries)}),
+        Record::Ack { .. }
+        | Record::Nack { .. }
+        | Record::Reject { .. }
+        | Record::Extend { .. } => fields_of_settlement(record),
         Record::Tick => json!({}),
         Record::Release { session } => json!({"session": hex(session.0)}),
         Record::Delete { queue } => json!({"queue": queue.0}),
@@ -152,6 +145,91 @@ fn fields(record: &Record) -> Value {
             enqueued,
         } => json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
             "enqueued_ns": enqueued.0}),
+        Record::Change {
+            queue,
+            subscription,
+            change,
+        } => {
+            let mut fields = fields_of(change);
+            fields["queue"] = queue.0.into();
+            fields["subscription"] = subscription.0.into();
+            fields
+        }
+    }
+}
+
+fn fields_of_settlement(record: &Record) -> Value {
+    let mut fields = json!({});
+    if let Record::Nack {
+        delay_ms,
+        count_attempt,
+        ..
+    } = record
+    {
+        fields = json!({"delay_ms": delay_ms, "count_attempt": count_attempt});
+    }
+    if let Record::Reject { fate, text, .. } = record {
+        fields = json!({"fate": fate_name(*fate), "text": text});
+    }
+    if let Record::Extend { lease_ms, .. } = record {
+        fields = json!({"lease_ms": lease_ms});
+    }
+    if let Record::Ack {
+        queue,
+        subscription,
+        entries,
+    }
+    | Record::Nack {
+        queue,
+        subscription,
+        entries,
+        ..
+    }
+    | Record::Reject {
+        queue,
+        subscription,
+        entries,
+        ..
+    }
+    | Record::Extend {
+        queue,
+        subscription,
+        entries,
+        ..
+    } = record
+    {
+        fields["queue"] = queue.0.into();
+        fields["subscription"] = subscription.0.into();
+        fields["entries"] = settled(entries).into();
+    }
+    fields
+}
+
+fn fields_of(change: &Change) -> Value {
+    match change {
+        Change::Configure(config) => json!({"attempts_max": config.attempts_max,
+            "backoff_ms": config.backoff_ms, "backoff_max_ms": config.backoff_max_ms}),
+        Change::Pause { reason } => json!({"paused": reason.is_some(), "reason": reason}),
+        Change::Return { aside, ranges } => {
+            let from = match aside {
+                Aside::Dead => "dead",
+                Aside::Parked => "parked",
+            };
+            json!({"from": from, "ranges": ranges.iter().map(range).collect::<Vec<_>>()})
+        }
+        Change::Purge(states) => {
+            json!({"waiting": states.waiting, "parked": states.parked, "dead": states.dead})
+        }
+        Change::Seek { from } => json!({"from": from.0}),
+        Change::Unsubscribe => json!({}),
+    }
+}
+
+const fn fate_name(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Retry => "retry",
+        Fate::Dead => "dead",
+        Fate::Park => "park",
     }
 }
 

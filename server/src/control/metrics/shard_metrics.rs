@@ -12,6 +12,7 @@ pub(super) fn shard_metrics() -> Vec<ShardMetric> {
     metrics.extend(log());
     metrics.extend(scrubber());
     metrics.extend(state());
+    metrics.extend(messages());
     metrics
 }
 
@@ -241,6 +242,11 @@ fn state() -> Vec<ShardMetric> {
             |c| rounded(c.time_jumps_refused),
         ),
         gauge("corelane_queues", "Queues.", |c| rounded(c.queues)),
+    ]
+}
+
+fn messages() -> Vec<ShardMetric> {
+    vec![
         gauge(
             "corelane_messages_ready",
             "Messages ready for delivery, over all subscriptions.",
@@ -253,6 +259,41 @@ fn state() -> Vec<ShardMetric> {
             "corelane_messages_delayed",
             "Messages that wait for their delay to pass.",
             |c| rounded(c.messages_delayed),
+        ),
+        gauge(
+            "corelane_messages_dead",
+            "Messages that failed too often, or were rejected for good.",
+            |c| rounded(c.messages_dead),
+        ),
+        gauge(
+            "corelane_messages_parked",
+            "Messages set aside until they are kicked.",
+            |c| rounded(c.messages_parked),
+        ),
+        gauge(
+            "corelane_messages_done",
+            "Messages that a consumer finished.",
+            |c| rounded(c.messages_done),
+        ),
+        gauge(
+            "corelane_messages_expired",
+            "Messages whose time to live ended.",
+            |c| rounded(c.messages_expired),
+        ),
+        gauge(
+            "corelane_messages_purged",
+            "Messages that were purged.",
+            |c| rounded(c.messages_purged),
+        ),
+        gauge(
+            "corelane_messages_enqueued",
+            "Messages that the subscriptions are there for: the sum of those in the eight states.",
+            |c| rounded(c.messages_enqueued),
+        ),
+        gauge(
+            "corelane_messages_unaccounted",
+            "Messages that are in no state, or in two: 0, unless some were lost or made up.",
+            |c| rounded(c.messages_unaccounted),
         ),
     ]
 }

@@ -140,6 +140,10 @@ impl Evidence {
             Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
                 self.on_settle(entry)
             }
+            Record::Change { .. } | Record::Reject { .. } => {
+                let record = &entry.record;
+                violation("log", format!("nobody asked for {record:?}"))
+            }
         }
         .and_then(|()| self.check_epoch(entry))
     }
@@ -408,7 +412,9 @@ impl Evidence {
             | Record::Tick
             | Record::Release { .. }
             | Record::Delete { .. }
-            | Record::Subscribe { .. } => return Ok(()),
+            | Record::Subscribe { .. }
+            | Record::Change { .. }
+            | Record::Reject { .. } => return Ok(()),
         };
         let (time, lease_time) = (self.time, self.lease_time());
         if let Record::Nack { delay_ms: 1.., .. } = &entry.record {

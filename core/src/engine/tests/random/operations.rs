@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    BatchBuilder, ConsumerId, Lsn, OutgoingMessage, ProducerId, Request, Sequence,
+    Aside, BatchBuilder, ConsumerId, Fate, Lane, Lsn, Offset, OnSubscription, OutgoingMessage,
+    ProducerId, PurgeStates, Request, Sequence, Start, SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::super::node::*;
@@ -140,7 +141,9 @@ impl Run {
         let bytes = entries(&[(lease, first, count)]);
         let mut settle = settle(held.queue, &bytes);
         settle.subscription = held.subscription;
-        let (asked, request) = match self.random.below(6) {
+        let fate = self.random.pick([Fate::Retry, Fate::Dead, Fate::Park]);
+        let ways = if self.with_deletes { 8 } else { 6 };
+        let (asked, request) = match self.random.below(ways) {
             0..3 => {
                 let asked = Asked::Ack {
                     queue: held.queue,
@@ -155,6 +158,11 @@ impl Run {
                     count_attempt: self.random.below(2) == 0,
                 };
                 (Asked::Other, Request::Nack(nack))
+            }
+            6.. => {
+                let text = self.random.pick(["", "why"]);
+                let reject = corelane_wire::Reject { settle, fate, text };
+                (Asked::Other, Request::Reject(reject))
             }
             _ => {
                 let lease_ms = 1_000 + self.random.small(60_000);
@@ -178,7 +186,7 @@ impl Run {
         let request = match self.random.below(4) {
             0 | 1 => Request::Subscribe(corelane_wire::Subscribe {
                 queue,
-                lane: corelane_wire::Lane(0),
+                lane: Lane(0),
                 subscription,
                 consumer,
                 credit,
@@ -250,6 +258,58 @@ impl Run {
             0 => peek(queue, self.random.below(20), 10),
             _ => Request::QueueShow { queue },
         };
+        self.step(Input::Request { from, request });
+    }
+
+    /// Something about a subscription as a whole.
+    pub(super) fn administrate(&mut self) {
+        if !self.with_deletes {
+            return;
+        }
+        let bits = 1 + u8::try_from(self.random.below(7)).unwrap();
+        let states = PurgeStates::from_bits(bits).unwrap();
+        let aside = self.random.pick([Aside::Dead, Aside::Parked]);
+        let at = Offset(self.random.below(40));
+        let start = self
+            .random
+            .pick([Start::Earliest, Start::Latest, Start::At(at)]);
+        let config = SubscriptionConfig {
+            attempts_max: self.random.small(4),
+            backoff_ms: self.random.below(2) * 1_000,
+            backoff_max_ms: 1,
+        };
+        let verb = match self.random.below(16) {
+            0 | 1 => SubscriptionVerb::Create {
+                start: Some(start).filter(|_| bits > 2),
+                config,
+            },
+            2 | 3 => SubscriptionVerb::Configure { config },
+            4 => SubscriptionVerb::Pause { reason: "why" },
+            5..8 => SubscriptionVerb::Resume,
+            8 => SubscriptionVerb::Seek { start },
+            9 if bits > 4 => SubscriptionVerb::Delete,
+            10 => SubscriptionVerb::Purge { states },
+            11 | 12 => SubscriptionVerb::Return {
+                aside,
+                first: at,
+                end: Offset(at.0 + 1 + self.random.below(20)),
+                max: 1 + self.random.small(8),
+            },
+            13 => SubscriptionVerb::ListAside {
+                aside,
+                from: at,
+                limit: 3,
+            },
+            _ => SubscriptionVerb::Show,
+        };
+        let from = self.requester(Asked::Other);
+        let on = OnSubscription {
+            queue: self.random.name(QUEUES),
+            lane: Lane(0),
+            subscription: self.random.name(SUBSCRIPTIONS),
+            verb,
+        };
+        let request = Request::Subscription(on);
         self.step(Input::Request { from, request });
     }
 

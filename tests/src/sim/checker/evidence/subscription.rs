@@ -135,7 +135,9 @@ impl Fact {
             | Record::Tick
             | Record::Release { .. }
             | Record::Delete { .. }
-            | Record::Subscribe { .. } => {}
+            | Record::Subscribe { .. }
+            | Record::Change { .. }
+            | Record::Reject { .. } => {}
         }
     }
 }

@@ -1,0 +1,224 @@
+//! What records do to a subscription as a whole: its beginning and end, its configuration, and what is brought back or
+//! finished without a delivery.
+
+use corelane_wire::{Aside, Offset, OffsetRange, PurgeStates};
+
+use super::{
+    Counts, Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, Pause, State, Subscription, SubscriptionKey,
+};
+use crate::ids::QueueId;
+use crate::record::Change;
+
+impl State {
+    pub(super) fn apply_change(
+        &mut self,
+        key: SubscriptionKey,
+        change: &Change,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        match change {
+            Change::Configure(config) => {
+                self.subscription_mut(key)?.config = *config;
+                Ok(())
+            }
+            Change::Pause { reason } => self.apply_pause(key, reason.as_deref(), effects),
+            Change::Return { aside, ranges } => self.apply_return(key, *aside, ranges, effects),
+            Change::Purge(states) => self.apply_purge(key, *states),
+            Change::Seek { from } => self.apply_seek(key, *from, effects),
+            Change::Unsubscribe => self.apply_unsubscribe(key, effects),
+        }
+    }
+
+    fn subscription_mut(&mut self, key: SubscriptionKey) -> Result<&mut Subscription, Misfit> {
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)
+    }
+
+    pub(super) fn apply_subscribe(
+        &mut self,
+        (queue, subscription): SubscriptionKey,
+        name: &str,
+        from: Offset,
+    ) -> Result<(), Misfit> {
+        let queue = self.queues.get_mut(queue).ok_or(NO_QUEUE)?;
+        if queue.next_subscription != subscription {
+            return Err("the number of the subscription is not the next one");
+        }
+        if queue.find(name).is_some() {
+            return Err("a subscription of that name exists");
+        }
+        if from < queue.start || from > queue.end {
+            return Err(OUTSIDE);
+        }
+        let before = queue.start;
+        let end = queue.end;
+        self.counts.enter(queue.subscribe(name, from), end);
+        // The first subscription may begin behind messages that nobody needs any more.
+        self.counts.messages -= queue.advance_start();
+        let start = queue.start;
+        if before < start {
+            queue.runs.kill(before, start);
+        }
+        Ok(())
+    }
+
+    fn apply_pause(
+        &mut self,
+        key: SubscriptionKey,
+        reason: Option<&str>,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        let since = self.clock.log;
+        let pause = reason.map(|reason| Pause {
+            reason: reason.to_owned(),
+            since,
+        });
+        self.subscription_mut(key)?.pause = pause;
+        effects.ready.push(key);
+        Ok(())
+    }
+
+    fn apply_return(
+        &mut self,
+        key: SubscriptionKey,
+        aside: Aside,
+        ranges: &[OffsetRange],
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        for range in ranges {
+            if !self.subscription_mut(key)?.bring_back(aside, *range) {
+                return Err("a message was not set aside");
+            }
+            *self.counts.aside_mut(aside) -= u64::from(range.count);
+            self.counts.ready += u64::from(range.count);
+        }
+        self.subscription_mut(key)?.assert_counts();
+        effects.ready.push(key);
+        Ok(())
+    }
+
+    fn apply_purge(&mut self, key: SubscriptionKey, states: PurgeStates) -> Result<(), Misfit> {
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let end = queue.end;
+        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let due = subscription.next_due();
+        self.counts.leave(subscription, end);
+        let mut purged = Vec::new();
+        if states.waiting {
+            purged.extend(subscription.purge_waiting(end));
+        }
+        for (aside, is_meant) in [(Aside::Parked, states.parked), (Aside::Dead, states.dead)] {
+            if is_meant {
+                purged.extend(subscription.purge_aside(aside));
+            }
+        }
+        subscription.assert_counts();
+        self.counts.enter(subscription, end);
+        let due_after = subscription.next_due();
+        for (first, end) in purged {
+            queue.done_in(key.1, first, end);
+        }
+        self.counts.messages -= queue.advance_start();
+        self.move_due(key, due, due_after);
+        Ok(())
+    }
+
+    fn apply_seek(
+        &mut self,
+        key: SubscriptionKey,
+        from: Offset,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        self.end_leases_of(key, effects);
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        if from < queue.start || from > queue.end {
+            return Err(OUTSIDE);
+        }
+        let end = queue.end;
+        let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let due = subscription.next_due();
+        self.counts.leave(subscription, end);
+        queue.seek(key.1, from).ok_or(NO_SUBSCRIPTION)?;
+        let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
+        self.counts.enter(subscription, end);
+        self.counts.messages -= queue.advance_start();
+        self.move_due(key, due, None);
+        effects.ready.push(key);
+        Ok(())
+    }
+
+    fn apply_unsubscribe(
+        &mut self,
+        key: SubscriptionKey,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        self.end_leases_of(key, effects);
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let (gone, moved) = queue.unsubscribe(key.1).ok_or(NO_SUBSCRIPTION)?;
+        self.counts.leave(&gone, queue.end);
+        self.counts.messages -= moved;
+        self.move_due(key, gone.next_due(), None);
+        Ok(())
+    }
+
+    /// The leases of a subscription end, whatever they hold.
+    fn end_leases_of(&mut self, key: SubscriptionKey, effects: &mut Effects) {
+        let dropped = self.leases.drop_where(|of| of == key);
+        effects
+            .ended
+            .extend(dropped.iter().map(|(lease, _)| *lease));
+        effects.freed.extend(dropped);
+    }
+
+    pub(super) fn apply_delete(
+        &mut self,
+        id: QueueId,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        let queue = self.queues.delete(id).ok_or(NO_QUEUE)?;
+        let dropped = self.leases.drop_where(|key| key.0 == id);
+        effects
+            .ended
+            .extend(dropped.into_iter().map(|(lease, _)| lease));
+        self.producers.forget(id);
+        for subscription in &queue.subscriptions {
+            let key = (id, subscription.id);
+            self.move_due(key, subscription.next_due(), None);
+            self.counts.leave(subscription, queue.end);
+        }
+        self.counts.messages -= queue.end.0 - queue.start.0;
+        Ok(())
+    }
+}
+
+impl Counts {
+    /// A subscription of a queue that ends at `end` counts from now on.
+    pub(crate) fn enter(&mut self, subscription: &Subscription, end: Offset) {
+        self.subscriptions += 1;
+        self.enqueued += subscription.enqueued(end);
+        self.ready += subscription.ready(end);
+        self.leased += subscription.leased;
+        self.delayed += subscription.delayed_count;
+        self.dead += subscription.dead.count();
+        self.parked += subscription.parked.count();
+        self.acked += subscription.finished.acked;
+        self.expired += subscription.finished.expired;
+        self.purged += subscription.finished.purged;
+    }
+
+    /// It counts no more.
+    fn leave(&mut self, subscription: &Subscription, end: Offset) {
+        self.subscriptions -= 1;
+        self.enqueued -= subscription.enqueued(end);
+        self.ready -= subscription.ready(end);
+        self.leased -= subscription.leased;
+        self.delayed -= subscription.delayed_count;
+        self.dead -= subscription.dead.count();
+        self.parked -= subscription.parked.count();
+        self.acked -= subscription.finished.acked;
+        self.expired -= subscription.finished.expired;
+        self.purged -= subscription.finished.purged;
+    }
+}
+
+const OUTSIDE: Misfit = "the subscription begins outside the queue";
