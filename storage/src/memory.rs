@@ -39,6 +39,7 @@ pub(crate) struct Memory {
     /// A checkpoint whose reads fail.
     pub(crate) unreadable_checkpoint: Option<u32>,
     pub(crate) checkpoint_reads: Cell<usize>,
+    pub(crate) segment_bytes_read: Cell<usize>,
 }
 
 impl File {
@@ -174,7 +175,10 @@ impl Volume for Memory {
         if self.unreadable == Some(segment.0) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        Ok(self.file(partition, segment)?.read(position, into))
+        let count = self.file(partition, segment)?.read(position, into);
+        self.segment_bytes_read
+            .set(self.segment_bytes_read.get() + count);
+        Ok(count)
     }
 
     fn write_at(

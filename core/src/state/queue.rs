@@ -463,3 +463,6 @@ const fn page_of(id: QueueId) -> u32 {
 
 /// Queues of one page.
 pub(crate) const PAGE_QUEUES: u32 = 32;
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ mod reuse;
 mod rot;
 mod survey;
 mod torn;
+mod window;
 
 use corelane_wire::{Epoch, Lsn, PartitionId};
 

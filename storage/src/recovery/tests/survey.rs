@@ -194,7 +194,7 @@ fn missing_segments_are_named_with_their_records() {
 #[test]
 fn a_torn_end_is_told_from_rot_as_recovery_tells_it() {
     let mut rig = filled();
-    let (segment, start, _) = last_block(&rig);
+    let (segment, start, end) = last_block(&rig);
     let last = rig.log.end().0 - 1;
     // Nothing attests the last block yet.
     flip(&mut rig, segment, start + 200);
@@ -207,6 +207,13 @@ fn a_torn_end_is_told_from_rot_as_recovery_tells_it() {
         }]
     ));
     assert_eq!((torn.end, torn.lsns.len() as u64), (Lsn(last), last));
+    let found = &torn.findings[0];
+    assert_eq!(found.site.segment.0, segment);
+    assert_eq!(
+        (found.site.position, found.end),
+        (start as u64, end as u64),
+        "all that a start cuts"
+    );
     let mut recovered = rig.fork();
     assert_eq!(recovered.restart().unwrap().end, Lsn(last));
 
