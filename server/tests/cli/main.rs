@@ -20,9 +20,13 @@ mod drivers;
 #[cfg(test)]
 mod dump;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+mod repairs;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]

@@ -73,6 +73,15 @@ struct Front {
     footer: Option<u32>,
 }
 
+impl Front {
+    /// A block goes from where this ends to a position and a record.
+    fn push(&mut self, base: Lsn, position: u64, end: Lsn) {
+        let entry = BlockEntry::checked(base, self.end, self.position);
+        self.blocks.extend(entry);
+        (self.position, self.end) = (position, end);
+    }
+}
+
 impl Rebuild<'_, '_> {
     fn header_copy(&mut self, number: SegmentNumber) -> Result<Option<Rebuilt>, RecoverError> {
         self.scan.header(number)?;
@@ -89,7 +98,7 @@ impl Rebuild<'_, '_> {
         let Some(uuid) = self.scan.uuid_of_first_block(number)? else {
             return Ok(None);
         };
-        let Some(first) = self.block_header(number, SEGMENT_HEADER_BYTES as u64)? else {
+        let Some((first, _)) = self.block_header(number, SEGMENT_HEADER_BYTES as u64)? else {
             return Ok(None);
         };
         let Some(previous) = self.link_before(number)? else {
@@ -205,7 +214,10 @@ impl Rebuild<'_, '_> {
         Ok(files.contains(&number))
     }
 
-    /// Reads the blocks of a segment up to its footer, or the first place where no block continues it.
+    /// Reads the headers of the blocks of a segment up to its footer, or to where nothing of it follows.
+    ///
+    /// Where no header is intact, what is there up to the next one is taken for one block: who uses what comes of that
+    /// has a checksum to hold it against.
     fn front(
         &mut self,
         number: SegmentNumber,
@@ -218,40 +230,61 @@ impl Rebuild<'_, '_> {
             chain: header.chain_start(),
             footer: None,
         };
-        loop {
-            let place = self.place(header.uuid, front.position);
-            let (volume, config) = (self.scan.volume, self.scan.config);
-            let bytes = (self.scan.window).bytes(volume, config, number, front.position)?;
-            let Ok(block) = Block::verify(bytes, &place) else {
-                return Ok(front);
-            };
-            let follows =
-                block.header.prev_crc == front.chain && block.header.first_lsn == front.end;
-            match block.header.kind {
-                BlockKind::Footer if follows => {
-                    front.footer = Some(block.crc);
-                    return Ok(front);
-                }
+        while let Some(found) = self.header_from(number, header.uuid, front.position)? {
+            let (block, crc) = found;
+            let position = block.place.position;
+            if position > front.position && block.first_lsn > front.end {
+                front.push(header.base, position, block.first_lsn);
+                front.chain = block.prev_crc;
+            }
+            let follows = position == front.position
+                && block.prev_crc == front.chain
+                && block.first_lsn == front.end;
+            match block.kind {
                 BlockKind::Data if follows => {
-                    let entry = BlockEntry::checked(header.base, front.end, front.position);
-                    front.blocks.extend(entry);
-                    front.position += block.bytes.len() as u64;
-                    front.end = block.header.end_lsn();
-                    front.chain = block.crc;
+                    let behind = position + block.block_bytes() as u64;
+                    front.push(header.base, behind, block.end_lsn());
+                    front.chain = crc;
+                }
+                BlockKind::Footer if follows => {
+                    let place = self.place(header.uuid, position);
+                    let (volume, config) = (self.scan.volume, self.scan.config);
+                    let bytes = (self.scan.window).bytes(volume, config, number, position)?;
+                    front.footer = Block::verify(bytes, &place).ok().map(|footer| footer.crc);
+                    return Ok(front);
                 }
                 BlockKind::Data | BlockKind::Footer | BlockKind::Seal => return Ok(front),
             }
         }
+        Ok(front)
+    }
+
+    /// The first intact header of a block of the segment at this position or behind it, with its checksum.
+    fn header_from(
+        &mut self,
+        number: SegmentNumber,
+        uuid: u64,
+        from: u64,
+    ) -> Result<Option<(BlockHeader, u32)>, RecoverError> {
+        let end = self.scan.file_bytes(number)?;
+        for position in (from..end).step_by(BLOCK_ALIGN) {
+            let found = self.block_header(number, position)?;
+            let place = self.place(uuid, position);
+            if let Some(found) = found.filter(|(header, _)| header.is_at(&place)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     fn block_header(
         &mut self,
         number: SegmentNumber,
         position: u64,
-    ) -> Result<Option<BlockHeader>, RecoverError> {
+    ) -> Result<Option<(BlockHeader, u32)>, RecoverError> {
         let (volume, config) = (self.scan.volume, self.scan.config);
         let bytes = (self.scan.window).bytes(volume, config, number, position)?;
-        Ok(BlockHeader::decode(bytes).ok().map(|(header, _)| header))
+        Ok(BlockHeader::decode(bytes).ok())
     }
 
     fn place(&self, segment_uuid: u64, position: u64) -> Place {

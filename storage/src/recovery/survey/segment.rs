@@ -146,12 +146,18 @@ impl Survey<'_, '_> {
             let Some((found, header)) = next else {
                 let behind = self.base_behind(item.later);
                 let end = behind.unwrap_or(bad.end).min(bad.end).max(first);
-                let fault = if first == end {
-                    LogFault::Footer(bad.fault)
-                } else {
-                    LogFault::Blocks(bad.fault)
-                };
-                self.find(site, current.bytes, (first, end), fault)?;
+                let footer = closed.and_then(|entry| entry.footer);
+                let footer = footer.map_or(current.bytes, |footer| footer.position);
+                let mut site = site;
+                if first < end {
+                    let to = footer.max(position);
+                    self.find(site, to, (first, end), LogFault::Blocks(bad.fault))?;
+                    site.position = to;
+                }
+                if site.position < current.bytes {
+                    let fault = LogFault::Footer(bad.fault);
+                    self.find(site, current.bytes, (end, end), fault)?;
+                }
                 self.scan.end = end;
                 return Ok(Walked::Lost);
             };
