@@ -5,7 +5,7 @@
 //! serves around is left in its place. (F3) a log is cut at the first record that a start needs and cannot have, and
 //! never below the end of the checkpoint that it begins with. (F4) of the starting points that there are, whole
 //! checkpoints go before the whole log, and that before a checkpoint with damaged chunks; a partition without any
-//! begins anew.
+//! begins anew. (F5) a superblock is made anew if the other files leave no doubt about it.
 
 use corelane_core::Limits;
 use corelane_storage::{
@@ -16,6 +16,10 @@ use corelane_wire::Lsn;
 
 use crate::recovery::{begin, checkpoints, restore};
 use crate::survey::{check_chunks, survey_checkpoints};
+
+mod superblock;
+
+pub use superblock::superblock;
 
 /// What is to be done about one partition.
 #[derive(Debug, Default)]

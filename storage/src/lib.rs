@@ -77,6 +77,7 @@ pub use scrub::{Scrubbed, SegmentScrub, is_media_error};
 pub use segment::BlockEntry;
 pub use segment_table::{FooterEntry, Resume, SegmentEntry, SegmentTable, TableFault};
 pub use superblock::{
-    FreshIds, SUPERBLOCK_BYTES, SUPERBLOCK_NAME, Superblock, SuperblockFault, open_superblock,
+    FreshIds, SUPERBLOCK_BYTES, SUPERBLOCK_NAME, Superblock, SuperblockFault, named_logs,
+    open_superblock,
 };
 pub use volume::{SpareId, Task, Volume};

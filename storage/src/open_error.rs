@@ -106,7 +106,8 @@ impl fmt::Display for OpenError {
             Self::SuperblockMissing { partition } => write!(
                 formatter,
                 "the superblock is missing, but partition {partition} has segments; restore the file \
-                 from a copy, or choose an empty directory with --data-dir"
+                 from a copy, have it made anew with `corelane log repair`, or choose an empty directory \
+                 with --data-dir"
             ),
         }
     }
@@ -148,8 +149,8 @@ fn write_superblock(formatter: &mut fmt::Formatter<'_>, fault: SuperblockFault) 
     };
     write!(
         formatter,
-        "the superblock is damaged: {cause}; restore the file from a copy, or choose another directory \
-         with --data-dir; nothing was changed"
+        "the superblock is damaged: {cause}; restore the file from a copy, have it made anew with \
+         `corelane log repair`, or choose another directory with --data-dir; nothing was changed"
     )
 }
 

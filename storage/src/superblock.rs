@@ -1,8 +1,13 @@
 //! The superblock: identity of a data directory and how often it was started.
 
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::buffer::Buffer;
 use crate::fixed::{put, u32_at, u64_at, u128_at};
-use crate::layout::FORMAT_LEVEL;
+use crate::layout::{BLOCK_ALIGN, FORMAT_LEVEL, SEGMENT_HEADER_BYTES};
 use crate::open_error::OpenError;
+use crate::segment::SegmentHeader;
 use crate::volume::Volume;
 
 use corelane_wire::{PartitionId, checksum};
@@ -163,6 +168,27 @@ fn new_superblock(
         partitions,
         starts: 0,
     })
+}
+
+/// The logs that the intact segment headers of a partition name: where the superblock is lost, its log id.
+///
+/// # Errors
+/// If segments cannot be listed or read.
+pub fn named_logs(volume: &dyn Volume, partition: PartitionId) -> io::Result<BTreeSet<u128>> {
+    let mut named = BTreeSet::new();
+    let mut copies = Buffer::zeroed(SEGMENT_HEADER_BYTES);
+    for segment in volume.segments(partition)? {
+        copies.set_len(SEGMENT_HEADER_BYTES);
+        let count = volume.read_at(partition, segment, 0, copies.as_mut_slice())?;
+        copies.set_len(count);
+        let pages = (0..)
+            .step_by(BLOCK_ALIGN)
+            .zip(copies.as_slice().chunks(BLOCK_ALIGN));
+        let headers =
+            pages.filter_map(|(position, page)| SegmentHeader::decode(page, position).ok());
+        named.extend(headers.map(|header| header.log_id));
+    }
+    Ok(named)
 }
 
 #[cfg(test)]

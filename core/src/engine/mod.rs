@@ -265,6 +265,11 @@ impl Engine {
         }
     }
 
+    /// The names of its queues.
+    pub fn queue_names(&self) -> impl Iterator<Item = &str> {
+        self.state.queues.names()
+    }
+
     /// The epoch in which the partition serves; before the start, the highest of its log.
     pub fn epoch(&self) -> Epoch {
         self.epoch.max(self.state.epoch)

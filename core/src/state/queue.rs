@@ -70,6 +70,11 @@ impl Queues {
         self.by_name.get(name).copied()
     }
 
+    /// The names of all queues.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// The number that the next queue gets; `None` when all are used up.
     pub(crate) const fn next_id(&self) -> Option<QueueId> {
         if self.next == u32::MAX {

@@ -132,3 +132,14 @@ pub(crate) fn bodies(lines: &[Value]) -> Vec<&str> {
     let bodies = enqueued.flatten().map(|message| &message["body"]);
     bodies.map(|body| body.as_str().unwrap()).collect()
 }
+
+/// The folders of what was set aside.
+pub(crate) fn set_aside(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.join("data")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_aside = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("set-aside-")
+    };
+    paths.filter(is_aside).collect()
+}

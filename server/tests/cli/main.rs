@@ -32,6 +32,8 @@ mod settings;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
+mod superblocks;
+#[cfg(test)]
 mod wire;
 
 #[test]

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use corelane_storage::{Directory, LogConfig, SUPERBLOCK_NAME, Superblock, Volume as _};
+use corelane_storage::{
+    Directory, FORMAT_LEVEL, LogConfig, SUPERBLOCK_NAME, Superblock, SuperblockFault, Volume as _,
+};
 use corelane_wire::PartitionId;
 
 use self::dump::Dump;
@@ -58,9 +60,15 @@ impl Logs {
 impl Offline {
     /// Takes the lock and reads the superblock; writes nothing.
     fn open(path: &Path) -> Result<Self, Failure> {
-        let directory = Directory::open_to_read(path, LOCK_WAIT)
-            .map_err(|error| Failure::other(error.to_string()))?;
-        let superblock = superblock_of(&directory)?;
+        let directory = hold(path)?;
+        let superblock = superblock_of(&directory)?.map_err(|cause| {
+            let text = format!(
+                "{cause}\n  without it nothing says whose the other files are; put a copy back, or see \
+                 `corelane log repair {}`",
+                path.display()
+            );
+            Failure::new(DAMAGED, text)
+        })?;
         Ok(Self {
             directory,
             superblock,
@@ -76,22 +84,28 @@ impl Offline {
     }
 }
 
-/// Without it nothing says which log the files belong to.
-fn superblock_of(directory: &Directory) -> Result<Superblock, Failure> {
+fn hold(path: &Path) -> Result<Directory, Failure> {
+    Directory::open_to_read(path, LOCK_WAIT).map_err(|error| Failure::other(error.to_string()))
+}
+
+/// The superblock, or what is wrong with it.
+fn superblock_of(directory: &Directory) -> Result<Result<Superblock, String>, Failure> {
     let path = directory.root().join(SUPERBLOCK_NAME);
-    let refuse = |code, cause: &str| {
-        let text = format!(
-            "{}: {cause}\n  without it nothing says whose the other files are; put a copy back",
-            path.display()
-        );
-        Failure::new(code, text)
-    };
+    let path = path.display();
     let bytes = directory
         .read_file(SUPERBLOCK_NAME)
-        .map_err(|error| Failure::other(format!("{}: {error}", path.display())))?;
-    let bytes = bytes.ok_or_else(|| refuse(super::exit::FAILURE, "there is no superblock"))?;
-    Superblock::decode(&bytes)
-        .map_err(|fault| refuse(DAMAGED, &format!("the superblock is damaged: {fault:?}")))
+        .map_err(|error| Failure::other(format!("{path}: {error}")))?;
+    let Some(bytes) = bytes else {
+        return Ok(Err(format!("{path}: there is no superblock")));
+    };
+    match Superblock::decode(&bytes) {
+        Ok(superblock) => Ok(Ok(superblock)),
+        Err(SuperblockFault::Level(level)) => Err(Failure::other(format!(
+            "{path} has format level {level}, newer than {FORMAT_LEVEL}, the newest that this version reads; \
+             use the version that wrote it"
+        ))),
+        Err(fault) => Ok(Err(format!("{path}: the superblock is damaged: {fault:?}"))),
+    }
 }
 
 /// A broker that is about to end lets go within that.

@@ -4,13 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use corelane::recovery::{PartitionState, open_partition};
-use corelane::repair::{Cut, Plan, Step, plan};
+use corelane::repair::{Cut, Plan, Step, plan, superblock};
 use corelane_core::Limits;
 use corelane_wire::PartitionId;
 use serde::Serialize;
 
 use super::set_aside::SetAside;
-use super::{Offline, Place};
+use super::{Offline, Place, hold, superblock_of};
 use crate::cli::Common;
 use crate::cli::exit::{DAMAGED, Failure};
 use crate::cli::output::{self, Row};
@@ -20,6 +20,9 @@ use crate::cli::output::{self, Row};
 pub(in crate::cli) struct Repair {
     #[command(flatten)]
     place: Place,
+    /// How many partitions the directory has, where its superblock is lost and the queues do not tell.
+    #[arg(long, value_name = "N")]
+    partitions: Option<u32>,
     /// Do it; without this the command only says what it would do.
     #[arg(long)]
     yes: bool,
@@ -28,7 +31,8 @@ pub(in crate::cli) struct Repair {
 /// A line of what is done, or lost.
 #[derive(Serialize)]
 struct Line {
-    partition: u32,
+    /// `None` if it is about the directory.
+    partition: Option<u32>,
     /// Records that are lost, the second lsn exclusive.
     lost: Option<(u64, u64)>,
     action: String,
@@ -36,7 +40,7 @@ struct Line {
 
 impl Repair {
     pub(super) fn run(self, common: &Common) -> Result<(), Failure> {
-        let offline = Offline::open(&self.place.directory)?;
+        let (offline, lost) = self.offline()?;
         let mut plans = Vec::new();
         for partition in offline.partitions() {
             let config = offline.log(partition);
@@ -44,11 +48,19 @@ impl Repair {
                 .map_err(|error| Failure::other(error.to_string()))?;
             plans.push((partition, plan));
         }
-        let lines: Vec<_> = plans
+        let of_superblock = lost.iter().map(|cause| Line {
+            partition: None,
+            lost: None,
+            action: format!(
+                "write the superblock anew for log {:032x} with {} partitions: {cause}",
+                offline.superblock.log_id, offline.superblock.partitions
+            ),
+        });
+        let of_partitions = plans
             .iter()
-            .flat_map(|(partition, plan)| lines(*partition, plan))
-            .collect();
-        output::list(common.output, &lines)?;
+            .flat_map(|(partition, plan)| lines(*partition, plan));
+        let told: Vec<_> = of_superblock.chain(of_partitions).collect();
+        output::list(common.output, &told)?;
         if let Some((_, plan)) = plans.iter().find(|(_, plan)| plan.refused.is_some()) {
             let text = plan.refused.as_deref().unwrap_or_default();
             return Err(Failure::new(
@@ -57,27 +69,60 @@ impl Repair {
             ));
         }
         plans.retain(|(_, plan)| !plan.steps.is_empty());
-        if plans.is_empty() {
+        if plans.is_empty() && lost.is_none() {
             return Ok(());
         }
         if !self.yes {
             let text = "nothing was changed; say --yes to do it";
             return Err(Failure::new(DAMAGED, text));
         }
-        let aside = carry_out(&offline, &plans)?;
+        let aside = carry_out(&offline, lost.is_some(), &plans)?;
         super::super::note(&format!("set aside: {}", aside.display()));
         check(&offline, &plans)
     }
+
+    /// The directory with its superblock, or with one made anew and what is wrong with its own.
+    fn offline(&self) -> Result<(Offline, Option<String>), Failure> {
+        let directory = hold(&self.place.directory)?;
+        let (superblock, lost) = match superblock_of(&directory)? {
+            Ok(superblock) => (superblock, None),
+            Err(cause) => {
+                let made = superblock(&directory, Limits::default(), self.partitions);
+                let made = made.map_err(|error| Failure::other(error.to_string()))?;
+                let refused =
+                    |why| Failure::new(DAMAGED, format!("{cause}\n  nothing was changed: {why}"));
+                (made.map_err(refused)?, Some(cause))
+            }
+        };
+        let count = superblock.partitions;
+        if self.partitions.is_some_and(|wanted| wanted != count) {
+            let text = format!("the directory has {count} partitions");
+            return Err(Failure::usage(text));
+        }
+        let offline = Offline {
+            directory,
+            superblock,
+        };
+        Ok((offline, lost))
+    }
+}
+
+fn now_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// Does all that was said.
 fn carry_out(
     offline: &Offline,
+    is_superblock_lost: bool,
     plans: &[(PartitionId, Plan)],
 ) -> Result<std::path::PathBuf, Failure> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.unwrap_or_default().as_secs();
-    let mut aside = SetAside::begin(&offline.directory, seconds)?;
+    let superblock = &offline.superblock;
+    let mut aside = SetAside::begin(&offline.directory, superblock, now_seconds())?;
+    if is_superblock_lost {
+        aside.replace_superblock(superblock)?;
+    }
     for (partition, plan) in plans {
         for step in &plan.steps {
             aside
@@ -103,7 +148,7 @@ fn check(offline: &Offline, plans: &[(PartitionId, Plan)]) -> Result<(), Failure
 
 fn lines(partition: PartitionId, plan: &Plan) -> Vec<Line> {
     let line = |action, lost| Line {
-        partition: partition.0,
+        partition: Some(partition.0),
         lost,
         action,
     };
@@ -152,6 +197,9 @@ impl Row for Line {
         let lost = self
             .lost
             .map_or_else(|| "-".to_owned(), |(first, end)| format!("{first}..{end}"));
-        vec![self.partition.to_string(), lost, self.action.clone()]
+        let partition = self
+            .partition
+            .map_or_else(|| "-".to_owned(), |it| it.to_string());
+        vec![partition, lost, self.action.clone()]
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use corelane::repair::{Cut, Step};
 use corelane_storage::{
     Directory, FIRST_SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SUPERBLOCK_NAME, SegmentNumber, SpareId,
-    Volume as _,
+    Superblock, Volume as _,
 };
 use corelane_wire::PartitionId;
 
@@ -24,8 +24,12 @@ pub(super) struct SetAside {
 }
 
 impl SetAside {
-    /// A folder of its own: of two repairs within a second the later one is named for the next.
-    pub(super) fn begin(directory: &Directory, seconds: u64) -> Result<Self, Failure> {
+    /// A folder of its own, with this superblock: of two repairs within a second the later one is named for the next.
+    pub(super) fn begin(
+        directory: &Directory,
+        superblock: &Superblock,
+        seconds: u64,
+    ) -> Result<Self, Failure> {
         let root = directory.root();
         let named = |seconds: u64| root.join(format!("set-aside-{seconds}"));
         let mut seconds = seconds;
@@ -35,13 +39,30 @@ impl SetAside {
         let folder = named(seconds);
         let cannot = |error: io::Error| Failure::other(format!("{}: {error}", folder.display()));
         make(&folder).map_err(cannot)?;
-        let from = root.join(SUPERBLOCK_NAME);
-        copy(&from, &folder.join(SUPERBLOCK_NAME)).map_err(cannot)?;
+        let place = folder.join(SUPERBLOCK_NAME);
+        let written = fs::write(&place, superblock.encode()).and_then(|()| synced(&place));
+        written.map_err(cannot)?;
         sync(root).map_err(cannot)?;
         Ok(Self {
             directory: directory.clone(),
             folder,
         })
+    }
+
+    /// The superblock is this one from now on; one that is there is kept beside that of the folder.
+    pub(super) fn replace_superblock(&mut self, superblock: &Superblock) -> Result<(), Failure> {
+        let from = self.directory.root().join(SUPERBLOCK_NAME);
+        let to = self.folder.join(DAMAGED_SUPERBLOCK_NAME);
+        let kept = if from.exists() {
+            copy(&from, &to)
+        } else {
+            Ok(())
+        };
+        let written = kept.and_then(|()| {
+            self.directory
+                .replace_file(SUPERBLOCK_NAME, &superblock.encode())
+        });
+        written.map_err(|error| Failure::other(format!("{}: {error}", from.display())))
     }
 
     /// Makes one change; on return it survives a power cut.
@@ -163,8 +184,13 @@ fn make(folder: &Path) -> io::Result<()> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
-    File::open(to)?.sync_all()?;
-    to.parent().map_or(Ok(()), sync)
+    synced(to)
+}
+
+/// On return a file and its name survive a power cut.
+fn synced(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), sync)
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
@@ -172,3 +198,5 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 const ZEROS_BYTES: usize = 1 << 20;
+/// In the folder; its `superblock` is a whole one, so that `log dump` reads it.
+const DAMAGED_SUPERBLOCK_NAME: &str = "superblock.damaged";
