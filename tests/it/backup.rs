@@ -248,6 +248,7 @@ fn a_backup_under_load_holds_what_was_confirmed() {
         body_bytes: 256,
         bytes_per_second: None,
         freed_min: 0,
+        confirmed_min: 5_000,
     };
     let report = run(&plan, home.path(), &options).unwrap();
     assert!(report.copies.is_good(), "{report}");

@@ -142,7 +142,7 @@ fn run_era(
                     scope.spawn(move || produce(number, queue, &era.ledger, &era.rendezvous)),
                 );
             }
-            threads.push(scope.spawn(|| consume(queue, &era.ledger, &era.rendezvous)));
+            threads.push(scope.spawn(|| consume(queue, &era.ledger, &era.rendezvous, None)));
         }
         let outcome = run_rounds(era, &machine, rounds, cuts);
         era.rendezvous.set(Phase::End);

@@ -4,7 +4,11 @@
 //! never killed: it goes on under load while a backup is taken, restored and judged.
 
 mod command;
+mod probe;
 mod run;
+mod watch;
 
 pub use command::{backup, corelane, restore};
+pub use probe::Waits;
 pub use run::{Plan, Report, run};
+pub use watch::Seen;

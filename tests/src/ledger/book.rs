@@ -1,10 +1,13 @@
 //! The book: what was sent, confirmed, delivered and acked, by message.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Bytes of a message body, unless the run asks for others.
 const BODY_BYTES: usize = 256;
+/// How long a wait for room lasts at most.
+const ROOM_WAIT: Duration = Duration::from_millis(20);
 
 /// Which message it is; it stands at the start of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,12 +75,16 @@ struct Book {
     phantom: u64,
     resurrected: u64,
     confirmed: u64,
+    /// Enqueued, and no ack was confirmed.
+    open: u64,
 }
 
 /// Shared by all threads of a run.
 pub struct Ledger {
     book: Mutex<Book>,
+    acked: Condvar,
     body_bytes: usize,
+    open_max: u64,
 }
 
 /// What the ledger knew at one moment.
@@ -102,8 +109,16 @@ impl Ledger {
     pub fn with_bodies(body_bytes: usize) -> Self {
         Self {
             book: Mutex::default(),
+            acked: Condvar::new(),
             body_bytes,
+            open_max: u64::MAX,
         }
+    }
+
+    /// The same, and producers stop where so many messages are not acknowledged.
+    #[must_use]
+    pub fn bounded(self, open_max: u64) -> Self {
+        Self { open_max, ..self }
     }
 
     /// The body of a message: its id, then bytes that follow from it.
@@ -124,7 +139,23 @@ impl Ledger {
 
     /// Notes that a message goes out, before it does.
     pub fn enqueued(&self, id: MessageId) {
-        self.book().entries.entry(id).or_default();
+        let mut book = self.book();
+        book.entries.entry(id).or_default();
+        book.open += 1;
+    }
+
+    /// Whether there may be more messages.
+    pub fn has_room(&self) -> bool {
+        self.book().open < self.open_max
+    }
+
+    /// Waits until there may be more messages, but not for long.
+    pub fn wait_for_room(&self) {
+        let is_full = |book: &mut Book| book.open >= self.open_max;
+        let waited = self
+            .acked
+            .wait_timeout_while(self.book(), ROOM_WAIT, is_full);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Notes a receipt.
@@ -157,7 +188,12 @@ impl Ledger {
 
     /// Notes that the broker confirmed an ack.
     pub fn acked(&self, id: MessageId) {
-        self.book().entries.entry(id).or_default().ack = Ack::Confirmed;
+        let mut book = self.book();
+        let entry = book.entries.entry(id).or_default();
+        if std::mem::replace(&mut entry.ack, Ack::Confirmed) != Ack::Confirmed {
+            book.open = book.open.saturating_sub(1);
+            self.acked.notify_all();
+        }
     }
 
     /// Notes that the broker refused an ack as stale: the message must come again.
@@ -177,6 +213,13 @@ impl Ledger {
             ack_sent: of(|entry| entry.ack != Ack::NotSent),
             acked: of(|entry| entry.ack == Ack::Confirmed),
         }
+    }
+
+    /// Strikes messages out whose ack had been confirmed: if one comes again, nobody enqueued it.
+    pub fn strike_out(&self, done: &BTreeSet<MessageId>) {
+        let mut book = self.book();
+        book.entries
+            .retain(|id, entry| entry.ack != Ack::Confirmed || !done.contains(id));
     }
 
     /// Which message this is the body of, if one with it was ever enqueued; notes nothing.

@@ -1,11 +1,12 @@
 //! A consumer thread: takes under lease, checks, acks; sometimes resumes its session after a death.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::bail;
 use corelane_wire::{
-    Dequeue, Lane, LeaseId, Messages, Offset, OffsetRange, Request, Response, SessionId, Settle,
-    SettleEntries, SettleEntry, SettleOutcome, Settled,
+    Dequeue, Lane, LeaseId, Messages, Nack, Offset, OffsetRange, Request, Response, SessionId,
+    Settle, SettleEntries, SettleEntry, SettleOutcome, Settled,
 };
 
 use super::trouble::Trouble;
@@ -20,6 +21,15 @@ const WAIT_MS: u32 = 200;
 /// back only when their lease ends, so it is no longer than the drain can wait.
 const LEASE_MS: u32 = 5_000;
 
+/// Messages that are not acknowledged when they first come, but given back.
+#[derive(Clone, Copy, Debug)]
+pub struct Deferral {
+    /// One of so many.
+    pub one_in: u32,
+    /// They come again after so long.
+    pub delay_ms: u64,
+}
+
 /// Messages under lease, and which offset each has.
 pub(super) struct Taken {
     lease: LeaseId,
@@ -32,21 +42,31 @@ struct Consumer<'a> {
     rendezvous: &'a Rendezvous,
     session: SessionId,
     deaths: u32,
+    deferral: Option<Deferral>,
+    /// Given back once.
+    deferred: BTreeSet<MessageId>,
     /// Delivered, with no answer to its ack yet.
     unsettled: Vec<Taken>,
 }
 
-/// Consumes `queue` until the run ends.
+/// Consumes `queue` until the run ends, and puts some of its messages off.
 ///
 /// # Errors
 /// If the broker refuses what it must take, or answers what was not asked.
-pub fn consume(queue: &str, ledger: &Ledger, rendezvous: &Rendezvous) -> anyhow::Result<()> {
+pub fn consume(
+    queue: &str,
+    ledger: &Ledger,
+    rendezvous: &Rendezvous,
+    deferral: Option<Deferral>,
+) -> anyhow::Result<()> {
     let mut consumer = Consumer {
         queue,
         ledger,
         rendezvous,
         session: SessionId::default(),
         deaths: 0,
+        deferral,
+        deferred: BTreeSet::new(),
         unsettled: Vec::new(),
     };
     loop {
@@ -72,7 +92,8 @@ impl Consumer<'_> {
             self.settle(&mut connection, taken)?;
         }
         while self.rendezvous.phase() != Phase::End {
-            if let Some(taken) = self.take(&mut connection)? {
+            if let Some(mut taken) = self.take(&mut connection)? {
+                self.defer(&mut connection, &mut taken)?;
                 self.settle(&mut connection, taken)?;
             }
         }
@@ -93,9 +114,37 @@ impl Consumer<'_> {
         Ok(Some(answer).filter(|taken| !taken.messages.is_empty()))
     }
 
+    /// Gives those back whose turn it is, and leaves the others.
+    fn defer(&mut self, connection: &mut RawConnection, taken: &mut Taken) -> Result<(), Trouble> {
+        let Some(deferral) = self.deferral else {
+            return Ok(());
+        };
+        let is_due = |(_, id): &mut (Offset, MessageId)| {
+            id.number.is_multiple_of(deferral.one_in) && self.deferred.insert(*id)
+        };
+        let deferred = Taken {
+            lease: taken.lease,
+            messages: taken.messages.extract_if(.., is_due).collect(),
+        };
+        if !deferred.messages.is_empty() {
+            settle(connection, self.queue, &deferred, |settle| {
+                Request::Nack(Nack {
+                    settle,
+                    delay_ms: deferral.delay_ms,
+                    count_attempt: false,
+                })
+            })?;
+        }
+        Ok(())
+    }
+
     fn settle(&mut self, connection: &mut RawConnection, taken: Taken) -> Result<(), Trouble> {
+        if taken.messages.is_empty() {
+            return Ok(());
+        }
         for (_, id) in &taken.messages {
             self.ledger.ack_sent(*id);
+            self.deferred.remove(id);
         }
         match ack(connection, self.queue, &taken) {
             Ok(settled) => {
@@ -164,12 +213,25 @@ pub(super) fn ack(
     queue: &str,
     taken: &Taken,
 ) -> Result<Vec<Settled>, Trouble> {
+    #[expect(
+        clippy::redundant_closure,
+        reason = "the variant itself is not general enough over the lifetime"
+    )]
+    settle(connection, queue, taken, |settle| Request::Ack(settle))
+}
+
+fn settle(
+    connection: &mut RawConnection,
+    queue: &str,
+    taken: &Taken,
+    request: impl FnOnce(Settle<'_>) -> Request<'_>,
+) -> Result<Vec<Settled>, Trouble> {
     let mut entries = Vec::new();
     for range in ranges(&taken.messages) {
         let lease = taken.lease;
         SettleEntry { lease, range }.put(&mut entries);
     }
-    let request = Request::Ack(Settle {
+    let request = request(Settle {
         queue,
         lane: Lane::default(),
         subscription: "",
@@ -177,7 +239,7 @@ pub(super) fn ack(
     });
     exchange(connection, &request, |response| {
         let Response::Settled(settled) = &response else {
-            bail!("an ack was answered with {response:?}");
+            bail!("a settle was answered with {response:?}");
         };
         Ok(settled.clone())
     })

@@ -11,7 +11,7 @@ mod rendezvous;
 mod trouble;
 
 pub use book::{Ledger, MessageId, Moment, Verdict};
-pub use consumer::consume;
+pub use consumer::{Deferral, consume};
 pub use copied::{CopyVerdict, check_copy};
 pub use producer::produce;
 pub use rendezvous::{Phase, Rendezvous};

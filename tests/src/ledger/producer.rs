@@ -80,10 +80,14 @@ impl Producer<'_> {
         loop {
             match self.rendezvous.phase() {
                 Phase::Load(_) => {
-                    while self.window.len() < WINDOW_BATCHES {
+                    while self.window.len() < WINDOW_BATCHES && self.ledger.has_room() {
                         let batch = self.next_batch();
                         correlations.push_back(self.send(&mut connection, &batch));
                         self.window.push_back(batch);
+                    }
+                    if self.window.is_empty() {
+                        self.ledger.wait_for_room();
+                        continue;
                     }
                 }
                 Phase::Drain(_) | Phase::End if self.window.is_empty() => return Ok(()),
