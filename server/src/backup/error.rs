@@ -35,6 +35,8 @@ pub enum BackupError {
     Inside(PathBuf),
     /// A partition cannot be read as a start would read it.
     Partition(PartitionId, RecoverError),
+    /// Partitions that a start would not serve.
+    DamagedPartitions(Vec<(PartitionId, RecoverError)>),
     /// The folder has no manifest, so it is no backup, or one that was not finished.
     NoManifest(PathBuf),
     /// The manifest is not what was written.
@@ -123,6 +125,15 @@ impl fmt::Display for BackupError {
             Self::Partition(partition, error) => {
                 write!(f, "partition {partition} cannot be backed up: {error}")
             }
+            Self::DamagedPartitions(damaged) => {
+                for (partition, error) in damaged {
+                    writeln!(f, "partition {partition} is damaged: {error}")?;
+                }
+                f.write_str(
+                    "  no backup was taken; repair what is damaged (stop the broker, then `corelane log repair`), or \
+                     have its files copied as they are with --with-damaged",
+                )
+            }
             Self::NoManifest(path) => write!(
                 f,
                 "{} has no manifest: it is no backup, or one that was not finished",
@@ -160,6 +171,7 @@ impl std::error::Error for BackupError {
             | Self::Busy { .. }
             | Self::NotEmpty(_)
             | Self::Inside(_)
+            | Self::DamagedPartitions(_)
             | Self::NoManifest(_)
             | Self::Manifest { .. }
             | Self::Newer(_)

@@ -44,7 +44,7 @@ pub struct CopiedPartition {
     pub end: u64,
     /// Its files.
     pub files: Vec<CopiedFile>,
-    /// What was missing of its log already, and is missing in the copy.
+    /// What was missing or damaged already, and is in the copy.
     pub missing: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ pub use copy::Pace;
 pub use error::{BackupError, Flaw};
 pub use manifest::{CopiedFile, CopiedPartition, FileName, Manifest};
 pub use restore::{restore, verify};
-pub use take::take;
+pub use take::{OfDamaged, take};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use corelane_storage::{
     Buffer, CheckpointConfig, Links, LogConfig, LogExtent, OpenError, RecoverError,
     SUPERBLOCK_NAME, Superblock, Volume, open_checkpoints,
 };
-use corelane_wire::{PartitionId, checksum};
+use corelane_wire::{Lsn, PartitionId, checksum};
 
 use super::copy::{Pace, create, make_empty, make_folder, sync_folder};
 use super::error::BackupError;
@@ -20,6 +20,15 @@ use super::manifest::{
 };
 use crate::recovery::reach;
 
+/// What becomes of partitions that a start would not serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfDamaged {
+    /// There is no backup.
+    Refuse,
+    /// Their files are copied as they are, so that a broker on the copy is where this one is.
+    CopyAsTheyAre,
+}
+
 /// Takes a backup of a data directory, which a broker may be using, into a directory that is empty or not there.
 ///
 /// Every partition ends at one lsn, which is at least the one up to which it had confirmed when the backup began. On
@@ -27,7 +36,12 @@ use crate::recovery::reach;
 ///
 /// # Errors
 /// See [`BackupError`]. The data directory is unchanged in any case.
-pub fn take(data: &Path, target: &Path, mut pace: Pace) -> Result<Manifest, BackupError> {
+pub fn take(
+    data: &Path,
+    target: &Path,
+    mut pace: Pace,
+    of_damaged: OfDamaged,
+) -> Result<Manifest, BackupError> {
     let superblock = superblock_of(data)?;
     begin_target(data, target)?;
     let mut manifest = Manifest::new(&superblock, now_ms());
@@ -38,9 +52,19 @@ pub fn take(data: &Path, target: &Path, mut pace: Pace) -> Result<Manifest, Back
         taken.map_err(BackupError::io("link files of", data))?;
     }
     // All of them before the first is copied, so that they end at about the same time.
-    let mut plans = Vec::new();
+    let (mut plans, mut damaged) = (Vec::new(), Vec::new());
     for partition in partitions() {
-        plans.push(Plan::of(&links, &superblock, partition)?);
+        match Plan::of(&links, &superblock, partition) {
+            Ok(plan) => plans.push(plan),
+            Err(BackupError::Partition(_, error)) if !matches!(error, RecoverError::Io { .. }) => {
+                plans.push(Plan::as_it_is(&links, partition, &error)?);
+                damaged.push((partition, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if of_damaged == OfDamaged::Refuse && !damaged.is_empty() {
+        return Err(BackupError::DamagedPartitions(damaged));
     }
     for plan in plans {
         let partition = plan.partition;
@@ -101,7 +125,10 @@ struct Plan {
     partition: PartitionId,
     /// Lengths in the data directory and in the backup.
     files: BTreeMap<FileName, (u64, u64)>,
-    extent: LogExtent,
+    /// The copy has every record below.
+    end: Lsn,
+    /// What is not as it should be, in the copy as in its source.
+    missing: Vec<String>,
 }
 
 impl Plan {
@@ -134,7 +161,40 @@ impl Plan {
         Ok(Self {
             partition,
             files,
-            extent,
+            end: extent.end,
+            missing: extent.missing.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Every file of a partition that cannot be read like a start would, whole: nothing says what counts.
+    fn as_it_is(
+        links: &Links,
+        partition: PartitionId,
+        error: &RecoverError,
+    ) -> Result<Self, BackupError> {
+        let files = links.files();
+        let failed = |source| BackupError::Io {
+            action: format!("list the files of partition {partition}"),
+            source,
+        };
+        let mut found = BTreeMap::new();
+        for number in files.segments(partition).map_err(failed)? {
+            let bytes = files.segment_bytes(partition, number).map_err(failed)?;
+            found.insert(FileName::Segment(number), (bytes, bytes));
+        }
+        for (generation, bytes) in files.checkpoints(partition).map_err(failed)? {
+            found.insert(FileName::Checkpoint(generation), (bytes, bytes));
+        }
+        let first = if let RecoverError::Damaged(damage) = error {
+            damage.first
+        } else {
+            Lsn(0)
+        };
+        Ok(Self {
+            partition,
+            files: found,
+            end: first,
+            missing: vec![error.to_string()],
         })
     }
 
@@ -149,14 +209,9 @@ impl Plan {
             make_folder(&folder)?;
         }
         let mut copied = CopiedPartition {
-            end: self.extent.end.0,
+            end: self.end.0,
             files: Vec::new(),
-            missing: self
-                .extent
-                .missing
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            missing: self.missing,
         };
         for (name, (bytes, stored)) in self.files {
             let mut file = CopiedFile {

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
-use corelane::backup::{BackupError, Manifest, Pace, restore, take, verify};
+use corelane::backup::{BackupError, Manifest, OfDamaged, Pace, restore, take, verify};
 use corelane::config::quantity::parse_bytes;
 use serde::Serialize;
 
@@ -23,6 +23,9 @@ pub(super) struct Backup {
     /// How much to read per second at most; without it as much as the disks give.
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     bytes_per_second: Option<NonZeroU64>,
+    /// Copy partitions that a broker would not serve too, as they are; without it they fail the backup.
+    #[arg(long)]
+    with_damaged: bool,
 }
 
 /// Arguments of `restore`.
@@ -60,7 +63,13 @@ struct Copied {
 impl Backup {
     pub(super) fn run(self, common: &Common) -> Result<(), Failure> {
         let data = self.data.path()?;
-        let manifest = take(&data, &self.dir, Pace::new(self.bytes_per_second))?;
+        let of_damaged = if self.with_damaged {
+            OfDamaged::CopyAsTheyAre
+        } else {
+            OfDamaged::Refuse
+        };
+        let pace = Pace::new(self.bytes_per_second);
+        let manifest = take(&data, &self.dir, pace, of_damaged)?;
         tell(common, &self.dir, &manifest, "written")
     }
 }
@@ -99,7 +108,7 @@ fn tell(
     };
     for missing in manifest.partitions.iter().flat_map(|it| &it.missing) {
         note(&format!(
-            "corelane: missing in the backup, as in its source: {missing}"
+            "corelane: not whole in the backup, as in its source: {missing}"
         ));
     }
     if common.output != Format::Table {
@@ -131,7 +140,9 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let is_damage = matches!(
             error,
-            BackupError::Damaged { .. } | BackupError::Manifest { .. }
+            BackupError::Damaged { .. }
+                | BackupError::DamagedPartitions(_)
+                | BackupError::Manifest { .. }
         );
         let code = if is_damage { DAMAGED } else { FAILURE };
         Self::new(code, error.to_string())

@@ -31,7 +31,7 @@ pub(super) const CODES: &[(u8, &str)] = &[
     (UNHEALTHY, "a check of `corelane doctor` failed"),
     (
         DAMAGED,
-        "`corelane log` or `corelane restore` found something damaged",
+        "`corelane log`, `backup` or `restore` found something damaged",
     ),
 ];
 

@@ -10,6 +10,8 @@ use serde_json::Value;
 use broker::{Broker, Ended, corelane, end, folder, numbered, refused, serve};
 
 #[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod disks;
