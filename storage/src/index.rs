@@ -303,6 +303,15 @@ impl Index {
         }
     }
 
+    /// The bytes of the block at a position; `None` if none begins there, or that is not known.
+    pub(crate) fn block(&self, number: SegmentNumber, position: u64) -> Option<usize> {
+        let segment = self.segment(number)?;
+        let blocks = segment.blocks();
+        let at = blocks.binary_search_by_key(&position, |block| block.position());
+        let next = blocks.get(at.ok()? + 1).map(|next| next.position());
+        usize::try_from(next.unwrap_or(segment.end_position) - position).ok()
+    }
+
     /// The lsn range of what stands at a position, for an error's text: that of a block, or of the segment.
     pub(crate) fn range(&self, number: SegmentNumber, position: u64) -> Option<(Lsn, Lsn)> {
         let segment = self.segment(number)?;

@@ -63,6 +63,8 @@ pub struct Log {
     poison: Option<Poison>,
     index: Index,
     cache: Cache,
+    /// The block that is read alone, because a read of it and what follows it failed.
+    alone: Option<(SegmentNumber, u64)>,
     /// Size of the last written block: what the next one is expected to need.
     block_bytes_hint: usize,
 }
@@ -138,6 +140,7 @@ impl Log {
             poison: None,
             index: recovered.index,
             cache: Cache::new(config.cache_bytes),
+            alone: None,
             block_bytes_hint: BLOCK_ALIGN,
         }
     }

@@ -59,11 +59,16 @@ impl<'a> Reader<'a> {
         }
         match log.index.find(lsn, log.config.read_ahead_bytes) {
             None => Lookup::Unknown,
-            Some(Found::Stretch(stretch)) => Lookup::OnDisk {
-                segment: stretch.segment,
-                position: stretch.position,
-                bytes: stretch.bytes,
-            },
+            Some(Found::Stretch(stretch)) => {
+                let is_alone = log.alone == Some((stretch.segment, stretch.position));
+                let alone = log.index.block(stretch.segment, stretch.position);
+                let alone = alone.filter(|_| is_alone);
+                Lookup::OnDisk {
+                    segment: stretch.segment,
+                    position: stretch.position,
+                    bytes: alone.unwrap_or(stretch.bytes),
+                }
+            }
             Some(Found::Lost(segment, cause)) => {
                 Lookup::Damaged(segment.damage(log.config.partition, cause))
             }
@@ -82,8 +87,11 @@ impl Log {
 
     /// A read that a [`Reader`] asked for finished: verifies every block anew and takes the good ones into the cache.
     ///
+    /// One that failed for more than the block that was asked for is `Ok`: who asks again reads that block alone, so
+    /// that what cannot be read behind it does not keep it.
+    ///
     /// # Errors
-    /// If the block that was asked for is not intact; those read ahead are verified again when they are asked for
+    /// If the block that was asked for cannot be read or is not intact; those read ahead are verified again when they are asked for
     /// themselves. The log goes on.
     pub fn on_read_done(
         &mut self,
@@ -97,7 +105,18 @@ impl Log {
             segment,
             position,
         };
-        let bytes = result.map_err(|errno| ReadError::Errno { site, errno })?;
+        let bytes = match result {
+            Ok(bytes) => bytes,
+            Err(errno) => {
+                let block = self.index.block(segment, position);
+                return if block.is_some_and(|block| block < buffer.len()) {
+                    self.alone = Some((segment, position));
+                    Ok(())
+                } else {
+                    Err(ReadError::Errno { site, errno })
+                };
+            }
+        };
         buffer.set_len(bytes.min(buffer.len()));
         let Some(found) = self.index.segment(segment) else {
             // Forgotten meanwhile: who asks again learns that.

@@ -12,6 +12,7 @@ use crate::segment::SegmentHeader;
 
 mod buffers;
 mod segments;
+mod unreadable;
 
 const MILLI: u64 = 1_000_000;
 
