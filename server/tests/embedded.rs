@@ -181,7 +181,8 @@ fn deleting_a_queue_ends_the_streams_of_its_consumers() {
         let mut consumer = client.consumer("orders").subscribe().await.unwrap();
         client.admin().queue_delete("orders").await.unwrap();
         let error = consumer.next().await.unwrap().unwrap_err();
-        assert_eq!(error.code(), Some(ErrorCode::QueueNotFound), "{error}");
+        let code = error.code();
+        assert_eq!(code, Some(ErrorCode::SubscriptionNotFound), "{error}");
         assert!(error.to_string().contains("orders was deleted"), "{error}");
         assert!(consumer.next().await.is_none());
         let error = client.admin().queue_show("orders").await.unwrap_err();

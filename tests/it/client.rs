@@ -17,7 +17,7 @@ use crate::Fixture;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// A runtime like that of a small program; fails instead of hanging.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,7 +27,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
         .expect("this takes too long")
 }
 
-async fn client_of(fixture: &Fixture) -> Client {
+pub(crate) async fn client_of(fixture: &Fixture) -> Client {
     let address = fixture.broker.address.to_string();
     Client::connect(&address).await.unwrap()
 }

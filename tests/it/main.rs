@@ -15,6 +15,7 @@ mod credit;
 mod delivery;
 mod disk_full;
 mod docs;
+mod examples;
 mod formats;
 mod health;
 mod lifecycle;
@@ -24,6 +25,7 @@ mod scrubber;
 mod sessions;
 mod stalled_disk;
 mod start_errors;
+mod subscriptions;
 
 use std::net::SocketAddr;
 

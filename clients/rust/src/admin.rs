@@ -9,6 +9,7 @@ use crate::answer::Answer;
 use crate::client::{Client, Route, check_count, check_name};
 use crate::error::Error;
 use crate::protocol::{Received, Unreadable};
+use crate::subscription::Subscription;
 
 /// Manages the queues of a broker, and looks at them; made by [`Client::admin`].
 ///
@@ -170,6 +171,52 @@ impl Admin {
             return Err(Error::unexpected());
         };
         Ok(())
+    }
+
+    /// Where to begin for everything that was enqueued at `time` or later: the offset of the first such message that
+    /// is kept, or that of the next one to come.
+    ///
+    /// It is found by peeking at about as many messages as the count of those kept has binary digits. Messages are
+    /// enqueued in the order of their times, so that none is missed.
+    ///
+    /// # Errors
+    /// What the broker refused with, [`Error::Deadline`], a bad name, or [`Error::Unreadable`] if a message that was
+    /// met on the way cannot be read.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: corelane_client::Admin) -> Result<(), corelane_client::Error> {
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use corelane_client::{Start, Timestamp};
+    ///
+    /// let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    /// let since_epoch = hour_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    /// let time = Timestamp::default().add(since_epoch);
+    /// let start = Start::At(admin.offset_since("orders", time).await?);
+    /// admin.subscription("orders", "billing").seek(start).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn offset_since(&self, queue: &str, time: Timestamp) -> Result<Offset, Error> {
+        let info = self.queue_show(queue).await?;
+        let (mut first, mut end) = (info.start, info.end);
+        // All before `first` is too early; what is at `end` is not, or is yet to come.
+        while first < end {
+            let middle = Offset(first.0 + (end.0 - first.0) / 2);
+            let peeked = self.peek(queue, middle, 1).await?;
+            match peeked.into_iter().next().transpose()? {
+                Some(message) if message.enqueued() < time => {
+                    first = Offset(message.offset().0 + 1);
+                }
+                Some(_) | None => end = middle,
+            }
+        }
+        Ok(first)
+    }
+
+    /// One subscription of a queue; an empty name stands for `default`.
+    pub fn subscription(&self, queue: &str, name: &str) -> Subscription {
+        Subscription::new(self.client.clone(), queue, name)
     }
 
     /// Where the partitions are.

@@ -19,8 +19,8 @@ use crate::protocol::{ConsumerConfig, ConsumerCore};
 ///
 /// The broker delivers until as many messages are held as the credit says; each ack makes room for another.
 /// After a broken connection it subscribes again by itself, and messages in the user's hands can still be acked.
-/// The stream ends after an error that says why (the broker refuses to subscribe, or the queue was deleted), or when
-/// the client is closed; an unreadable message is an error after which it goes on.
+/// The stream ends after an error that says why (the broker refuses to subscribe, or the queue or subscription was
+/// deleted), or when the client is closed; an unreadable message is an error after which it goes on.
 /// Dropping it unsubscribes and gives back what was not taken from it; messages already taken stay valid.
 #[derive(Debug)]
 #[must_use = "dropping a consumer unsubscribes"]
@@ -116,7 +116,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Unreadable`] names a message that cannot be read, and the stream goes on. [`Error::Refused`] is the
-    /// last item: the broker does not let it subscribe (again), or the queue was deleted.
+    /// last item: the broker does not let it subscribe (again), or its subscription or queue was deleted.
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         std::future::poll_fn(|context| self.poll_delivery(context)).await
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use corelane_wire::limits::{DELAY_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
-use corelane_wire::{Header, LeaseId, Offset, SettleOutcome, Timestamp};
+use corelane_wire::{Fate, Header, LeaseId, Offset, SettleOutcome, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
@@ -17,7 +17,7 @@ use crate::protocol::{Received, SettleAction, SettleError};
 /// A message under lease: nobody else gets it until it is given back or the lease ends.
 ///
 /// Dropping it without an answer gives it back at once, without counting the attempt. To finish it, call
-/// [`Delivery::ack`]; to have it tried again later, [`Delivery::nack`].
+/// [`Delivery::ack`]; to have it tried again, [`Delivery::fail`] or [`Delivery::nack`].
 #[derive(Debug)]
 #[must_use = "dropping a delivery gives the message back"]
 pub struct Delivery {
@@ -30,7 +30,7 @@ pub struct Delivery {
     lease: LeaseId,
 }
 
-/// What an ack or nack did.
+/// What a settle did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acked {
     /// It took effect.
@@ -122,6 +122,34 @@ impl Delivery {
             delay_ms: delay_ms.min(DELAY_MS_MAX),
             count_attempt: true,
         })
+    }
+
+    /// Says that the attempt failed, and why: the message comes again after the subscription's back-off, or is dead if
+    /// its attempts are used up.
+    ///
+    /// Of the text the first 256 bytes are kept, with a message that is dead; the same holds for [`Delivery::kill`]
+    /// and [`Delivery::park`]. Messages that fail in one go with the same text travel together.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn fail(self, text: &str) -> Settling {
+        self.settle(SettleAction::reject(Fate::Retry, text))
+    }
+
+    /// Makes the message dead at once, since no other attempt would do better: nobody gets it until it is redriven.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn kill(self, text: &str) -> Settling {
+        self.settle(SettleAction::reject(Fate::Dead, text))
+    }
+
+    /// Sets the message aside: nobody gets it until it is kicked.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn park(self, text: &str) -> Settling {
+        self.settle(SettleAction::reject(Fate::Park, text))
     }
 
     /// Gives the message back at once, without counting the attempt; the same as dropping it, but it can be awaited.

@@ -52,6 +52,7 @@ mod link;
 mod message;
 mod outcome;
 mod producer;
+mod subscription;
 mod topology;
 
 #[cfg(test)]
@@ -62,7 +63,8 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use corelane_wire::{
-    ErrorCode, Header, LeaseId, Metadata, Offset, PartitionPlace, QueueInfo, SessionId,
+    Aside, AsideCause, AsideInfo, ErrorCode, Header, LeaseId, Metadata, Offset, PartitionPlace,
+    PurgeStates, QueueInfo, SessionId, Start, SubscriptionConfig, SubscriptionDetail,
     SubscriptionInfo, Timestamp,
 };
 pub use delivery::{Acked, Delivery, Settling};
@@ -72,3 +74,4 @@ pub use message::Message;
 pub use outcome::{Class, EnqueueError, Outcome, Receipt};
 pub use producer::{Pending, Producer, ProducerBuilder, Tally};
 pub use protocol::UnknownReason;
+pub use subscription::{AsidePage, Returned, Subscription, SubscriptionOptions};

@@ -11,8 +11,8 @@
 //! (K1) Messages held (buffered or handed out) never exceed the credit, over reconnects too: messages of an earlier
 //!      subscribing are subtracted from the credit of the later one until they are settled.
 //! (K2) A message whose lease ran out in the buffer is given back, not handed out.
-//! (K3) A consumer whose queue was deleted ends within [`ConsumerConfig::ask_after`] and an answer, and does not
-//!      make the queue again.
+//! (K3) A consumer whose queue or subscription was deleted ends within [`ConsumerConfig::ask_after`] and an answer,
+//!      and does not make it again.
 //! (K4) After an end nothing is handed out, and what arrives is given back.
 
 use std::collections::VecDeque;
@@ -107,7 +107,7 @@ enum Phase {
 pub enum ConsumerEnd {
     /// It was closed.
     Closed,
-    /// The broker refused to subscribe it, or its queue was deleted (`QueueNotFound`).
+    /// The broker refused to subscribe it, or its subscription was deleted (`SubscriptionNotFound`).
     Refused {
         /// Why.
         code: ErrorCode,
@@ -284,11 +284,10 @@ impl ConsumerCore {
         self.unreadable.pop_front()
     }
 
-    /// Settles a message that was handed out; ack and nack end the holding, an extend does not.
+    /// Settles a message that was handed out; all but an extend end the holding.
     pub fn settle(&mut self, action: SettleAction, message: &Received, deadline: Timestamp) -> u64 {
-        match action {
-            SettleAction::Extend { .. } => {}
-            SettleAction::Ack | SettleAction::Nack { .. } => self.release(message.incarnation),
+        if action.ends_holding() {
+            self.release(message.incarnation);
         }
         self.settle
             .settle(action, message.lease, message.offset, deadline)
@@ -463,27 +462,24 @@ impl ConsumerCore {
             // Anything but the credit wanted makes the next drive ask again.
             self.credit_sent = !self.credit_wanted();
         } else if code == ErrorCode::UnknownConsumer {
-            // On one connection a consumer is forgotten with its queue only. Subscribing again would make the queue
-            // anew (K3).
-            let text = format!("queue {} was deleted", self.config.target.queue);
-            self.refused(now, ErrorCode::QueueNotFound, text);
+            // On one connection a consumer is forgotten with its subscription or queue only. Subscribing again would
+            // make that anew (K3).
+            let SettleTarget {
+                queue,
+                subscription,
+                ..
+            } = &self.config.target;
+            let name = match subscription.as_str() {
+                "" => "default",
+                name => name,
+            };
+            let text =
+                format!("subscription {name} of {queue} was deleted, by itself or with the queue");
+            self.refused(now, ErrorCode::SubscriptionNotFound, text);
         } else {
             self.refused(now, code, text.to_owned());
         }
     }
-}
-
-impl SettleAction {
-    /// Back at once, as if it had never been delivered.
-    pub const GIVE_BACK: Self = Self::Nack {
-        delay_ms: 0,
-        count_attempt: false,
-    };
-    /// Back after a second, for a message that cannot be read.
-    pub const SET_ASIDE: Self = Self::Nack {
-        delay_ms: 1_000,
-        count_attempt: true,
-    };
 }
 
 /// How long a message that nobody wants is offered back at least.

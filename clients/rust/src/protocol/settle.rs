@@ -1,4 +1,4 @@
-//! Acks, nacks and extends of one subscription: collected, merged into ranges, sent again until they are answered.
+//! Acks, nacks, rejects and extends of one subscription: collected, merged into ranges, sent again until they are answered.
 //!
 //! Owns: the settles that are not answered yet. Called by: the consumer core, and by whoever dequeues.
 //!
@@ -9,20 +9,24 @@
 //! (S2) What waits is bounded by the messages held, since a message is settled at most once and an extend is one
 //!      per call of its holder.
 
+mod action;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use corelane_wire::limits::{SETTLE_ENTRIES_MAX, SETTLE_MESSAGES_MAX};
 use corelane_wire::{
-    Correlation, ErrorCode, Extend, Lane, LeaseId, Nack, Offset, OffsetRange, Request, Response,
-    Settle, SettleEntries, SettleEntry, SettleOutcome, Settled, Timestamp,
+    Correlation, ErrorCode, Lane, LeaseId, Offset, OffsetRange, Response, Settle, SettleEntries,
+    SettleEntry, SettleOutcome, Settled, Timestamp,
 };
 
 use super::backoff::Backoff;
 use super::connection::Protocol;
 use super::error::ProtocolError;
 use super::random::Random;
+
+pub use action::SettleAction;
 
 /// What is settled: a subscription of a lane.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,25 +37,6 @@ pub struct SettleTarget {
     pub lane: Lane,
     /// The subscription; empty for the default one.
     pub subscription: String,
-}
-
-/// What happens to a leased message.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum SettleAction {
-    /// Its lease lasts from now on for so long.
-    Extend {
-        /// Length of the lease.
-        lease_ms: u32,
-    },
-    /// It is done.
-    Ack,
-    /// It goes back.
-    Nack {
-        /// For how long nobody gets it.
-        delay_ms: u64,
-        /// Whether the attempt counts.
-        count_attempt: bool,
-    },
 }
 
 /// A settle that found its end.
@@ -196,7 +181,7 @@ impl SettleCore {
             return;
         }
         for (action, entries) in std::mem::take(&mut self.waiting) {
-            let left = self.send(action, entries, protocol);
+            let left = self.send(&action, entries, protocol);
             if !left.is_empty() {
                 self.waiting.insert(action, left);
             }
@@ -324,7 +309,7 @@ impl SettleCore {
     /// Sends as many frames as there is room for; returns what must wait.
     fn send(
         &mut self,
-        action: SettleAction,
+        action: &SettleAction,
         mut entries: Vec<Entry>,
         protocol: &mut Protocol,
     ) -> Vec<Entry> {
@@ -346,22 +331,13 @@ impl SettleCore {
                 subscription: &self.target.subscription,
                 entries: SettleEntries::read(&bytes).expect("take_frame keeps the limits"),
             };
-            let request = match action {
-                SettleAction::Ack => Request::Ack(settle),
-                SettleAction::Nack {
-                    delay_ms,
-                    count_attempt,
-                } => Request::Nack(Nack {
-                    settle,
-                    delay_ms,
-                    count_attempt,
-                }),
-                SettleAction::Extend { lease_ms } => Request::Extend(Extend { settle, lease_ms }),
-            };
-            match protocol.request(&request, None) {
+            match protocol.request(&action.request(settle), None) {
                 Ok(correlation) => {
-                    let entries = frame;
-                    self.out.insert(correlation, OutFrame { action, entries });
+                    let frame = OutFrame {
+                        action: action.clone(),
+                        entries: frame,
+                    };
+                    self.out.insert(correlation, frame);
                 }
                 Err(_) => left.extend(frame),
             }

@@ -4,6 +4,7 @@ mod broker;
 mod connecting;
 mod consuming;
 mod producing;
+mod subscriptions;
 
 use std::time::Duration;
 

@@ -199,7 +199,7 @@ fn busy_subscribe_is_tried_again_and_a_refusal_ends_it() {
 fn is_deleted(core: &ConsumerCore) -> bool {
     matches!(
         core.end(),
-        Some(ConsumerEnd::Refused { code: ErrorCode::QueueNotFound, text }) if text.contains("orders was deleted")
+        Some(ConsumerEnd::Refused { code: ErrorCode::SubscriptionNotFound, text }) if text.contains("orders was deleted")
     )
 }
 

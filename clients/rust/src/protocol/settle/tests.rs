@@ -1,6 +1,8 @@
 //! Scripted answers against the settles of one subscription.
 
-use corelane_wire::{ErrorCode, OffsetRange, SettleOutcome, Settled};
+use corelane_wire::{
+    ErrorCode, Extend, Fate, Nack, OffsetRange, Reject, Request, SettleOutcome, Settled,
+};
 
 use super::super::scripted::{SECOND, START, Sent, answer, lease_id, open, refusal, sent};
 use super::super::{Event, Protocol};
@@ -65,6 +67,7 @@ impl Bench {
 fn entries(sent: &Sent) -> Vec<(u64, u64, u32)> {
     let (Request::Ack(settle)
     | Request::Nack(Nack { settle, .. })
+    | Request::Reject(Reject { settle, .. })
     | Request::Extend(Extend { settle, .. })) = sent.request()
     else {
         panic!("not a settle: {sent:?}");
@@ -131,6 +134,10 @@ fn actions_travel_apart() {
     for (action, offset) in [
         (SettleAction::GIVE_BACK, 2),
         (SettleAction::Extend { lease_ms: 5_000 }, 3),
+        (SettleAction::reject(Fate::Retry, "no route"), 4),
+        (SettleAction::reject(Fate::Park, "no route"), 5),
+        (SettleAction::reject(Fate::Retry, "no route"), 6),
+        (SettleAction::reject(Fate::Retry, "no time"), 7),
     ] {
         bench
             .core
@@ -138,7 +145,39 @@ fn actions_travel_apart() {
     }
     let frames = bench.drive();
     let kinds: Vec<_> = frames.iter().map(|sent| sent.request().kind()).collect();
-    assert_eq!(kinds, [0x22, 0x20, 0x21]);
+    assert_eq!(kinds, [0x22, 0x20, 0x21, 0x24, 0x24, 0x24]);
+    let rejected = frames[3..].iter().map(|frame| {
+        let Request::Reject(reject) = frame.request() else {
+            panic!("not a reject");
+        };
+        (reject.fate, reject.text.to_owned(), entries(frame))
+    });
+    assert_eq!(
+        rejected.collect::<Vec<_>>(),
+        [
+            (
+                Fate::Retry,
+                "no route".to_owned(),
+                vec![(5, 4, 1), (5, 6, 1)]
+            ),
+            (Fate::Retry, "no time".to_owned(), vec![(5, 7, 1)]),
+            (Fate::Park, "no route".to_owned(), vec![(5, 5, 1)]),
+        ]
+    );
+}
+
+#[test]
+fn text_of_a_reject_is_cut_between_letters() {
+    let long = "é".repeat(200);
+    let SettleAction::Reject { text, .. } = SettleAction::reject(Fate::Dead, &long) else {
+        panic!("not a reject");
+    };
+    assert_eq!(&*text, "é".repeat(128));
+    let odd = format!("x{long}");
+    let SettleAction::Reject { text, .. } = SettleAction::reject(Fate::Dead, &odd) else {
+        panic!("not a reject");
+    };
+    assert_eq!((text.len(), text.ends_with('é')), (255, true));
 }
 
 #[test]
@@ -209,6 +248,7 @@ fn message_is_named_once_per_frame() {
     let action = SettleAction::Extend { lease_ms: 5_000 };
     for _ in 0..2 {
         let deadline = START.add(SECOND);
+        let action = action.clone();
         bench.core.settle(action, lease_id(5), Offset(10), deadline);
     }
     assert_eq!(entries(&bench.drive()[0]), [(5, 10, 1)]);
