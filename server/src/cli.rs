@@ -13,8 +13,10 @@ use corelane_client::Client;
 use self::exit::Failure;
 use self::output::Format;
 
+mod aside;
 mod backup;
 mod config;
+mod consent;
 mod dequeue;
 mod doctor;
 mod dump;
@@ -30,6 +32,8 @@ mod queue;
 mod serve;
 mod settings;
 mod shown;
+mod start;
+mod subscription;
 
 /// A durable message broker with one pinned loop per core.
 #[derive(Debug, Parser)]
@@ -80,6 +84,21 @@ enum Command {
     /// List, show, create and delete queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// List, show, create, change and delete subscriptions.
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
+    /// Let a subscription give nothing out, until it is resumed.
+    Pause(subscription::Pause),
+    /// Let a subscription give messages out again.
+    Resume(subscription::Named),
+    /// Finish messages of a subscription without delivering them.
+    Purge(subscription::Purge),
+    /// List, show and give back messages that failed too often, or were rejected for good.
+    #[command(subcommand)]
+    Dead(aside::Dead),
+    /// List, show and give back messages that a consumer set aside.
+    #[command(subcommand)]
+    Park(aside::Park),
     /// Look at the files of a data directory that no broker uses.
     #[command(subcommand)]
     Log(logs::Logs),
@@ -127,6 +146,12 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Dump(dump) => on_runtime(dump.run(&common)),
         Command::Load(load) => on_runtime(load.run(&common)),
         Command::Queue(queue) => on_runtime(queue.run(&common)),
+        Command::Subscription(subscription) => on_runtime(subscription.run(&common)),
+        Command::Pause(pause) => on_runtime(pause.run(&common)),
+        Command::Resume(named) => on_runtime(named.resume(&common)),
+        Command::Purge(purge) => on_runtime(purge.run(&common)),
+        Command::Dead(dead) => on_runtime(dead.run(&common)),
+        Command::Park(park) => on_runtime(park.run(&common)),
         Command::Log(logs) => logs.run(&common),
         Command::Backup(backup) => backup.run(&common),
         Command::Restore(restore) => restore.run(&common),

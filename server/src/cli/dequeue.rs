@@ -28,12 +28,29 @@ pub(super) struct Dequeue {
     /// How long to wait for each message.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     wait: Duration,
-    /// Print, then give the messages back without counting the attempt.
-    #[arg(long, conflicts_with = "follow")]
-    no_ack: bool,
+    #[command(flatten)]
+    ending: Ending,
     /// Go on until interrupted.
     #[arg(long, short)]
     follow: bool,
+}
+
+/// What becomes of a message that was printed; unless given it is acknowledged.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Ending {
+    /// Print, then give the messages back without counting the attempt.
+    #[arg(long, conflicts_with = "follow")]
+    no_ack: bool,
+    /// Print, then say that the attempts failed, and why: they come again, or are dead.
+    #[arg(long, value_name = "TEXT", conflicts_with = "follow")]
+    fail: Option<String>,
+    /// Print, then make the messages dead, and say why.
+    #[arg(long, value_name = "TEXT")]
+    kill: Option<String>,
+    /// Print, then set the messages aside, and say why.
+    #[arg(long, value_name = "TEXT")]
+    park: Option<String>,
 }
 
 impl Dequeue {
@@ -117,6 +134,23 @@ impl Dequeue {
     }
 }
 
+impl Ending {
+    /// Whether the message may be the next to come.
+    const fn comes_again(&self) -> bool {
+        self.no_ack || self.fail.is_some()
+    }
+
+    fn settle(&self, delivery: Delivery) -> Settling {
+        match (&self.fail, &self.kill, &self.park) {
+            (Some(text), _, _) => delivery.fail(text),
+            (_, Some(text), _) => delivery.kill(text),
+            (_, _, Some(text)) => delivery.park(text),
+            (None, None, None) if self.no_ack => delivery.give_back(),
+            (None, None, None) => delivery.ack(),
+        }
+    }
+}
+
 /// What a future has ready, after everything else on the runtime had its turn.
 async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
@@ -129,13 +163,13 @@ async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 /// Prints messages, and settles each once its bytes have left.
 struct Printer<'a> {
     format: Format,
-    no_ack: bool,
+    ending: &'a Ending,
     queue: &'a str,
     count: u64,
     /// Text that has not left yet, and the messages in it.
     text: Vec<u8>,
     printed: Vec<Delivery>,
-    /// Left, but given back only at the end: at once, they would be the next to come.
+    /// Left, but settled only at the end: given back at once, they would be the next to come.
     kept: Vec<Delivery>,
     settling: Vec<(u64, Settling)>,
     /// Messages whose lease ended before their settling arrived.
@@ -146,7 +180,7 @@ impl<'a> Printer<'a> {
     const fn new(arguments: &'a Dequeue, format: Format) -> Self {
         Self {
             format,
-            no_ack: arguments.no_ack,
+            ending: &arguments.ending,
             queue: arguments.queue.as_str(),
             count: 0,
             text: Vec::new(),
@@ -192,13 +226,13 @@ impl<'a> Printer<'a> {
     }
 
     async fn settle(&mut self) -> Result<(), Failure> {
-        if self.no_ack {
+        if self.ending.comes_again() {
             self.kept.append(&mut self.printed);
             return Ok(());
         }
-        let acked = self.printed.drain(..);
+        let printed = self.printed.drain(..);
         self.settling
-            .extend(acked.map(|delivery| (delivery.offset().0, delivery.ack())));
+            .extend(printed.map(|delivery| (delivery.offset().0, self.ending.settle(delivery))));
         if self.settling.len() >= SETTLING_MAX {
             self.await_settling().await?;
         }
@@ -234,7 +268,7 @@ impl<'a> Printer<'a> {
         }
         let kept = self.kept.drain(..);
         self.settling
-            .extend(kept.map(|delivery| (delivery.offset().0, delivery.give_back())));
+            .extend(kept.map(|delivery| (delivery.offset().0, self.ending.settle(delivery))));
         self.await_settling().await?;
         if self.stale > 0 {
             return Err(Failure::other(format!(

@@ -1,11 +1,10 @@
 //! `corelane queue ls|show|create|rm`.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use clap::{Args, Subcommand};
-use corelane_client::{Client, Error, ErrorCode, QueueInfo, SubscriptionInfo};
+use corelane_client::{Client, Error, ErrorCode, QueueInfo, SubscriptionDetail, SubscriptionInfo};
 use serde::Serialize;
 
+use super::consent::Consent;
 use super::exit::{Failure, NOT_FOUND};
 use super::output::{self, Format, Row, age};
 use super::{Common, chat};
@@ -35,9 +34,8 @@ pub(super) struct Named {
 pub(super) struct Rm {
     /// The queue.
     queue: String,
-    /// Do not ask; needed where stdin is no terminal.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// A queue in JSON or in a line of a table.
@@ -135,20 +133,37 @@ async fn oldest(client: &Client, info: &QueueInfo) -> Result<Option<Oldest>, Fai
         }) => return Ok(None),
         peeked => peeked?,
     };
-    let first = peeked.into_iter().find_map(Result::ok);
-    Ok(first.map(|message| Oldest {
-        offset: message.offset().0,
-        enqueued_ms: message.enqueued().as_millis(),
-        needed_by: info.subscriptions.iter().filter_map(needs).collect(),
+    let Some(first) = peeked.into_iter().find_map(Result::ok) else {
+        return Ok(None);
+    };
+    let mut needed_by = Vec::new();
+    for subscription in &info.subscriptions {
+        let on = client.admin().subscription(&info.name, &subscription.name);
+        let detail = match on.show().await {
+            // Only what the queue itself says is known then.
+            Err(Error::Refused {
+                code: ErrorCode::Damaged | ErrorCode::SubscriptionNotFound,
+                ..
+            }) => SubscriptionDetail::default(),
+            shown => shown?,
+        };
+        needed_by.extend(needs(subscription, (detail.parked, detail.dead)));
+    }
+    Ok(Some(Oldest {
+        offset: first.offset().0,
+        enqueued_ms: first.enqueued().as_millis(),
+        needed_by,
     }))
 }
 
 /// What a subscription still needs, in words; `None` if it needs nothing.
-fn needs(subscription: &SubscriptionInfo) -> Option<String> {
+fn needs(subscription: &SubscriptionInfo, (parked, dead): (u64, u64)) -> Option<String> {
     let counts = [
         (subscription.ready, "ready"),
         (subscription.leased, "leased"),
         (subscription.delayed, "delayed"),
+        (parked, "parked"),
+        (dead, "dead"),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let counts: Vec<_> = counts
@@ -167,9 +182,8 @@ async fn create(common: &Common, queue: &str) -> Result<(), Failure> {
 
 impl Rm {
     async fn run(self, common: &Common) -> Result<(), Failure> {
-        if !self.yes {
-            self.ask()?;
-        }
+        let question = format!("Delete queue {} with all its messages", self.queue);
+        self.consent.ask(&question)?;
         let client = common.connect().await?;
         // The command says whether the queue was there; the client's own retry could not, once the
         // connection broke between the deletion and its answer.
@@ -192,31 +206,6 @@ impl Rm {
                 change: "deleted",
             },
         )
-    }
-
-    /// Asks on the terminal; without one nothing is deleted.
-    fn ask(&self) -> Result<(), Failure> {
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage(format!(
-                "{} would be deleted with all its messages, and nobody is there to be asked\n  \
-                 say so with --yes",
-                self.queue
-            )));
-        }
-        let mut stderr = std::io::stderr();
-        write!(
-            stderr,
-            "Delete queue {} with all its messages? [y/N] ",
-            self.queue
-        )?;
-        stderr.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        if matches!(answer.trim(), "y" | "Y" | "yes") {
-            Ok(())
-        } else {
-            Err(Failure::other("nothing was deleted"))
-        }
     }
 }
 

@@ -36,6 +36,8 @@ mod stopping;
 #[cfg(test)]
 mod superblocks;
 #[cfg(test)]
+mod subscriptions;
+#[cfg(test)]
 mod wire;
 
 #[test]
