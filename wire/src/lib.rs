@@ -47,9 +47,9 @@ pub use names::{NameError, check_name};
 pub use placement::partition_of;
 pub use record::{RECORD_HEADER_BYTES, RECORD_VERSION, RecordError, RecordHeader, record_kind};
 pub use request::{
-    Aside, Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek, PurgeStates,
-    QueueList, Reject, Request, RequestError, Settle, SettleEntries, SettleEntriesIter,
-    SettleEntry, Start, Subscribe, SubscriptionConfig, SubscriptionVerb,
+    Aside, Contract, Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek,
+    PurgeStates, QueueList, Reject, Request, RequestError, Settle, SettleEntries,
+    SettleEntriesIter, SettleEntry, Start, Subscribe, SubscriptionConfig, SubscriptionVerb,
 };
 pub use response::{
     AsideCause, AsideInfo, Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind,

@@ -59,6 +59,8 @@ pub mod record_kind {
     pub const SEEK: u8 = 18;
     /// A subscription is deleted.
     pub const UNSUBSCRIBE: u8 = 19;
+    /// Messages are done, to be given out then.
+    pub const TAKE: u8 = 20;
 }
 
 /// The fields before a record's payload.

@@ -151,6 +151,9 @@ impl Subscription2 {
         Subscription {
             id,
             name: self.name,
+            contract: 0,
+            in_flight_max: 0,
+            rate_max: 0,
             attempts_max: 0,
             backoff_ms: 0,
             backoff_max_ms: 0,

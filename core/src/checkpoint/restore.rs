@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use corelane_wire::{
-    AsideCause, ChunkPlace, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
+    AsideCause, ChunkPlace, Contract, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
     SubscriptionConfig, Timestamp, check_name,
 };
 
@@ -268,6 +268,11 @@ impl Reader<'_, '_> {
         subscription.begin = Offset(stored.begin);
         subscription.gone = stored.gone;
         subscription.config = SubscriptionConfig {
+            contract: Contract::from_u8(stored.contract).ok_or(RestoreError::Inconsistent(
+                "a subscription has no known contract",
+            ))?,
+            in_flight_max: stored.in_flight_max,
+            rate_max: stored.rate_max,
             attempts_max: stored.attempts_max,
             backoff_ms: stored.backoff_ms,
             backoff_max_ms: stored.backoff_max_ms,

@@ -69,6 +69,9 @@ pub(super) enum Runs {
 pub(super) struct Subscription {
     pub(super) id: u32,
     pub(super) name: String,
+    pub(super) contract: u8,
+    pub(super) in_flight_max: u32,
+    pub(super) rate_max: u32,
     pub(super) attempts_max: u32,
     pub(super) backoff_ms: u64,
     pub(super) backoff_max_ms: u64,

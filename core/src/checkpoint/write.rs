@@ -204,6 +204,9 @@ impl<S: ChunkSink> Writer<'_, S> {
         Ok(stored::Subscription {
             id: of.id.0,
             name: of.name.clone(),
+            contract: of.config.contract.as_u8(),
+            in_flight_max: of.config.in_flight_max,
+            rate_max: of.config.rate_max,
             attempts_max: of.config.attempts_max,
             backoff_ms: of.config.backoff_ms,
             backoff_max_ms: of.config.backoff_max_ms,

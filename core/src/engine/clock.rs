@@ -94,7 +94,7 @@ impl Engine {
         let mut last = None;
         while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
             last = Some((waiter.deadline, serial));
-            if self.ready_now(waiter.key) == 0 {
+            if self.ready_now(now, waiter.key) == 0 {
                 self.demand.end_wait(serial);
                 self.reply(waiter.from, Reply::Empty, outputs);
             }
@@ -107,7 +107,7 @@ impl Engine {
         while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
             last = Some((waiter.deadline, serial));
             let is_loading = self.loads.concern(waiter.key.0);
-            if !(self.withholds || is_loading) || self.ready_now(waiter.key) == 0 {
+            if !(self.withholds || is_loading) || self.ready_now(now, waiter.key) == 0 {
                 self.demand.end_wait(serial);
                 self.reply(waiter.from, Reply::Empty, outputs);
             } else {
@@ -127,6 +127,7 @@ impl Engine {
         let wait = (!self.withholds && !self.loads.holds_waits)
             .then(|| self.demand.next_deadline())
             .flatten();
+        let throttle = self.throttle.next_due().filter(|_| !self.withholds);
         let rider = self
             .flush
             .unflushed_since
@@ -138,7 +139,7 @@ impl Engine {
         ];
         let in_log_time = in_log_time.into_iter().flatten().min();
         let log = in_log_time.map(|time| self.node_time_of(time));
-        [wait, rider, log].into_iter().flatten().min()
+        [wait, throttle, rider, log].into_iter().flatten().min()
     }
 
     /// What a record appended now gets as log time: never less than the last one's.

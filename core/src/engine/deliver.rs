@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 
 use corelane_wire::limits::DELIVERY_BYTES_MAX;
-use corelane_wire::{LeaseId, SessionId, Timestamp};
+use corelane_wire::{Contract, Correlation, LeaseId, SessionId, SubscriptionConfig, Timestamp};
 
 use super::demand::Taker;
+use super::gate::Answer;
 use super::pack::Pack;
-use super::{DeliverTo, Delivery, Engine, Output};
+use super::{DeliverTo, Delivery, Engine, Output, Requester};
 use crate::limits::{LEASE_MESSAGES_MAX, PUSH_BYTES_MAX};
 use crate::record::Record;
 use crate::state::SubscriptionKey;
@@ -33,6 +34,9 @@ impl Engine {
         self.more = false;
         if self.withholds {
             return;
+        }
+        while let Some(key) = self.throttle.pop_due(now) {
+            self.demand.activate(key);
         }
         let mut budget = self.limits.turn_deliveries_max;
         for _ in 0..self.demand.active.len() {
@@ -73,9 +77,12 @@ impl Engine {
         budget: &mut usize,
         outputs: &mut VecDeque<Output>,
     ) -> Served {
+        let Some(config) = self.terms(key) else {
+            return Served::All;
+        };
         let mark = self.demand.mark();
-        let share = self.share(key);
-        while let Some(taker) = self.demand.next_taker(key, mark) {
+        let share = self.share(now, key, &config);
+        while let Some(taker) = self.taker(key, config.contract, mark) {
             if *budget == 0 {
                 return Served::More;
             }
@@ -83,11 +90,17 @@ impl Engine {
             if room == 0 {
                 return Served::Stopped;
             }
+            let allowed = self.allowed(now, key, &config);
+            if allowed == 0 {
+                self.wait_for_rate(now, key, &config);
+                return Served::All;
+            }
             let (wanted, bytes_max) = match taker {
                 Taker::Waiter(_, waiter) => (waiter.count, DELIVERY_BYTES_MAX),
                 Taker::Consumer(_, _, wanted) => (wanted.min(share), PUSH_BYTES_MAX),
             };
-            let mut pack = Pack::new(wanted.min(room).min(LEASE_MESSAGES_MAX), bytes_max);
+            let count_max = wanted.min(room).min(allowed).min(LEASE_MESSAGES_MAX);
+            let mut pack = Pack::new(count_max, bytes_max);
             self.fill(key, &mut pack);
             if let Some(away) = pack.away {
                 self.load(key.0, away, outputs);
@@ -96,14 +109,59 @@ impl Engine {
                 return Served::All;
             }
             *budget -= 1;
-            self.give(now, taker, pack, outputs);
+            self.give(now, (taker, config), pack, outputs);
         }
         self.load_ahead(key, outputs);
         // Consumers that were served and want more stand behind the mark.
-        if self.demand.is_wanted(key) && self.ready_now(key) > 0 {
-            Served::More
-        } else {
-            Served::All
+        let next = self.taker(key, config.contract, self.demand.mark());
+        if next.is_none() || self.ready_in(key) == 0 {
+            return Served::All;
+        }
+        if self.allowed(now, key, &config) == 0 {
+            self.wait_for_rate(now, key, &config);
+            return Served::All;
+        }
+        Served::More
+    }
+
+    /// How a subscription gives messages out; `None` if it gives nothing out.
+    fn terms(&self, key: SubscriptionKey) -> Option<SubscriptionConfig> {
+        let subscription = self.state.subscription(key)?;
+        subscription.pause.is_none().then_some(subscription.config)
+    }
+
+    /// Who gets the next messages of a subscription.
+    fn taker(&self, key: SubscriptionKey, contract: Contract, mark: u64) -> Option<Taker> {
+        if contract != Contract::SingleActive {
+            return self.demand.next_taker(key, mark);
+        }
+        let taker = self.demand.only_taker(key, mark)?;
+        let subscription = self.state.subscription(key)?;
+        let (_, session, _, _) = describe(taker);
+        // Whoever stood by waits until the one before holds nothing any more.
+        let is_free = subscription.leased == 0
+            || subscription.leased == self.state.leases.held_by(session, key);
+        is_free.then_some(taker)
+    }
+
+    /// How many messages a subscription may give out now, whoever wants them.
+    fn allowed(&self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) -> u32 {
+        let leased = || self.state.subscription(key).map_or(0, |it| it.leased);
+        let in_flight = match config.in_flight_max {
+            0 => u64::MAX,
+            max => u64::from(max).saturating_sub(leased()),
+        };
+        let rate = match config.rate_max {
+            0 => u64::MAX,
+            max => self.throttle.allowance(key, max, now),
+        };
+        u32::try_from(in_flight.min(rate)).unwrap_or(u32::MAX)
+    }
+
+    /// A subscription that may give nothing out for its rate does so when it may again.
+    fn wait_for_rate(&mut self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) {
+        if config.rate_max > 0 && self.throttle.allowance(key, config.rate_max, now) == 0 {
+            self.throttle.wait(key, config.rate_max, now);
         }
     }
 
@@ -118,34 +176,69 @@ impl Engine {
         }
     }
 
-    /// Leases the messages of `pack` to `taker` and sends them.
-    fn give(&mut self, now: Timestamp, taker: Taker, pack: Pack, outputs: &mut VecDeque<Output>) {
+    /// Leases the messages of `pack` to `taker`, or takes them for it for good, and sends them.
+    fn give(
+        &mut self,
+        now: Timestamp,
+        (taker, config): (Taker, SubscriptionConfig),
+        pack: Pack,
+        outputs: &mut VecDeque<Output>,
+    ) {
         let (key, session, lease_ms, to) = describe(taker);
+        let (queue, subscription) = key;
+        let SubscriptionConfig {
+            contract, rate_max, ..
+        } = config;
         let count = pack.count();
-        let record = Record::Lease {
-            queue: key.0,
-            subscription: key.1,
-            session,
-            lease_ms,
-            ranges: pack.ranges,
+        if rate_max > 0 {
+            self.throttle.take(key, rate_max, now, count);
+        }
+        let ranges = pack.ranges;
+        let is_leased = contract != Contract::AtMostOnce;
+        let record = if is_leased {
+            Record::Lease {
+                queue,
+                subscription,
+                session,
+                lease_ms,
+                ranges,
+            }
+        } else {
+            Record::Take {
+                queue,
+                subscription,
+                ranges,
+            }
         };
         let lsn = self.append(now, record, outputs);
         self.uncommitted_leases.push_back((lsn, count));
         self.uncommitted_leases_count += u64::from(count);
-        let lease = LeaseId {
-            epoch: self.state.epoch,
-            lsn,
+        let lease = if is_leased {
+            let epoch = self.state.epoch;
+            LeaseId { epoch, lsn }
+        } else {
+            LeaseId::default()
         };
         match taker {
             Taker::Waiter(serial, _) => self.demand.end_wait(serial),
-            Taker::Consumer(serial, _, _) => self.demand.serve_consumer(serial, lease, count),
+            Taker::Consumer(serial, _, _) if is_leased => {
+                self.demand.serve_consumer(serial, lease, count);
+            }
+            Taker::Consumer(serial, _, _) => self.demand.pass(serial),
         }
-        outputs.push_back(Output::Deliver(Delivery {
+        let delivery = Delivery {
             to,
             lease,
-            lease_ms,
+            lease_ms: if is_leased { lease_ms } else { 0 },
             runs: pack.runs,
-        }));
+        };
+        if contract == Contract::Competing {
+            outputs.push_back(Output::Deliver(delivery));
+        } else {
+            // What a crash undoes was not given to anybody.
+            let delivery = Answer::Delivery(Box::new(delivery));
+            self.answer(requester(taker), delivery, outputs);
+        }
     }
 
     /// How many messages may be leased before a commit or a settlement must come.
@@ -161,23 +254,32 @@ impl Engine {
     }
 
     /// An even share of what is ready for the consumers that want it, so that one does not take all of a little.
-    fn share(&self, key: SubscriptionKey) -> u32 {
-        let consumers = self.demand.wanting_consumers(key).max(1);
-        let share = self.ready_now(key).div_ceil(consumers).max(1);
+    fn share(&self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) -> u32 {
+        let consumers = match config.contract {
+            Contract::SingleActive => 1,
+            Contract::Competing | Contract::AtMostOnce => self.demand.wanting_consumers(key).max(1),
+        };
+        let ready = self
+            .ready_in(key)
+            .min(self.allowed(now, key, config).into());
+        let share = ready.div_ceil(consumers).max(1);
         u32::try_from(share).unwrap_or(u32::MAX)
     }
 
     /// How many messages can be given out now.
-    pub(super) fn ready_now(&self, key: SubscriptionKey) -> u64 {
+    pub(super) fn ready_now(&self, now: Timestamp, key: SubscriptionKey) -> u64 {
+        let allowed = self.terms(key).map(|it| self.allowed(now, key, &it));
+        self.ready_in(key).min(allowed.unwrap_or(0).into())
+    }
+
+    /// How many messages are ready, and visible.
+    fn ready_in(&self, key: SubscriptionKey) -> u64 {
         let Some(queue) = self.state.queues.get(key.0) else {
             return 0;
         };
         let Some(subscription) = queue.subscription(key.1) else {
             return 0;
         };
-        if subscription.pause.is_some() {
-            return 0;
-        }
         let new = if subscription.fragments() < self.limits.ranges_max {
             let visible = queue.visible_end(self.committed);
             visible.0.saturating_sub(subscription.cursor.0)
@@ -190,12 +292,23 @@ impl Engine {
     fn fill(&self, key: SubscriptionKey, pack: &mut Pack) {
         if let Some(queue) = self.state.queues.get(key.0)
             && let Some(subscription) = queue.subscription(key.1)
-            && subscription.pause.is_none()
         {
             let returned_only = subscription.fragments() >= self.limits.ranges_max;
             pack.fill(queue, subscription, self.committed, returned_only);
             self.moves.resolve(&mut pack.runs);
         }
+    }
+}
+
+/// Whose answer it is, should it wait; a pushed delivery answers nothing.
+const fn requester(taker: Taker) -> Requester {
+    match taker {
+        Taker::Waiter(_, waiter) => waiter.from,
+        Taker::Consumer(_, consumer, _) => Requester {
+            connection: consumer.connection,
+            session: consumer.session,
+            correlation: Correlation(0),
+        },
     }
 }
 

@@ -77,8 +77,8 @@ struct Audience {
     waiters: BTreeSet<Serial>,
     /// Those that want messages, by rank.
     ranks: BTreeMap<Serial, Serial>,
-    /// All, whether they want messages or not.
-    consumers: u32,
+    /// All, whether they want messages or not, in the order of their arrival.
+    consumers: BTreeSet<Serial>,
 }
 
 /// Who gets the next messages of a subscription.
@@ -148,7 +148,7 @@ impl Demand {
             .consumers_of
             .insert((consumer.connection, consumer.id), serial);
         assert!(before.is_none(), "two consumers with one number");
-        self.audience(consumer.key).consumers += 1;
+        self.audience(consumer.key).consumers.insert(serial);
         self.consumers.insert(serial, consumer);
         self.refresh(serial);
     }
@@ -301,8 +301,20 @@ impl Demand {
         Some(Taker::Consumer(serial, consumer, wanted))
     }
 
+    /// The same where only the consumer that came first gets messages, and dequeues do if there is none.
+    pub(super) fn only_taker(&self, key: SubscriptionKey, mark: Serial) -> Option<Taker> {
+        let audience = self.audiences.get(&key)?;
+        let Some(&serial) = audience.consumers.first() else {
+            return self.next_taker(key, mark);
+        };
+        let consumer = *self.consumers.get(&serial)?;
+        consumer.rank.filter(|rank| *rank <= mark)?;
+        let wanted = consumer.credit.saturating_sub(consumer.held);
+        Some(Taker::Consumer(serial, consumer, wanted))
+    }
+
     /// Whether somebody wants messages of a subscription.
-    pub(super) fn is_wanted(&self, key: SubscriptionKey) -> bool {
+    fn is_wanted(&self, key: SubscriptionKey) -> bool {
         self.audiences.get(&key).is_some_and(Audience::is_wanting)
     }
 
@@ -314,7 +326,9 @@ impl Demand {
 
     /// How many consumers a subscription has.
     pub(super) fn consumers_in(&self, key: SubscriptionKey) -> u32 {
-        self.audiences.get(&key).map_or(0, |each| each.consumers)
+        let audience = self.audiences.get(&key);
+        let count = audience.map_or(0, |each| each.consumers.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// A mark between what was served before and what is served after.
@@ -330,10 +344,17 @@ impl Demand {
     /// A consumer got messages under a lease; it goes behind the others.
     pub(super) fn serve_consumer(&mut self, serial: Serial, lease: LeaseId, count: u32) {
         self.holders.insert(lease, serial);
+        if let Some(consumer) = self.consumers.get_mut(&serial) {
+            consumer.held += count;
+        }
+        self.pass(serial);
+    }
+
+    /// A consumer got messages that it does not hold; it goes behind the others.
+    pub(super) fn pass(&mut self, serial: Serial) {
         let Some(consumer) = self.consumers.get_mut(&serial) else {
             return;
         };
-        consumer.held += count;
         let (key, rank) = (consumer.key, consumer.rank.take());
         if let Some(rank) = rank {
             self.audience(key).ranks.remove(&rank);
@@ -371,6 +392,13 @@ impl Demand {
         );
     }
 
+    /// A subscription may have a message for a taker.
+    pub(super) fn activate(&mut self, key: SubscriptionKey) {
+        if self.is_wanted(key) {
+            self.active.insert(key);
+        }
+    }
+
     const fn serial(&mut self) -> Serial {
         self.next += 1;
         self.next
@@ -378,12 +406,6 @@ impl Demand {
 
     fn audience(&mut self, key: SubscriptionKey) -> &mut Audience {
         self.audiences.entry(key).or_default()
-    }
-
-    fn activate(&mut self, key: SubscriptionKey) {
-        if self.is_wanted(key) {
-            self.active.insert(key);
-        }
     }
 
     fn drop_if_empty(&mut self, key: SubscriptionKey) {
@@ -433,10 +455,12 @@ impl Demand {
         self.consumers_of
             .remove(&(consumer.connection, consumer.id));
         let audience = self.audience(consumer.key);
-        audience.consumers -= 1;
+        audience.consumers.remove(&serial);
         if let Some(rank) = consumer.rank {
             audience.ranks.remove(&rank);
         }
+        // Somebody may have stood by.
+        self.activate(consumer.key);
         self.drop_if_empty(consumer.key);
         true
     }
@@ -462,7 +486,7 @@ impl Audience {
     }
 
     fn is_empty(&self) -> bool {
-        self.waiters.is_empty() && self.consumers == 0
+        self.waiters.is_empty() && self.consumers.is_empty()
     }
 }
 

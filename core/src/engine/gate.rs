@@ -28,8 +28,8 @@ struct Gated {
 pub(super) enum Answer {
     /// Without message bytes.
     Reply(Reply),
-    /// The messages that a peek shows; boxed, because it is rare and large.
-    Peeked(Box<Delivery>),
+    /// Messages that a peek shows, or whose delivery waits for its record; boxed, because it is rare and large.
+    Delivery(Box<Delivery>),
 }
 
 impl Gate {
@@ -58,11 +58,11 @@ impl Gate {
         }
     }
 
-    /// The connection has gone: nobody waits for messages that it wanted to peek at.
+    /// The connection has gone: nobody waits for its messages.
     pub(super) fn disconnect(&mut self, connection: ConnectionId) {
         let is_wanted = |gated: &Gated| match gated.answer {
             Answer::Reply(_) => true,
-            Answer::Peeked(_) => gated.to.connection != connection,
+            Answer::Delivery(_) => gated.to.connection != connection,
         };
         self.waiting.retain(is_wanted);
         self.bytes = self.waiting.iter().map(|it| it.answer.bytes()).sum();
@@ -102,7 +102,7 @@ impl Answer {
     pub(super) fn into_output(self, to: Requester) -> Output {
         match self {
             Self::Reply(reply) => Output::Reply { to, reply },
-            Self::Peeked(delivery) => Output::Deliver(*delivery),
+            Self::Delivery(delivery) => Output::Deliver(*delivery),
         }
     }
 
@@ -111,7 +111,7 @@ impl Answer {
         size_of::<Gated>()
             + match self {
                 Self::Reply(reply) => bulk_bytes(reply),
-                Self::Peeked(delivery) => delivery.runs.len() * size_of::<Run>(),
+                Self::Delivery(delivery) => delivery.runs.len() * size_of::<Run>(),
             }
     }
 }

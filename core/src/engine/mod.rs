@@ -25,6 +25,7 @@ mod request;
 mod sessions;
 mod stats;
 mod subscriptions;
+mod throttle;
 mod turn;
 
 use std::collections::VecDeque;
@@ -42,6 +43,7 @@ use loads::Loads;
 use output::poisoned;
 use relocate::Moves;
 use sessions::LostSessions;
+use throttle::Throttle;
 use turn::Turn;
 
 pub use input::{Input, Requester, SparseStretch, only_looks};
@@ -81,6 +83,7 @@ pub struct Engine {
     uncommitted_leases_count: u64,
     loads: Loads,
     moves: Moves,
+    throttle: Throttle,
     /// Sessions without a connection.
     lost: LostSessions,
     /// The turn ended with more to give out than one turn may.
@@ -145,6 +148,7 @@ impl Engine {
             uncommitted_leases_count: 0,
             loads: Loads::default(),
             moves: Moves::default(),
+            throttle: Throttle::default(),
             lost: LostSessions::default(),
             more: false,
             withholds: false,

@@ -80,6 +80,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let queue = self.find_queue(name)?;
         self.append(now, Record::Delete { queue }, outputs);
+        self.throttle.forget(|key| key.0 == queue);
         for waiting in self.demand.forget_queue(queue) {
             let code = ErrorCode::QueueNotFound;
             let text = format!("queue {name} was deleted");
@@ -136,7 +137,7 @@ impl Engine {
             if self.status == Status::Poisoned {
                 outputs.push_back(Output::Deliver(delivery));
             } else {
-                self.answer(from, Answer::Peeked(Box::new(delivery)), outputs);
+                self.answer(from, Answer::Delivery(Box::new(delivery)), outputs);
             }
         }
         Ok(())

@@ -105,8 +105,11 @@ impl Engine {
         };
         self.change(now, key, change, outputs);
         if verb == SubscriptionVerb::Delete {
+            self.throttle.forget(|of| of == key);
             self.forget_subscription(key, outputs);
         }
+        // Its bounds may be others now.
+        self.demand.activate(key);
         Ok(answer)
     }
 

@@ -1,6 +1,7 @@
 //! Each test arranges, takes one step and compares the whole list of outputs.
 
 mod chunks;
+mod contracts;
 mod deliver;
 mod enqueue;
 mod gate;

@@ -68,7 +68,10 @@ impl Change {
     /// Reads what `put` appended for a record of this kind.
     pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, RecordDecodeError> {
         Ok(match kind {
-            record_kind::CONFIGURE => Self::Configure(SubscriptionConfig::read(reader)?),
+            record_kind::CONFIGURE => {
+                let config = SubscriptionConfig::read(reader)?;
+                Self::Configure(config.map_err(|number| RecordDecodeError::BadNumber { number })?)
+            }
             record_kind::PAUSE => {
                 let is_paused = reader.bool()?;
                 let reason = reader.str16()?;

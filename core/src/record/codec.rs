@@ -66,6 +66,14 @@ impl Record {
                 put_str16(out, name);
                 put_u64(out, from.0);
             }
+            Self::Take {
+                queue,
+                subscription,
+                ranges,
+            } => {
+                put_subscription(out, *queue, *subscription);
+                put_ranges(out, ranges);
+            }
             Self::Change {
                 queue,
                 subscription,
@@ -116,6 +124,11 @@ impl Record {
                 subscription: SubscriptionId(reader.u32()?),
                 name: name(&mut reader)?,
                 from: Offset(reader.u64()?),
+            },
+            record_kind::TAKE => Self::Take {
+                queue: QueueId(reader.u32()?),
+                subscription: SubscriptionId(reader.u32()?),
+                ranges: ranges(&mut reader)?,
             },
             record_kind::CONFIGURE..=record_kind::UNSUBSCRIBE => Self::Change {
                 queue: QueueId(reader.u32()?),
@@ -180,6 +193,7 @@ impl Record {
             | Self::Release { .. }
             | Self::Delete { .. }
             | Self::Subscribe { .. }
+            | Self::Take { .. }
             | Self::Change { .. } => return,
         };
         put_subscription(out, queue, subscription);

@@ -80,6 +80,15 @@ pub enum Record {
         /// Which; each is the next first delivery or lies within one returned fragment.
         ranges: Vec<OffsetRange>,
     },
+    /// Messages are done, to be given out at most once when that is committed.
+    Take {
+        /// Of the messages.
+        queue: QueueId,
+        /// On whose behalf.
+        subscription: SubscriptionId,
+        /// Which, as with a lease.
+        ranges: Vec<OffsetRange>,
+    },
     /// Messages are done.
     Ack {
         /// Of the messages.
@@ -168,6 +177,7 @@ impl Record {
             Self::Create { .. } => record_kind::CREATE,
             Self::Enqueue { .. } => record_kind::ENQUEUE,
             Self::Lease { .. } => record_kind::LEASE,
+            Self::Take { .. } => record_kind::TAKE,
             Self::Ack { .. } => record_kind::ACK,
             Self::Nack { .. } => record_kind::NACK,
             Self::Extend { .. } => record_kind::EXTEND,

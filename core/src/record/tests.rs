@@ -1,5 +1,5 @@
 use super::*;
-use corelane_wire::{Aside, LeaseId, Lsn, OffsetRange, PurgeStates, SubscriptionConfig};
+use corelane_wire::{Aside, Contract, LeaseId, Lsn, OffsetRange, PurgeStates, SubscriptionConfig};
 
 fn range(first: u64, count: u32) -> OffsetRange {
     OffsetRange {
@@ -46,6 +46,9 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
         reason: reason.map(Into::into),
     };
     let config = SubscriptionConfig {
+        contract: Contract::AtMostOnce,
+        in_flight_max: 6,
+        rate_max: 7,
         attempts_max: 5,
         backoff_ms: 0x0102,
         backoff_max_ms: 0x0304,
@@ -60,7 +63,7 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
         ),
         (
             of(Change::Configure(config)),
-            "02000000 03000000 05000000 0201000000000000 0403000000000000",
+            "02000000 03000000 01 06000000 07000000 05000000 0201000000000000 0403000000000000",
         ),
         (of(reason(Some("why"))), "02000000 03000000 01 0300 776879"),
         (of(reason(None)), "02000000 03000000 00 0000"),
@@ -77,6 +80,14 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
             "02000000 03000000 0900000000000000",
         ),
         (of(Change::Unsubscribe), "02000000 03000000"),
+        (
+            Record::Take {
+                queue,
+                subscription,
+                ranges: vec![range(9, 2)],
+            },
+            "02000000 03000000 01000000 0900000000000000 02000000",
+        ),
     ]
 }
 
@@ -251,7 +262,7 @@ fn range_beyond_the_greatest_offset_is_refused() {
 
 #[test]
 fn unknown_kind_is_never_skipped() {
-    for kind in [0, 20, 255] {
+    for kind in [0, 21, 255] {
         assert_eq!(
             Record::decode(kind, &[]),
             Err(RecordDecodeError::UnknownKind { kind })

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::limits::SWEEP_MAX;
 use crate::record::Record;
+use crate::time::LeaseTime;
 
 impl State {
     /// Applies the record with number `lsn` and log time `time`; adds to `effects` what it did.
@@ -64,6 +65,11 @@ impl State {
             Record::Enqueue { .. } => self.apply_enqueue(lsn, record),
             Record::Relocate { .. } => self.apply_relocate(lsn, record),
             Record::Lease { .. } => self.apply_lease(lsn, record),
+            Record::Take {
+                queue,
+                subscription,
+                ranges,
+            } => self.apply_take((*queue, *subscription), ranges),
             Record::Ack {
                 queue,
                 subscription,
@@ -197,11 +203,7 @@ impl State {
         let deadline = self.clock.lease().later(millis(*lease_ms));
         let mut runs: Vec<HeldRun> = Vec::with_capacity(ranges.len());
         for &range in ranges {
-            let attempt = if range.first >= subscription.cursor {
-                subscription.advance(range, queue_end)
-            } else {
-                subscription.take_returned(range)
-            };
+            let attempt = subscription.take(range, queue_end);
             if runs.last().is_some_and(|run| run.end() > range.first) {
                 return Err("the ranges are not in order");
             }
@@ -224,6 +226,28 @@ impl State {
         };
         let whose = ((*queue_id, *id), *session, self.clock.log);
         self.leases.open(lease, whose, runs);
+        Ok(())
+    }
+
+    /// Messages are done before they are given out.
+    fn apply_take(&mut self, key: SubscriptionKey, ranges: &[OffsetRange]) -> Result<(), Misfit> {
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let queue_end = queue.end;
+        for &range in ranges {
+            let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
+            let attempt = subscription.take(range, queue_end);
+            subscription.finish(HeldRun {
+                first: range.first,
+                count: range.count,
+                attempt: attempt.ok_or("a message is not ready")?,
+                deadline: LeaseTime::default(),
+            });
+            subscription.assert_counts();
+            self.counts.ready -= u64::from(range.count);
+            self.counts.acked += u64::from(range.count);
+            queue.done_in(key.1, range.first, range.end());
+        }
+        self.counts.messages -= queue.advance_start();
         Ok(())
     }
 

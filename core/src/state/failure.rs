@@ -179,10 +179,10 @@ impl State {
         let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
         let due_before = subscription.next_due();
         for run in effects.removed.drain(..) {
-            if ended.end(subscription, run, holder, &mut self.counts) {
-                effects.ready.push(key);
-            }
+            ended.end(subscription, run, holder, &mut self.counts);
         }
+        // Others may be given out now, though these may not.
+        effects.ready.push(key);
         subscription.assert_counts();
         let due_after = subscription.next_due();
         self.move_due(key, due_before, due_after);
@@ -191,14 +191,14 @@ impl State {
 }
 
 impl Ended {
-    /// Puts the messages of a run where they belong; whether they are ready.
+    /// Puts the messages of a run where they belong.
     fn end(
         &self,
         subscription: &mut Subscription,
         run: HeldRun,
         holder: Holder,
         counts: &mut Counts,
-    ) -> bool {
+    ) {
         let count = u64::from(run.count);
         counts.leased -= count;
         if let Some(aside) = self.aside(subscription, run) {
@@ -213,7 +213,7 @@ impl Ended {
             };
             subscription.set_aside(run, aside, row);
             *counts.aside_mut(aside) += count;
-            return false;
+            return;
         }
         let attempts = match self.fate {
             Some(_) => run.attempt,
@@ -230,12 +230,11 @@ impl Ended {
         if delay == 0 {
             subscription.give_back(run, attempts);
             counts.ready += count;
-            return true;
+            return;
         }
         let due = self.now.add(Duration::from_millis(delay));
         subscription.delay(run, attempts, due);
         counts.delayed += count;
-        false
     }
 
     /// Where the messages are set aside, if they are. Where there is no room for more, they are tried once more.

@@ -178,6 +178,17 @@ impl Leases {
         self.by_deadline.first().map(|&(deadline, _)| deadline)
     }
 
+    /// How many messages of a subscription a session holds.
+    pub(crate) fn held_by(&self, session: SessionId, key: SubscriptionKey) -> u64 {
+        let leases = self.by_session.range((session, LeaseId::default())..);
+        let leases = leases.take_while(|(of, _)| *of == session);
+        let leases = leases.filter_map(|(_, id)| self.held.get(id));
+        let runs = leases
+            .filter(|lease| lease.key == key)
+            .flat_map(Lease::runs);
+        runs.map(|run| u64::from(run.count)).sum()
+    }
+
     /// Whether a session holds a lease.
     pub(crate) fn has_session(&self, session: SessionId) -> bool {
         self.first_of(session).is_some()

@@ -100,11 +100,7 @@ impl Subscription {
         Self {
             id,
             name,
-            config: SubscriptionConfig {
-                attempts_max: 0,
-                backoff_ms: 0,
-                backoff_max_ms: 0,
-            },
+            config: SubscriptionConfig::PLAIN,
             pause: None,
             begin: from,
             gone: 0,
@@ -180,6 +176,15 @@ impl Subscription {
     /// The first message done out of order after `offset`.
     pub(crate) fn next_done_after(&self, offset: Offset) -> Option<Offset> {
         self.done_set.next_after(offset)
+    }
+
+    /// Gives out messages that are ready; returns the attempt.
+    pub(crate) fn take(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
+        if range.first >= self.cursor {
+            self.advance(range, queue_end)
+        } else {
+            self.take_returned(range)
+        }
     }
 
     /// Gives out the next messages for the first time.

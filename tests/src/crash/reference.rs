@@ -205,6 +205,7 @@ impl Index {
             | Record::Release { .. }
             | Record::Delete { .. }
             | Record::Subscribe { .. }
+            | Record::Take { .. }
             | Record::Change { .. }
             | Record::Reject { .. } => &[],
         };

@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::request::{
-    Aside, Fate, OnSubscription, PurgeStates, Reject, Start, SubscriptionConfig, SubscriptionVerb,
+    Aside, Contract, Fate, OnSubscription, PurgeStates, Reject, Start, SubscriptionConfig,
+    SubscriptionVerb,
 };
 use crate::response::{AsideCause, AsideInfo, SubscriptionAnswer, SubscriptionDetail};
 
 const CONFIG: SubscriptionConfig = SubscriptionConfig {
+    contract: Contract::SingleActive,
+    in_flight_max: 1_000,
+    rate_max: 50,
     attempts_max: 10,
     backoff_ms: 1_500,
     backoff_max_ms: 31_622_400_000,

@@ -14,7 +14,7 @@ mod subscription;
 pub use error::RequestError;
 pub use settle::{SettleEntries, SettleEntriesIter, SettleEntry};
 pub use subscription::{
-    Aside, OnSubscription, PurgeStates, Start, SubscriptionConfig, SubscriptionVerb,
+    Aside, Contract, OnSubscription, PurgeStates, Start, SubscriptionConfig, SubscriptionVerb,
 };
 
 use crate::ids::{ConsumerId, Lane, Offset, PartitionId, SessionId};

@@ -2,7 +2,7 @@
 
 use super::RequestError;
 use super::decode::{check_range, optional_name, target};
-use crate::codec::{Reader, put_str16, put_u8, put_u32, put_u64};
+use crate::codec::{CodecError, Reader, put_str16, put_u8, put_u32, put_u64};
 use crate::ids::{Lane, Offset};
 use crate::kind;
 use crate::limits::{DELAY_MS_MAX, LIST_MAX, REASON_BYTES_MAX, RETURN_MAX};
@@ -89,15 +89,34 @@ pub enum Start {
     At(Offset),
 }
 
-/// How a subscription treats failed attempts.
+/// What a subscription promises its consumers, how much it gives out, and how it treats failed attempts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct SubscriptionConfig {
+    /// What it promises.
+    pub contract: Contract,
+    /// Messages under lease at once; 0: no bound.
+    pub in_flight_max: u32,
+    /// Messages given out a second; 0: no bound.
+    pub rate_max: u32,
     /// With how many failed attempts a message is dead; 0: never.
     pub attempts_max: u32,
     /// Delay after the first failed attempt in milliseconds, doubled with each further one: up to 366 days; 0: none.
     pub backoff_ms: u64,
     /// The delay never exceeds it, in milliseconds: up to 366 days; 0 stands for 366 days.
     pub backoff_max_ms: u64,
+}
+
+/// What a subscription promises its consumers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Contract {
+    /// Each message goes to one of the consumers under a lease, and comes again until one of them finishes it.
+    #[default]
+    Competing = 0,
+    /// A message is done before it is given out: at most once, and never again.
+    AtMostOnce = 1,
+    /// One consumer at a time gets messages, the others stand by.
+    SingleActive = 2,
 }
 
 /// Where messages are that nobody is given until somebody says so.
@@ -119,6 +138,23 @@ pub struct PurgeStates {
     pub parked: bool,
     /// Those that are dead.
     pub dead: bool,
+}
+
+impl Contract {
+    /// The number on the wire.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// The contract with this number on the wire.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Competing),
+            1 => Some(Self::AtMostOnce),
+            2 => Some(Self::SingleActive),
+            _ => None,
+        }
+    }
 }
 
 impl Aside {
@@ -157,22 +193,43 @@ impl PurgeStates {
 }
 
 impl SubscriptionConfig {
-    /// Appends its 20 bytes.
+    /// Competing consumers without any bound: what a subscription has that nobody configured.
+    pub const PLAIN: Self = Self {
+        contract: Contract::Competing,
+        in_flight_max: 0,
+        rate_max: 0,
+        attempts_max: 0,
+        backoff_ms: 0,
+        backoff_max_ms: 0,
+    };
+
+    /// Appends its 29 bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
+        put_u8(out, self.contract.as_u8());
+        put_u32(out, self.in_flight_max);
+        put_u32(out, self.rate_max);
         put_u32(out, self.attempts_max);
         put_u64(out, self.backoff_ms);
         put_u64(out, self.backoff_max_ms);
     }
 
-    /// Reads what `put` appended; the ranges are not checked.
+    /// Reads what `put` appended; the ranges are not checked, and the number of an unknown contract is the error within.
     ///
     /// # Errors
     /// If there are too few bytes.
-    pub fn read(reader: &mut Reader<'_>) -> Result<Self, crate::CodecError> {
-        Ok(Self {
+    pub fn read(reader: &mut Reader<'_>) -> Result<Result<Self, u8>, CodecError> {
+        let number = reader.u8()?;
+        let config = Self {
+            contract: Contract::from_u8(number).unwrap_or_default(),
+            in_flight_max: reader.u32()?,
+            rate_max: reader.u32()?,
             attempts_max: reader.u32()?,
             backoff_ms: reader.u64()?,
             backoff_max_ms: reader.u64()?,
+        };
+        Ok(match Contract::from_u8(number) {
+            Some(_) => Ok(config),
+            None => Err(number),
         })
     }
 }
@@ -303,6 +360,12 @@ fn put_start(out: &mut Vec<u8>, start: Option<Start>) {
 
 fn config(reader: &mut Reader<'_>) -> Result<SubscriptionConfig, RequestError> {
     let config = SubscriptionConfig::read(reader)?;
+    let config = config.map_err(|number| RequestError::OutOfRange {
+        what: "contract",
+        value: number.into(),
+        min: 0,
+        max: 2,
+    })?;
     check_range("backoff_ms", config.backoff_ms, 0, DELAY_MS_MAX)?;
     check_range("backoff_max_ms", config.backoff_max_ms, 0, DELAY_MS_MAX)?;
     Ok(config)

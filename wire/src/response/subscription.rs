@@ -246,7 +246,12 @@ impl SubscriptionDetail {
             begin: Offset(reader.u64()?),
             finished: Offset(reader.u64()?),
             position: Offset(reader.u64()?),
-            config: SubscriptionConfig::read(reader)?,
+            config: SubscriptionConfig::read(reader)?.map_err(|number| {
+                ResponseError::OutOfRange {
+                    what: "contract",
+                    value: number.into(),
+                }
+            })?,
             paused: reader.bool()?,
             pause_reason: reader.str16()?.to_owned(),
             paused_since: Timestamp(reader.u64()?),

@@ -97,7 +97,7 @@ impl Model {
             } => {
                 let lease = super::node::lease_id(self.epoch, lsn.0);
                 let deadline = lease_now + u64::from(*lease_ms) * 1_000_000;
-                for message in self.leased(record) {
+                for message in self.given(record) {
                     assert_eq!(message.state, MessageState::Ready, "C4: leased twice");
                     message.attempts += 1;
                     message.state = MessageState::Leased {
@@ -105,6 +105,13 @@ impl Model {
                         session: *session,
                         deadline,
                     };
+                }
+            }
+            Record::Take { .. } => {
+                for message in self.given(record) {
+                    assert_eq!(message.state, MessageState::Ready, "given out twice");
+                    message.attempts += 1;
+                    message.state = MessageState::Done;
                 }
             }
             Record::Ack { .. }
@@ -185,13 +192,18 @@ impl Model {
         self.subscriptions.insert(key, messages);
     }
 
-    fn leased(&mut self, record: &Record) -> Vec<&mut Message> {
-        let Record::Lease {
+    fn given(&mut self, record: &Record) -> Vec<&mut Message> {
+        let (Record::Lease {
             queue,
             subscription,
             ranges,
             ..
-        } = record
+        }
+        | Record::Take {
+            queue,
+            subscription,
+            ranges,
+        }) = record
         else {
             panic!("{record:?}");
         };

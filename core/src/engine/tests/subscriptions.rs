@@ -13,8 +13,7 @@ use crate::{DeliverTo, Input, Output, Reply};
 
 const LIMITED: SubscriptionConfig = SubscriptionConfig {
     attempts_max: 2,
-    backoff_ms: 0,
-    backoff_max_ms: 0,
+    ..SubscriptionConfig::PLAIN
 };
 
 fn on<'a>(subscription: &'a str, verb: SubscriptionVerb<'a>) -> Request<'a> {
@@ -179,9 +178,9 @@ fn what_is_given_back_without_counting_is_never_dead() {
 #[test]
 fn back_off_delays_what_failed_and_a_nack_says_its_delay_itself() {
     let config = SubscriptionConfig {
-        attempts_max: 0,
         backoff_ms: 1_000,
         backoff_max_ms: 4_000,
+        ..SubscriptionConfig::PLAIN
     };
     let mut node = filled(2);
     configure(&mut node, config);

@@ -1,9 +1,9 @@
 use super::*;
 
 const CONFIG: SubscriptionConfig = SubscriptionConfig {
-    attempts_max: 0,
     backoff_ms: 1_000,
     backoff_max_ms: 60_000,
+    ..SubscriptionConfig::PLAIN
 };
 
 #[test]

@@ -79,6 +79,7 @@ fn name(record: &Record) -> &'static str {
         Record::Create { .. } => "create",
         Record::Enqueue { .. } => "enqueue",
         Record::Lease { .. } => "lease",
+        Record::Take { .. } => "take",
         Record::Ack { .. } => "ack",
         Record::Nack { .. } => "nack",
         Record::Extend { .. } => "extend",
@@ -121,6 +122,12 @@ fn fields(record: &Record) -> Value {
             ranges,
         } => json!({"queue": queue.0, "subscription": subscription.0, "session": hex(session.0),
             "lease_ms": lease_ms, "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
+        Record::Take {
+            queue,
+            subscription,
+            ranges,
+        } => json!({"queue": queue.0, "subscription": subscription.0,
+            "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
         Record::Ack { .. }
         | Record::Nack { .. }
         | Record::Reject { .. }
@@ -207,8 +214,10 @@ fn fields_of_settlement(record: &Record) -> Value {
 
 fn fields_of(change: &Change) -> Value {
     match change {
-        Change::Configure(config) => json!({"attempts_max": config.attempts_max,
-            "backoff_ms": config.backoff_ms, "backoff_max_ms": config.backoff_max_ms}),
+        Change::Configure(config) => json!({"contract": config.contract.as_u8(),
+            "in_flight_max": config.in_flight_max, "rate_max": config.rate_max,
+            "attempts_max": config.attempts_max, "backoff_ms": config.backoff_ms,
+            "backoff_max_ms": config.backoff_max_ms}),
         Change::Pause { reason } => json!({"paused": reason.is_some(), "reason": reason}),
         Change::Return { aside, ranges } => {
             let from = match aside {

@@ -140,7 +140,7 @@ impl Evidence {
             Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
                 self.on_settle(entry)
             }
-            Record::Change { .. } | Record::Reject { .. } => {
+            Record::Take { .. } | Record::Change { .. } | Record::Reject { .. } => {
                 let record = &entry.record;
                 violation("log", format!("nobody asked for {record:?}"))
             }
@@ -413,6 +413,7 @@ impl Evidence {
             | Record::Release { .. }
             | Record::Delete { .. }
             | Record::Subscribe { .. }
+            | Record::Take { .. }
             | Record::Change { .. }
             | Record::Reject { .. } => return Ok(()),
         };

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    Aside, BatchBuilder, ConsumerId, Fate, Lane, Lsn, Offset, OnSubscription, OutgoingMessage,
-    ProducerId, PurgeStates, Request, Sequence, Start, SubscriptionConfig, SubscriptionVerb,
+    Aside, BatchBuilder, ConsumerId, Contract, Fate, Lane, Lsn, Offset, OnSubscription,
+    OutgoingMessage, ProducerId, PurgeStates, Request, Sequence, Start, SubscriptionConfig,
+    SubscriptionVerb,
 };
 
 use super::super::node::*;
@@ -273,7 +274,16 @@ impl Run {
         let start = self
             .random
             .pick([Start::Earliest, Start::Latest, Start::At(at)]);
+        let contracts = [
+            Contract::Competing,
+            Contract::Competing,
+            Contract::AtMostOnce,
+            Contract::SingleActive,
+        ];
         let config = SubscriptionConfig {
+            contract: self.random.pick(contracts),
+            in_flight_max: self.random.pick([0, 0, 3]),
+            rate_max: self.random.pick([0, 0, 1, 100]),
             attempts_max: self.random.small(4),
             backoff_ms: self.random.below(2) * 1_000,
             backoff_max_ms: 1,

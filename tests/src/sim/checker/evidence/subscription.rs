@@ -136,6 +136,7 @@ impl Fact {
             | Record::Release { .. }
             | Record::Delete { .. }
             | Record::Subscribe { .. }
+            | Record::Take { .. }
             | Record::Change { .. }
             | Record::Reject { .. } => {}
         }
