@@ -80,12 +80,12 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let queue = self.find_queue(name)?;
         self.append(now, Record::Delete { queue }, outputs);
-        self.throttle.forget(|key| key.0 == queue);
         for waiting in self.demand.forget_queue(queue) {
             let code = ErrorCode::QueueNotFound;
             let text = format!("queue {name} was deleted");
             self.reply(waiting, Reply::Refused { code, text }, outputs);
         }
+        self.throttle.forget(|key| key.0 == queue);
         self.reply(from, Reply::QueueDeleted, outputs);
         Ok(())
     }

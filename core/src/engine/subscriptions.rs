@@ -203,9 +203,16 @@ impl Engine {
     }
 
     fn resolve(&self, queue: QueueId, start: Start) -> Result<Offset, Refusal> {
-        let queue = self.state.queues.get(queue);
-        let (first, end) = queue.map_or_else(Default::default, |queue| (queue.start, queue.end));
-        resolve_in(start, first, end)
+        let Some(queue) = self.state.queues.get(queue) else {
+            return Ok(Offset(0));
+        };
+        let from = resolve_in(start, queue.start, queue.end)?;
+        let max = self.limits.ranges_max;
+        if queue.pieces_from(from, max) >= max {
+            let text = format!("what is done behind offset {from} is too scattered to begin there");
+            return Err((ErrorCode::Busy, text));
+        }
+        Ok(from)
     }
 
     fn list_aside(

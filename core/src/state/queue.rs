@@ -270,6 +270,14 @@ impl Queue {
         self.subscriptions.last().expect("it was just pushed")
     }
 
+    /// Into how many pieces the messages from `from` on come apart at most for a subscription that begins there; not
+    /// counted beyond `max` for any other one.
+    pub(crate) fn pieces_from(&self, from: Offset, max: usize) -> usize {
+        let others = self.subscriptions.iter();
+        let pieces = others.map(|of| of.done_between(from, self.end).take(max).count());
+        pieces.sum()
+    }
+
     /// Begins a subscription anew at `from`. `None` if there is none.
     pub(crate) fn seek(&mut self, id: SubscriptionId, from: Offset) -> Option<()> {
         let gone = gone_between(&self.subscriptions, from, self.end);

@@ -9,6 +9,7 @@ use corelane_wire::{
 };
 
 use super::node::*;
+use crate::limits::Limits;
 use crate::{DeliverTo, Input, Output, Reply};
 
 const LIMITED: SubscriptionConfig = SubscriptionConfig {
@@ -296,6 +297,32 @@ fn a_later_subscription_gets_what_is_kept_from_its_start_on() {
     assert_eq!(taken(&mut node, "all"), ones(&[2, 3, 5, 6, 7, 8, 9]));
     assert_eq!(taken(&mut node, "some"), ones(&[5, 6, 7, 8, 9]));
     assert_eq!(taken(&mut node, "none"), []);
+}
+
+#[test]
+fn no_subscription_begins_among_too_many_pieces() {
+    let mut node = Node::with_limits(Limits {
+        ranges_max: 4,
+        ..Limits::default()
+    });
+    node.fill("q", 20);
+    let lease = node.take(alice(1), "q", 20);
+    let done = [1, 3, 5, 7].map(|offset| (lease, offset, 1));
+    let bytes = entries(&done);
+    node.request(alice(2), Request::Ack(settle("q", &bytes)));
+    node.turn_end();
+    let start = |start| create(Some(start), SubscriptionConfig::PLAIN);
+    assert_eq!(
+        ask(&mut node, "a", start(Start::Earliest)),
+        Err(ErrorCode::Busy)
+    );
+    let created = Ok(SubscriptionAnswer::Created { created: true });
+    assert_eq!(ask(&mut node, "a", start(Start::At(Offset(4)))), created);
+    let seek = SubscriptionVerb::Seek {
+        start: Start::Earliest,
+    };
+    assert_eq!(ask(&mut node, "a", seek), Err(ErrorCode::Busy));
+    assert_eq!(taken(&mut node, "a").len(), 14);
 }
 
 #[test]
