@@ -113,6 +113,7 @@ fn pipelined_enqueues_are_all_answered_and_keep_their_order() {
             .push(&OutgoingMessage {
                 key: None,
                 headers: &[],
+                due_ms: None,
                 body: body.as_bytes(),
             })
             .unwrap();

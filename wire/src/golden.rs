@@ -51,6 +51,7 @@ pub(crate) fn batch() -> Vec<u8> {
         OutgoingMessage {
             key: Some(b"customer-17"),
             headers: &headers,
+            due_ms: None,
             body: b"{\"amount\":12}",
         },
         OutgoingMessage::default(),

@@ -61,6 +61,8 @@ pub mod record_kind {
     pub const UNSUBSCRIBE: u8 = 19;
     /// Messages are done, to be given out then.
     pub const TAKE: u8 = 20;
+    /// A message batch of which some messages are due later.
+    pub const SCHEDULE: u8 = 21;
 }
 
 /// The fields before a record's payload.

@@ -54,6 +54,7 @@ impl Message {
         take(&OutgoingMessage {
             key: self.key.as_deref(),
             headers: &headers,
+            due_ms: None,
             body: &self.body,
         })
     }

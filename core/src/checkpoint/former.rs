@@ -140,6 +140,7 @@ impl From<Queue2> for Queue {
             // None had been deleted.
             next_subscription: u32::try_from(subscriptions.len()).unwrap_or(u32::MAX),
             subscriptions,
+            scheduled: Map::Inline(Vec::new()),
         }
     }
 }
@@ -168,6 +169,7 @@ impl Subscription2 {
             done_set: self.done_set,
             returned: self.returned,
             delayed: self.delayed,
+            ahead: Map::Inline(Vec::new()),
             dead: Map::Inline(Vec::new()),
             parked: Map::Inline(Vec::new()),
         }

@@ -10,6 +10,7 @@
 mod former;
 mod packed;
 mod restore;
+mod rows;
 mod stored;
 mod walk;
 mod write;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use corelane_wire::{
-    AsideCause, ChunkPlace, Contract, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
+    ChunkPlace, Contract, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
     SubscriptionConfig, Timestamp, check_name,
 };
 
@@ -14,7 +14,6 @@ use super::former;
 use super::packed::unpack;
 use super::stored::{self, decode, whole};
 use crate::ids::{QueueId, SubscriptionId};
-use crate::state::aside::{AsideSet, SetAside};
 use crate::state::chunk::{Chunk, Place};
 use crate::state::done_set::{DonePage, DoneSet, WORDS};
 use crate::state::pages::{PAGE_MAX, Pages};
@@ -66,7 +65,7 @@ impl fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {}
 
-type Restored<T> = Result<T, RestoreError>;
+pub(super) type Restored<T> = Result<T, RestoreError>;
 
 impl State {
     /// The state that was cut.
@@ -142,7 +141,7 @@ impl State {
 }
 
 /// Reads chunks.
-struct Reader<'a, 'r> {
+pub(super) struct Reader<'a, 'r> {
     read: &'a mut ReadChunk<'r>,
     /// Of the checkpoint.
     form: u32,
@@ -185,7 +184,7 @@ impl Reader<'_, '_> {
         Ok((entries, place))
     }
 
-    fn map<E, K: Ord + Copy, V: Clone>(
+    pub(super) fn map<E, K: Ord + Copy, V: Clone>(
         &mut self,
         stored: stored::Map<E>,
         entry: impl Fn(E) -> Restored<(K, V)>,
@@ -225,6 +224,11 @@ impl Reader<'_, '_> {
         queue.end = end;
         queue.enqueued = stored.enqueued;
         queue.next_subscription = SubscriptionId(stored.next_subscription);
+        queue.scheduled = self.map(stored.scheduled, |stored: stored::Delayed| {
+            let first = Offset(stored.first);
+            let key = (Timestamp(stored.due), first);
+            Ok((key, fragment(first, stored.count, 0)?.count))
+        })?;
         for stretch in stored.stretches {
             let first = Offset(stretch.first);
             check(stretch.end <= end.0, "a stretch ends behind its queue")?;
@@ -236,6 +240,11 @@ impl Reader<'_, '_> {
             check(
                 subscription.cursor <= end,
                 "a cursor stands behind its queue",
+            )?;
+            let ahead = subscription.ahead.iter().last();
+            check(
+                ahead.is_none_or(|(first, count)| first.0 + count <= end.0),
+                "what is ahead stands behind its queue",
             )?;
             check(
                 queue.start <= subscription.done,
@@ -300,6 +309,7 @@ impl Reader<'_, '_> {
             let key = (Timestamp(stored.due), first);
             Ok((key, fragment(first, stored.count, stored.attempts)?))
         })?;
+        subscription.ahead = self.ahead(stored.ahead, subscription.cursor)?;
         subscription.dead = self.aside(stored.dead)?;
         subscription.parked = self.aside(stored.parked)?;
         if self.form < stored::FORM {
@@ -315,32 +325,6 @@ impl Reader<'_, '_> {
         )?;
         Ok(subscription)
     }
-}
-
-impl Reader<'_, '_> {
-    fn aside(&mut self, stored: stored::Map<stored::SetAside>) -> Restored<AsideSet> {
-        let rows = self.map(stored, set_aside)?;
-        AsideSet::of(rows).ok_or(RestoreError::Inconsistent(
-            "more messages were set aside than there are",
-        ))
-    }
-}
-
-fn set_aside(stored: stored::SetAside) -> Restored<(Offset, SetAside)> {
-    let first = Offset(stored.first);
-    let Fragment { count, attempts } = fragment(first, stored.count, stored.attempts)?;
-    let row = SetAside {
-        count,
-        attempts,
-        cause: AsideCause::from_u8(stored.cause).ok_or(RestoreError::Inconsistent(
-            "messages were set aside for no known cause",
-        ))?,
-        since: Timestamp(stored.since),
-        leased: Timestamp(stored.leased),
-        session: SessionId(whole(stored.session)),
-        text: stored.text.into(),
-    };
-    Ok((first, row))
 }
 
 fn restore_stretch(stored: stored::Stretch) -> Restored<Stretch> {
@@ -370,7 +354,7 @@ fn restore_stretch(stored: stored::Stretch) -> Restored<Stretch> {
     Ok(stretch)
 }
 
-fn fragment(first: Offset, count: u64, attempts: u32) -> Restored<Fragment> {
+pub(super) fn fragment(first: Offset, count: u64, attempts: u32) -> Restored<Fragment> {
     let is_range = count > 0 && first.0.checked_add(count).is_some();
     check(is_range, "a fragment is no range of offsets")?;
     Ok(Fragment { count, attempts })
@@ -440,7 +424,7 @@ fn window(stored: stored::Window) -> Restored<((QueueId, ProducerId), Window)> {
     Ok(((QueueId(stored.queue), producer), window))
 }
 
-fn check(holds: bool, what: &'static str) -> Restored<()> {
+pub(super) fn check(holds: bool, what: &'static str) -> Restored<()> {
     if holds {
         Ok(())
     } else {
@@ -449,7 +433,7 @@ fn check(holds: bool, what: &'static str) -> Restored<()> {
 }
 
 /// What is read as one chunk.
-trait Decode: Sized {
+pub(super) trait Decode: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, String>;
 }
 
@@ -468,5 +452,6 @@ decode_pages!(
     stored::DonePage,
     stored::Returned,
     stored::Delayed,
+    stored::Ahead,
     stored::SetAside
 );

@@ -43,6 +43,7 @@ pub(super) struct Queue {
     pub(super) stretches: Vec<Stretch>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) next_subscription: u32,
+    pub(super) scheduled: Map<Delayed>,
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -86,6 +87,7 @@ pub(super) struct Subscription {
     pub(super) done_set: Map<DonePage>,
     pub(super) returned: Map<Returned>,
     pub(super) delayed: Map<Delayed>,
+    pub(super) ahead: Map<Ahead>,
     pub(super) dead: Map<SetAside>,
     pub(super) parked: Map<SetAside>,
 }
@@ -123,6 +125,12 @@ pub(super) struct Delayed {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) attempts: u32,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Ahead {
+    pub(super) first: u64,
+    pub(super) count: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize)]

@@ -72,10 +72,12 @@ impl ChunkWalk {
                 stored::Runs::Apart(place) => Some(place),
                 stored::Runs::Inline(_) => None,
             }));
+            self.push(pages(queue.scheduled));
             for subscription in queue.subscriptions {
                 self.push(pages(subscription.done_set));
                 self.push(pages(subscription.returned));
                 self.push(pages(subscription.delayed));
+                self.push(pages(subscription.ahead));
                 self.push(pages(subscription.dead));
                 self.push(pages(subscription.parked));
             }

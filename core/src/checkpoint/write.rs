@@ -159,6 +159,14 @@ impl<S: ChunkSink> Writer<'_, S> {
         let stretches = queue.runs.stretches().iter();
         let stretches = stretches.map(|(first, stretch)| self.stretch(first.0, stretch));
         let stretches = stretches.collect::<Result<_, _>>()?;
+        let scheduled = self.map(&queue.scheduled, INLINE_MAX, |((due, first), count)| {
+            stored::Delayed {
+                due: due.0,
+                first: first.0,
+                count: *count,
+                attempts: 0,
+            }
+        })?;
         let subscriptions = queue.subscriptions.iter();
         let subscriptions = subscriptions.map(|each| self.subscription(each));
         Ok(stored::Queue {
@@ -171,6 +179,7 @@ impl<S: ChunkSink> Writer<'_, S> {
             stretches,
             subscriptions: subscriptions.collect::<Result<_, _>>()?,
             next_subscription: queue.next_subscription.0,
+            scheduled,
         })
     }
 
@@ -237,6 +246,10 @@ impl<S: ChunkSink> Writer<'_, S> {
                     attempts: fragment.attempts,
                 }
             })?,
+            ahead: self.map(&of.ahead, INLINE_MAX, |(first, count)| stored::Ahead {
+                first: first.0,
+                count: *count,
+            })?,
             dead: self.map(of.dead.rows(), INLINE_MAX, set_aside)?,
             parked: self.map(of.parked.rows(), INLINE_MAX, set_aside)?,
         })
@@ -296,6 +309,7 @@ encode_pages!(
     stored::DonePage,
     stored::Returned,
     stored::Delayed,
+    stored::Ahead,
     stored::SetAside
 );
 

@@ -282,7 +282,9 @@ impl Engine {
         };
         let new = if subscription.fragments() < self.limits.ranges_max {
             let visible = queue.visible_end(self.committed);
-            visible.0.saturating_sub(subscription.cursor.0)
+            // What is ahead and not visible yet counts too much: a commit will say so.
+            let unread = visible.0.saturating_sub(subscription.cursor.0);
+            unread.saturating_sub(subscription.ahead_count)
         } else {
             0
         };

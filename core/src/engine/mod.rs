@@ -13,6 +13,7 @@
 mod clock;
 mod deliver;
 mod demand;
+mod enqueue;
 mod gate;
 mod input;
 mod loads;

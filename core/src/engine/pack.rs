@@ -40,15 +40,31 @@ impl Pack {
         committed: Lsn,
         returned_only: bool,
     ) {
+        let visible = queue.visible_end(committed);
         for (&first, fragment) in subscription.returned.iter() {
-            let end = Offset(first.0 + fragment.count);
+            // What was scheduled may be due before it is committed.
+            if first >= visible {
+                break;
+            }
+            let end = Offset(first.0 + fragment.count).min(visible);
             if !self.take(queue, first, end, fragment.attempts.saturating_add(1)) {
-                return;
+                return self.sort();
             }
         }
-        let end = queue.visible_end(committed);
-        if !returned_only && subscription.cursor < end {
-            self.take(queue, subscription.cursor, end, 1);
+        if !returned_only {
+            for (first, end) in subscription.unread(visible) {
+                if !self.take(queue, first, end, 1) {
+                    break;
+                }
+            }
+        }
+        self.sort();
+    }
+
+    /// A Lease record has its ranges in order; what was scheduled may be given out before what stands before it.
+    fn sort(&mut self) {
+        if !self.ranges.is_sorted() {
+            self.ranges.sort_unstable();
         }
     }
 

@@ -3,12 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use corelane_wire::message::CLASS_DURABLE;
 use corelane_wire::names::DEFAULT_SUBSCRIPTION;
-use corelane_wire::{
-    Aside, Batch, Dequeue, Enqueue, ErrorCode, Fate, OffsetRange, ProducerId, Receipt, Request,
-    Settle, Subscribe, Timestamp,
-};
+use corelane_wire::{Aside, Dequeue, ErrorCode, Fate, Request, Settle, Subscribe, Timestamp};
 
 use super::demand::{Consumer, Waiter};
 use super::turn::SettleKind;
@@ -16,7 +12,7 @@ use super::{Engine, Output, Reply, Requester, Status, poisoned};
 use crate::ids::QueueId;
 use crate::limits::ASIDE_ROWS_MAX;
 use crate::record::Record;
-use crate::state::{Subscription, SubscriptionKey, Verdict};
+use crate::state::{Subscription, SubscriptionKey};
 
 /// Why a request is refused: the code and the words.
 pub(super) type Refusal = (ErrorCode, String);
@@ -146,116 +142,6 @@ impl Engine {
         } else {
             self.reply(from, Reply::Refused { code, text }, outputs);
         }
-    }
-
-    fn on_enqueue(
-        &mut self,
-        now: Timestamp,
-        from: Requester,
-        enqueue: &Enqueue<'_>,
-        outputs: &mut VecDeque<Output>,
-    ) -> Result<(), Refusal> {
-        let batch =
-            Batch::read(enqueue.batch).map_err(|error| (error.code(), error.to_string()))?;
-        if batch.class != CLASS_DURABLE {
-            return Err((
-                ErrorCode::ClassNotAvailable,
-                format!("queue {} offers class durable only", enqueue.queue),
-            ));
-        }
-        let found = self.state.queues.find(enqueue.queue);
-        let verdict = self.judge(found, &batch)?;
-        if let Verdict::Duplicate(first_taken) = verdict {
-            self.reply(from, receipt(first_taken, true), outputs);
-            return Ok(());
-        }
-        self.check_room(verdict, &batch)?;
-        let queue = match found {
-            Some(queue) => queue,
-            None => self.create_queue(now, enqueue.queue, outputs)?,
-        };
-        let first = self
-            .state
-            .queues
-            .get(queue)
-            .map(|queue| queue.end)
-            .expect("the queue was found or created in this step");
-        let bytes = length(batch.entries);
-        let record = Record::Enqueue {
-            queue,
-            first,
-            count: batch.count,
-            bytes,
-            largest: batch.largest_bytes,
-            producer: batch.producer,
-            sequence: batch.sequence,
-        };
-        let lsn = self.append(now, record, outputs);
-        self.uncommitted.push_back((lsn, queue, bytes));
-        self.uncommitted_bytes += u64::from(bytes);
-        let count = batch.count;
-        self.reply(from, receipt(OffsetRange { first, count }, false), outputs);
-        Ok(())
-    }
-
-    /// Whether the batch is a producer's first, its next, or was taken before; a refusal if it is none of them.
-    fn judge(&self, queue: Option<QueueId>, batch: &Batch<'_>) -> Result<Verdict, Refusal> {
-        let (producer, sequence) = (batch.producer, batch.sequence);
-        if producer == ProducerId::NONE {
-            return Ok(Verdict::Next);
-        }
-        // No queue has the number MAX, so nothing is known of any producer there.
-        let queue = queue.unwrap_or(QueueId(u32::MAX));
-        let verdict = self.state.producers.judge(queue, producer, sequence);
-        match verdict {
-            Verdict::First | Verdict::Next => Ok(verdict),
-            Verdict::Duplicate(range) if range.count == batch.count => Ok(verdict),
-            Verdict::Duplicate(range) => Err((
-                ErrorCode::OutOfSequence,
-                format!(
-                    "batch {sequence} was taken with {} messages, now it has {}",
-                    range.count, batch.count
-                ),
-            )),
-            Verdict::UnknownProducer => Err((
-                ErrorCode::UnknownProducer,
-                format!("producer {producer} is not known, and batch {sequence} is not its first"),
-            )),
-            Verdict::OutOfSequence { next } => Err((
-                ErrorCode::OutOfSequence,
-                format!("batch {sequence} of producer {producer}, the next one is {next}"),
-            )),
-        }
-    }
-
-    fn check_room(&self, verdict: Verdict, batch: &Batch<'_>) -> Result<(), Refusal> {
-        let limits = &self.limits;
-        let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
-        if bytes > limits.uncommitted_bytes_max {
-            return Err((
-                ErrorCode::Busy,
-                format!(
-                    "{} bytes of messages wait for the disk, at most {} may",
-                    self.uncommitted_bytes, limits.uncommitted_bytes_max
-                ),
-            ));
-        }
-        if self.state.loaded.runs() >= limits.runs_max {
-            return Err((
-                ErrorCode::Busy,
-                format!(
-                    "{} batches wait for a checkpoint to hold them",
-                    self.state.loaded.runs()
-                ),
-            ));
-        }
-        if verdict == Verdict::First && self.state.producers.len() >= limits.producers_max {
-            return Err((
-                ErrorCode::Busy,
-                format!("{} producers are remembered", limits.producers_max),
-            ));
-        }
-        Ok(())
     }
 
     /// A dequeue waits until the end of its turn at least.
@@ -438,15 +324,6 @@ fn refuse_now(to: Requester, (code, text): Refusal, outputs: &mut VecDeque<Outpu
     outputs.push_back(Output::Reply { to, reply });
 }
 
-const fn receipt(range: OffsetRange, duplicate: bool) -> Reply {
-    Reply::Receipt(Receipt {
-        range,
-        class: CLASS_DURABLE,
-        copies: 1,
-        duplicate,
-    })
-}
-
 pub(super) const fn subscription_name(name: &str) -> &str {
     if name.is_empty() {
         DEFAULT_SUBSCRIPTION
@@ -462,8 +339,4 @@ const fn aside_of(fate: Fate) -> Option<Aside> {
         Fate::Dead => Some(Aside::Dead),
         Fate::Park => Some(Aside::Parked),
     }
-}
-
-fn length(entries: &[u8]) -> u32 {
-    u32::try_from(entries.len()).expect("a batch is not longer than BATCH_BYTES_MAX")
 }

@@ -10,6 +10,7 @@ mod node;
 mod queues;
 mod random;
 mod relocate;
+mod schedule;
 mod sessions;
 mod settle;
 mod subscriptions;

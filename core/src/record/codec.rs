@@ -7,7 +7,7 @@ use corelane_wire::{
     Timestamp, check_name,
 };
 
-use super::{Change, Record, RecordDecodeError};
+use super::{Change, Record, RecordDecodeError, Scheduled};
 use crate::ids::{QueueId, SubscriptionId};
 
 impl Record {
@@ -100,7 +100,9 @@ impl Record {
                 queue: QueueId(reader.u32()?),
                 name: name(&mut reader)?,
             },
-            record_kind::ENQUEUE => return decode_enqueue(&mut reader),
+            record_kind::ENQUEUE | record_kind::SCHEDULE => {
+                return decode_enqueue(kind, &mut reader);
+            }
             record_kind::RELOCATE => return decode_relocate(&mut reader),
             record_kind::LEASE => Self::Lease {
                 queue: QueueId(reader.u32()?),
@@ -150,6 +152,7 @@ impl Record {
             largest,
             producer,
             sequence,
+            schedule,
         } = self
         {
             put_u32(out, queue.0);
@@ -159,6 +162,14 @@ impl Record {
             put_u32(out, *largest);
             put_u128(out, producer.0);
             put_u64(out, sequence.0);
+            if let Some(schedule) = schedule {
+                put_count(out, schedule.len());
+                for each in schedule {
+                    put_u32(out, each.index);
+                    put_u32(out, each.count);
+                    put_u64(out, each.due.0);
+                }
+            }
         }
     }
 
@@ -252,7 +263,7 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     );
 }
 
-fn decode_enqueue(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
+fn decode_enqueue(kind: u8, reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
     let queue = QueueId(reader.u32()?);
     let range = range(reader)?;
     Ok(Record::Enqueue {
@@ -263,7 +274,34 @@ fn decode_enqueue(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> 
         largest: reader.u32()?,
         producer: ProducerId(reader.u128()?),
         sequence: Sequence(reader.u64()?),
+        schedule: match kind {
+            record_kind::SCHEDULE => Some(schedule(reader, range.count)?),
+            _ => None,
+        },
     })
+}
+
+/// Which messages of a batch of `count` are due later.
+fn schedule(reader: &mut Reader<'_>, count: u32) -> Result<Box<[Scheduled]>, RecordDecodeError> {
+    let schedule: Vec<_> = list(reader, SCHEDULED_BYTES, |reader| {
+        Ok(Scheduled {
+            index: reader.u32()?,
+            count: reader.u32()?,
+            due: Timestamp(reader.u64()?),
+        })
+    })?;
+    let mut next = 0;
+    for each in &schedule {
+        let end = each.index.checked_add(each.count);
+        let end = end.filter(|end| each.count > 0 && each.index >= next && *end <= count);
+        next = end.ok_or_else(|| RecordDecodeError::BadRange {
+            range: OffsetRange {
+                first: Offset(each.index.into()),
+                count: each.count,
+            },
+        })?;
+    }
+    Ok(schedule.into())
 }
 
 fn decode_relocate(reader: &mut Reader<'_>) -> Result<Record, RecordDecodeError> {
@@ -367,3 +405,4 @@ fn list<T>(
 
 const RANGE_BYTES: usize = 12;
 const ENTRY_BYTES: usize = 28;
+const SCHEDULED_BYTES: usize = 16;

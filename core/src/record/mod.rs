@@ -50,6 +50,8 @@ pub enum Record {
         producer: ProducerId,
         /// The number of the batch within its producer and queue.
         sequence: Sequence,
+        /// Which of the messages are due later, ascending; `None` if none is.
+        schedule: Option<Box<[Scheduled]>>,
     },
     /// Messages get a new place, so that the segment with their old record can go; their bytes follow the head in the
     /// log, as a batch of their own.
@@ -169,13 +171,25 @@ pub enum Record {
     },
 }
 
+/// Messages of a batch in a row that are due at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scheduled {
+    /// Of the first one within the batch.
+    pub index: u32,
+    /// How many.
+    pub count: u32,
+    /// When, in log time.
+    pub due: Timestamp,
+}
+
 impl Record {
     /// The number in the record's header.
     pub const fn kind(&self) -> u8 {
         match self {
             Self::Epoch { .. } => record_kind::EPOCH,
             Self::Create { .. } => record_kind::CREATE,
-            Self::Enqueue { .. } => record_kind::ENQUEUE,
+            Self::Enqueue { schedule: None, .. } => record_kind::ENQUEUE,
+            Self::Enqueue { .. } => record_kind::SCHEDULE,
             Self::Lease { .. } => record_kind::LEASE,
             Self::Take { .. } => record_kind::TAKE,
             Self::Ack { .. } => record_kind::ACK,

@@ -25,6 +25,7 @@ fn samples() -> Vec<(Record, &'static str)> {
     let mut samples = samples_of_queues();
     samples.extend(samples_of_settlements());
     samples.extend(samples_of_subscriptions());
+    samples.push(sample_of_a_schedule());
     samples
 }
 
@@ -91,6 +92,28 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
     ]
 }
 
+fn sample_of_a_schedule() -> (Record, &'static str) {
+    let queue = QUEUE;
+    (
+        Record::Enqueue {
+            queue,
+            first: Offset(9),
+            count: 4,
+            bytes: 0x400,
+            largest: 0x100,
+            producer: ProducerId(0xaa),
+            sequence: Sequence(5),
+            schedule: Some(Box::new([Scheduled {
+                index: 1,
+                count: 2,
+                due: Timestamp(0x0304),
+            }])),
+        },
+        "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000 \
+             01000000 01000000 02000000 0403000000000000",
+    )
+}
+
 fn samples_of_queues() -> Vec<(Record, &'static str)> {
     let (queue, subscription) = (QUEUE, SUBSCRIPTION);
     vec![
@@ -117,6 +140,7 @@ fn samples_of_queues() -> Vec<(Record, &'static str)> {
                 largest: 0x100,
                 producer: ProducerId(0xaa),
                 sequence: Sequence(5),
+                schedule: None,
             },
             "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000",
         ),
@@ -262,7 +286,7 @@ fn range_beyond_the_greatest_offset_is_refused() {
 
 #[test]
 fn unknown_kind_is_never_skipped() {
-    for kind in [0, 21, 255] {
+    for kind in [0, 22, 255] {
         assert_eq!(
             Record::decode(kind, &[]),
             Err(RecordDecodeError::UnknownKind { kind })

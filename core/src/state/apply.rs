@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use corelane_wire::{Epoch, LeaseId, Lsn, OffsetRange, ProducerId, SettleEntry, Timestamp};
+use corelane_wire::{Epoch, LeaseId, Lsn, Offset, OffsetRange, ProducerId, SettleEntry, Timestamp};
 
 use super::{
-    Effects, EnqueueRun, HeldRun, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD, ReplayError, State,
-    SubscriptionKey, WRONG_KIND,
+    Effects, EnqueueRun, HeldRun, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD, Queue, ReplayError,
+    State, SubscriptionKey, WRONG_KIND,
 };
+use crate::ids::QueueId;
 use crate::limits::SWEEP_MAX;
-use crate::record::Record;
+use crate::record::{Record, Scheduled};
 use crate::time::LeaseTime;
 
 impl State {
@@ -122,6 +123,7 @@ impl State {
             largest,
             producer,
             sequence,
+            ref schedule,
         } = record
         else {
             return Err(WRONG_KIND);
@@ -152,6 +154,41 @@ impl State {
         let added = u64::from(count) * queue.subscriptions.len() as u64;
         self.counts.ready += added;
         self.counts.enqueued += added;
+        if let Some(schedule) = schedule {
+            self.apply_schedule(id, first, schedule)?;
+        }
+        Ok(())
+    }
+
+    /// Some of the messages that were just added are due later.
+    fn apply_schedule(
+        &mut self,
+        id: QueueId,
+        first: Offset,
+        schedule: &[Scheduled],
+    ) -> Result<(), Misfit> {
+        let now = self.clock.log;
+        let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
+        let due = |queue: &Queue| -> Vec<_> {
+            let subscriptions = queue.subscriptions.iter();
+            subscriptions.map(|of| (of.id, of.next_due())).collect()
+        };
+        let before = due(queue);
+        let mut scheduled = 0;
+        for each in schedule {
+            let range = OffsetRange {
+                first: Offset(first.0 + u64::from(each.index)),
+                count: each.count,
+            };
+            queue.schedule(now, each.due, range);
+            scheduled += u64::from(each.count) * queue.subscriptions.len() as u64;
+        }
+        self.counts.ready -= scheduled;
+        self.counts.delayed += scheduled;
+        let after = due(queue);
+        for ((of, before), (_, after)) in before.into_iter().zip(after) {
+            self.move_due((id, of), before, after);
+        }
         Ok(())
     }
 

@@ -43,7 +43,15 @@ pub(super) fn assert_consistent(state: &State) {
                 let rows = aside.rows().iter();
                 pieces.extend(rows.map(|(&first, row)| piece(first, row.count)));
             }
-            assert_tiles(pieces, subscription.done, subscription.cursor);
+            let ahead = subscription.ahead.iter();
+            let ahead = ahead.map(|(&first, &count)| piece(first, count));
+            let regions = [(subscription.done, subscription.cursor)].into_iter();
+            for (first, end) in regions.chain(ahead) {
+                let inside = |piece: &Piece| first <= piece.0 && piece.0 < end;
+                let within = pieces.extract_if(.., |piece| inside(piece)).collect();
+                assert_tiles(within, first, end);
+            }
+            assert_eq!(pieces, [], "E4: neither given out nor ahead");
         }
     }
     assert!(held.is_empty(), "leases of no subscription: {held:?}");

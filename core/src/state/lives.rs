@@ -40,6 +40,8 @@ impl State {
         name: &str,
         from: Offset,
     ) -> Result<(), Misfit> {
+        let now = self.clock.log;
+        let key = (queue, subscription);
         let queue = self.queues.get_mut(queue).ok_or(NO_QUEUE)?;
         if queue.next_subscription != subscription {
             return Err("the number of the subscription is not the next one");
@@ -52,13 +54,16 @@ impl State {
         }
         let before = queue.start;
         let end = queue.end;
-        self.counts.enter(queue.subscribe(name, from), end);
+        let new = queue.subscribe(now, name, from);
+        let due = new.next_due();
+        self.counts.enter(new, end);
         // The first subscription may begin behind messages that nobody needs any more.
         self.counts.messages -= queue.advance_start();
         let start = queue.start;
         if before < start {
             queue.runs.kill(before, start);
         }
+        self.move_due(key, None, due);
         Ok(())
     }
 
@@ -138,11 +143,14 @@ impl State {
         let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
         let due = subscription.next_due();
         self.counts.leave(subscription, end);
-        queue.seek(key.1, from).ok_or(NO_SUBSCRIPTION)?;
+        queue
+            .seek(self.clock.log, key.1, from)
+            .ok_or(NO_SUBSCRIPTION)?;
         let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let due_after = subscription.next_due();
         self.counts.enter(subscription, end);
         self.counts.messages -= queue.advance_start();
-        self.move_due(key, due, None);
+        self.move_due(key, due, due_after);
         effects.ready.push(key);
         Ok(())
     }

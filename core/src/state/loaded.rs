@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use corelane_wire::Offset;
 
-use super::queue::Queues;
+use super::queues::Queues;
 use super::runs::Unloaded;
 use crate::ids::QueueId;
 

@@ -3,6 +3,7 @@
 //! Owns queues, subscriptions, leases, producer windows and log time. Called by `engine`, which decides, and by the
 //! replay, which repeats. Nothing here knows connections, commits or the clock of the machine.
 
+mod ahead;
 mod apply;
 pub(crate) mod aside;
 pub(crate) mod chunk;
@@ -16,6 +17,7 @@ mod loaded;
 pub(crate) mod pages;
 mod producer;
 mod queue;
+mod queues;
 pub(crate) mod runs;
 pub(crate) mod stretch;
 mod subscription;
@@ -32,7 +34,8 @@ pub use error::ReplayError;
 pub(crate) use lease::{HeldRun, Lease, Leases};
 pub(crate) use loaded::Loaded;
 pub(crate) use producer::{Producers, Verdict, Window, WindowRun};
-pub(crate) use queue::{Queue, QueuePage, Queues};
+pub(crate) use queue::Queue;
+pub(crate) use queues::{QueuePage, Queues};
 pub(crate) use runs::{EnqueueRun, Layout};
 pub(crate) use subscription::{Finished, Fragment, Pause, Subscription};
 

@@ -4,30 +4,15 @@
 //! everything from `start` on is kept. (Q2) the live messages of the stretches are those from `start` on that some
 //! subscription is not done with.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
-use corelane_wire::{Lsn, Offset, Timestamp};
+use corelane_wire::{Lsn, Offset, OffsetRange, Timestamp};
 
-use super::chunk::{Chunk, Frozen};
+use super::pages::Pages;
 use super::runs::{EnqueueRun, Layout, Runs};
 use super::subscription::Subscription;
-use crate::ids::{QueueId, SubscriptionId};
-
-/// The queues of a partition, by number and by name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Queues {
-    /// By number: neighbours share a page.
-    pages: BTreeMap<u32, Chunk<QueuePage>>,
-    len: usize,
-    by_name: BTreeMap<String, QueueId>,
-    /// The number of the next queue; never given twice.
-    next: u32,
-}
-
-/// Queues with neighbouring numbers, ascending.
-pub(crate) type QueuePage = Vec<(QueueId, Queue)>;
+use crate::ids::SubscriptionId;
+use crate::limits::SWEEP_MAX;
 
 /// The replicated part of a queue.
 #[derive(Clone, Debug)]
@@ -48,169 +33,8 @@ pub(crate) struct Queue {
     pub(crate) subscriptions: Vec<Subscription>,
     /// The number of the next subscription; never given twice.
     pub(crate) next_subscription: SubscriptionId,
-}
-
-impl Queues {
-    /// The queue with this number.
-    pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
-        let page = self.pages.get(&page_of(id))?.get();
-        let at = page.binary_search_by_key(&id, |entry| entry.0).ok()?;
-        Some(&page[at].1)
-    }
-
-    /// The queue with this number, to change it.
-    pub(crate) fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
-        let page = self.pages.get_mut(&page_of(id))?;
-        let at = page.get().binary_search_by_key(&id, |entry| entry.0).ok()?;
-        Some(&mut page.get_mut()[at].1)
-    }
-
-    /// The number of the queue with this name.
-    pub(crate) fn find(&self, name: &str) -> Option<QueueId> {
-        self.by_name.get(name).copied()
-    }
-
-    /// The names of all queues.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
-    }
-
-    /// The number that the next queue gets; `None` when all are used up.
-    pub(crate) const fn next_id(&self) -> Option<QueueId> {
-        if self.next == u32::MAX {
-            return None;
-        }
-        Some(QueueId(self.next))
-    }
-
-    /// Adds a queue under the next number.
-    pub(crate) fn create(
-        &mut self,
-        id: QueueId,
-        name: &str,
-        created: Timestamp,
-    ) -> Result<(), &'static str> {
-        if self.next_id() != Some(id) {
-            return Err("the number of the queue is not the next one");
-        }
-        if self.by_name.contains_key(name) {
-            return Err("a queue of that name exists");
-        }
-        self.next += 1;
-        self.put(id, Queue::new(name.to_owned(), created));
-        Ok(())
-    }
-
-    /// Takes a queue out.
-    pub(crate) fn delete(&mut self, id: QueueId) -> Option<Queue> {
-        let page = self.pages.get_mut(&page_of(id))?;
-        let at = page.get().binary_search_by_key(&id, |entry| entry.0).ok()?;
-        let (_, queue) = page.get_mut().remove(at);
-        if page.get().is_empty() {
-            self.pages.remove(&page_of(id));
-        }
-        self.len -= 1;
-        self.by_name.remove(&queue.name);
-        Some(queue)
-    }
-
-    /// Takes in a page that was read from a checkpoint; false if it does not follow those before.
-    pub(crate) fn push_page(&mut self, page: Chunk<QueuePage>) -> bool {
-        let entries = page.get();
-        let Some(&(first, _)) = entries.first() else {
-            return false;
-        };
-        let number = page_of(first);
-        let fits = entries
-            .iter()
-            .all(|(id, _)| page_of(*id) == number && id.0 < self.next)
-            && entries.is_sorted_by(|left, right| left.0 < right.0)
-            && self
-                .pages
-                .last_key_value()
-                .is_none_or(|(last, _)| *last < number);
-        if !fits {
-            return false;
-        }
-        self.len += entries.len();
-        for (id, queue) in entries {
-            if self.by_name.insert(queue.name.clone(), *id).is_some() {
-                return false;
-            }
-        }
-        self.pages.insert(number, page);
-        true
-    }
-
-    /// The number of the next queue, as a checkpoint says it.
-    pub(crate) const fn set_next(&mut self, next: u32) {
-        self.next = next;
-    }
-
-    /// The number of the next queue, for a checkpoint.
-    pub(crate) const fn next(&self) -> u32 {
-        self.next
-    }
-
-    /// The pages as of now; `closed` learns of the stretches that became chunks of their own.
-    pub(crate) fn freeze(
-        &mut self,
-        layout: Layout,
-        mut closed: impl FnMut(QueueId, Offset, usize),
-    ) -> Vec<Arc<Frozen<QueuePage>>> {
-        let mut freeze = |queues: &mut QueuePage| {
-            for (id, queue) in queues {
-                if let Some(last) = queue.freeze(layout) {
-                    closed(*id, last, queue.runs.loaded_at(last));
-                }
-            }
-        };
-        let pages = self.pages.values_mut();
-        pages.map(|page| page.freeze(&mut freeze)).collect()
-    }
-
-    /// How many queues there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The queues behind a name, in the order of their names.
-    pub(crate) fn after<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Queue> {
-        let behind = (
-            std::ops::Bound::Excluded(name.to_owned()),
-            std::ops::Bound::Unbounded,
-        );
-        self.by_name
-            .range::<String, _>(behind)
-            .filter_map(|(_, id)| self.get(*id))
-    }
-
-    /// All queues, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (QueueId, &Queue)> {
-        let pages = self.pages.values();
-        pages.flat_map(|page| page.get().iter().map(|(id, queue)| (*id, queue)))
-    }
-
-    fn put(&mut self, id: QueueId, queue: Queue) {
-        self.by_name.insert(queue.name.clone(), id);
-        self.len += 1;
-        // Numbers ascend, so that the new one is the last of its page.
-        self.pages
-            .entry(page_of(id))
-            .or_default()
-            .get_mut()
-            .push((id, queue));
-    }
-}
-
-impl Hash for Queues {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.next.hash(state);
-        self.len.hash(state);
-        for entry in self.iter() {
-            entry.hash(state);
-        }
-    }
+    /// Messages that are due later, by then: for subscriptions that begin before. What came due goes some time after.
+    pub(crate) scheduled: Pages<(Timestamp, Offset), u64>,
 }
 
 impl Queue {
@@ -225,7 +49,53 @@ impl Queue {
             runs: Runs::default(),
             subscriptions: Vec::new(),
             next_subscription: SubscriptionId(0),
+            scheduled: Pages::new(),
         }
+    }
+
+    /// Messages at the end are due later, in every subscription.
+    pub(crate) fn schedule(&mut self, now: Timestamp, due: Timestamp, range: OffsetRange) {
+        for _ in 0..SWEEP_MAX {
+            match self.scheduled.first() {
+                Some((&(due, first), _)) if due <= now => {
+                    self.scheduled.remove(&(due, first));
+                }
+                Some(_) | None => break,
+            }
+        }
+        self.scheduled
+            .insert((due, range.first), range.count.into());
+        for subscription in &mut self.subscriptions {
+            subscription.schedule(due, range);
+        }
+    }
+
+    /// What is not due yet from an offset on, less what is gone.
+    fn scheduled_from(
+        &self,
+        now: Timestamp,
+        from: Offset,
+        gone: &[(Offset, Offset)],
+    ) -> Vec<(Timestamp, OffsetRange)> {
+        let mut scheduled = Vec::new();
+        let behind = self.scheduled.from((Timestamp(now.0 + 1), Offset(0)));
+        for (&(due, first), &count) in behind {
+            let end = Offset(first.0 + count);
+            let mut next = first.max(from);
+            let after = gone.partition_point(|(_, end)| *end <= next);
+            let holes = gone[after..].iter().copied();
+            for (hole, after) in holes.chain([(end, end)]) {
+                let piece = hole.min(end).0.saturating_sub(next.0);
+                if let Ok(count @ 1..) = u32::try_from(piece) {
+                    scheduled.push((due, OffsetRange { first: next, count }));
+                }
+                next = next.max(after);
+                if next >= end {
+                    break;
+                }
+            }
+        }
+        scheduled
     }
 
     /// The number of the subscription with this name.
@@ -257,7 +127,7 @@ impl Queue {
     }
 
     /// Adds a subscription under the next number; messages that nobody has any more are not for it.
-    pub(crate) fn subscribe(&mut self, name: &str, from: Offset) -> &Subscription {
+    pub(crate) fn subscribe(&mut self, now: Timestamp, name: &str, from: Offset) -> &Subscription {
         let id = self.next_subscription;
         self.next_subscription = SubscriptionId(id.0 + 1);
         let gone = match &*self.subscriptions {
@@ -265,7 +135,7 @@ impl Queue {
             others => gone_between(others, from, self.end),
         };
         let mut subscription = Subscription::new(id, name.to_owned(), from);
-        subscription.begin_at(from, &gone);
+        subscription.begin_at(from, &gone, &self.scheduled_from(now, from, &gone));
         self.subscriptions.push(subscription);
         self.subscriptions.last().expect("it was just pushed")
     }
@@ -279,10 +149,12 @@ impl Queue {
     }
 
     /// Begins a subscription anew at `from`. `None` if there is none.
-    pub(crate) fn seek(&mut self, id: SubscriptionId, from: Offset) -> Option<()> {
+    pub(crate) fn seek(&mut self, now: Timestamp, id: SubscriptionId, from: Offset) -> Option<()> {
         let gone = gone_between(&self.subscriptions, from, self.end);
+        let scheduled = self.scheduled_from(now, from, &gone);
         self.pass_by(id, from)?;
-        self.subscription_mut(id)?.begin_at(from, &gone);
+        let subscription = self.subscription_mut(id)?;
+        subscription.begin_at(from, &gone, &scheduled);
         Some(())
     }
 
@@ -412,10 +284,11 @@ impl Queue {
     }
 
     /// Freezes what is in it; returns the last offset of a stretch that became a chunk of its own.
-    fn freeze(&mut self, layout: Layout) -> Option<Offset> {
+    pub(super) fn freeze(&mut self, layout: Layout) -> Option<Offset> {
         for subscription in &mut self.subscriptions {
             subscription.freeze();
         }
+        self.scheduled.freeze(|_| {});
         self.runs.freeze(layout)
     }
 }
@@ -430,6 +303,7 @@ impl Hash for Queue {
         self.enqueued.hash(state);
         self.subscriptions.hash(state);
         self.next_subscription.hash(state);
+        self.scheduled.hash(state);
     }
 }
 
@@ -474,13 +348,3 @@ fn gone_between<'a>(
     }
     gone
 }
-
-const fn page_of(id: QueueId) -> u32 {
-    id.0 / PAGE_QUEUES
-}
-
-/// Queues of one page.
-pub(crate) const PAGE_QUEUES: u32 = 32;
-
-#[cfg(test)]
-mod tests;

@@ -3,12 +3,15 @@
 //! ```text
 //!      done            between                 ready            (end of the queue)
 //!  ------------|-------------------------|-------------------->
-//!            done   done · leased ·    cursor
+//!            done   done · leased ·    cursor      but for what is `ahead`
 //!                   returned · delayed ·
 //!                   dead · parked
 //! ```
-//! Invariants: (E4) between `done` and `cursor` every offset is exactly one of done out of order, leased, returned,
-//! delayed, dead and parked. (S1) returned fragments that touch differ in their attempts. (S2) what is done from
+//! A scheduled message is delayed from the beginning, wherever the cursor stands: it is *ahead* until the cursor passes
+//! by, and has its place and history like one that was given out.
+//!
+//! Invariants: (E4) between `done` and `cursor`, and ahead, every offset is exactly one of done out of order, leased,
+//! returned, delayed, dead and parked. What is ahead does not touch the cursor, nor each other. (S1) returned fragments that touch differ in their attempts. (S2) what is done from
 //! `begin` on was gone when the subscription began, or was acknowledged, expired or purged since.
 
 use corelane_wire::{Aside, Offset, OffsetRange, SubscriptionConfig, Timestamp};
@@ -44,6 +47,10 @@ pub(crate) struct Subscription {
     pub(crate) returned: Pages<Offset, Fragment>,
     /// Ready again at an instant of log time, by instant and first offset.
     pub(crate) delayed: Pages<(Timestamp, Offset), Fragment>,
+    /// Behind the cursor, and not ready by their place, by first offset.
+    pub(crate) ahead: Pages<Offset, u64>,
+    /// Messages in `ahead`.
+    pub(crate) ahead_count: u64,
     /// Messages under lease.
     pub(crate) leased: u64,
     /// Messages in `returned`.
@@ -109,6 +116,8 @@ impl Subscription {
             done_set: DoneSet::new(),
             returned: Pages::new(),
             delayed: Pages::new(),
+            ahead: Pages::new(),
+            ahead_count: 0,
             leased: 0,
             returned_count: 0,
             delayed_count: 0,
@@ -123,8 +132,13 @@ impl Subscription {
     }
 
     /// Begins at `from`, with everything else forgotten but what it is; `gone` are messages behind it that nobody has
-    /// any more, ascending.
-    pub(crate) fn begin_at(&mut self, from: Offset, gone: &[(Offset, Offset)]) {
+    /// any more, ascending; `scheduled` are others that are not due yet.
+    pub(crate) fn begin_at(
+        &mut self,
+        from: Offset,
+        gone: &[(Offset, Offset)],
+        scheduled: &[(Timestamp, OffsetRange)],
+    ) {
         *self = Self {
             config: self.config,
             pause: self.pause.take(),
@@ -139,6 +153,9 @@ impl Subscription {
             }
             self.cursor = end;
             self.mark_done(first, end);
+        }
+        for &(due, range) in scheduled {
+            self.schedule(due, range);
         }
         self.assert_counts();
     }
@@ -180,7 +197,7 @@ impl Subscription {
 
     /// Gives out messages that are ready; returns the attempt.
     pub(crate) fn take(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
-        if range.first >= self.cursor {
+        if range.first == self.cursor {
             self.advance(range, queue_end)
         } else {
             self.take_returned(range)
@@ -189,16 +206,25 @@ impl Subscription {
 
     /// Gives out the next messages for the first time.
     pub(crate) fn advance(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
-        if range.first != self.cursor || range.end() > queue_end {
+        let ahead = self.ahead.first().map_or(queue_end, |(&first, _)| first);
+        if range.first != self.cursor || range.end() > ahead.min(queue_end) {
             return None;
         }
         self.cursor = range.end();
         self.leased += u64::from(range.count);
+        self.pass_by_ahead();
         Some(1)
     }
 
     /// Gives out returned messages again; returns the attempt, `None` without effect unless one fragment holds all.
     pub(crate) fn take_returned(&mut self, range: OffsetRange) -> Option<u32> {
+        let fragment = self.cut_returned(range)?;
+        self.leased += u64::from(range.count);
+        Some(fragment.attempts.saturating_add(1))
+    }
+
+    /// Takes messages out of what is returned; `None` without effect unless one fragment holds all.
+    pub(super) fn cut_returned(&mut self, range: OffsetRange) -> Option<Fragment> {
         let (&first, &fragment) = self.returned.at_or_before(&range.first)?;
         let end = Offset(first.0 + fragment.count);
         if range.end() > end {
@@ -216,8 +242,7 @@ impl Subscription {
             self.returned.insert(range.end(), rest(range.end(), end));
         }
         self.returned_count -= u64::from(range.count);
-        self.leased += u64::from(range.count);
-        Some(fragment.attempts.saturating_add(1))
+        Some(fragment)
     }
 
     /// Held messages are done.
@@ -242,10 +267,10 @@ impl Subscription {
         let mut purged: Vec<_> = fragments
             .map(|(first, count)| (first, Offset(first.0 + count)))
             .collect();
-        if self.cursor < end {
-            purged.push((self.cursor, end));
-            self.cursor = end;
-        }
+        purged.extend(self.unread(end));
+        self.ahead = Pages::new();
+        self.ahead_count = 0;
+        self.cursor = end;
         self.purge(&purged);
         purged
     }
@@ -337,9 +362,10 @@ impl Subscription {
         self.delayed.first().map(|(&(due, _), _)| due)
     }
 
-    /// How scattered the messages between `done` and `cursor` are, but for those that are leased: what they cost.
+    /// How scattered the messages between `done` and `cursor`, and ahead, are, but for those that are leased or set aside:
+    /// what they cost.
     pub(crate) const fn fragments(&self) -> usize {
-        self.done_set.pages() + self.returned.len() + self.delayed.len()
+        self.done_set.pages() + self.returned.len() + self.delayed.len() + self.ahead.len()
     }
 
     /// Which messages of `first..end` it is done with, as ranges, ends exclusive.
@@ -373,7 +399,12 @@ impl Subscription {
         let aside = [self.dead.count(), self.parked.count()];
         let others = [self.done_set.count(), returned, delayed].into_iter();
         let others = sum(others.chain(aside));
-        let leased = others.and_then(|others| (self.cursor.0 - self.done.0).checked_sub(others));
+        let Some(ahead) = sum(self.ahead.iter().map(|(_, count)| *count)) else {
+            return false;
+        };
+        self.ahead_count = ahead;
+        let given = (self.cursor.0 - self.done.0).checked_add(ahead);
+        let leased = given.and_then(|given| given.checked_sub(others?));
         self.leased = leased.unwrap_or(0);
         leased.is_some()
     }
@@ -383,6 +414,7 @@ impl Subscription {
         self.done_set.map_mut().freeze(|_| {});
         self.returned.freeze(|_| {});
         self.delayed.freeze(|_| {});
+        self.ahead.freeze(|_| {});
         self.dead.rows_mut().freeze(|_| {});
         self.parked.rows_mut().freeze(|_| {});
     }
@@ -395,14 +427,14 @@ impl Subscription {
 
     /// How many messages are ready, those above `committed` included.
     pub(crate) const fn ready(&self, queue_end: Offset) -> u64 {
-        queue_end.0 - self.cursor.0 + self.returned_count
+        queue_end.0 - self.cursor.0 - self.ahead_count + self.returned_count
     }
 
     /// O(1) part of E4.
     pub(crate) fn assert_counts(&self) {
         assert!(self.done <= self.cursor, "E4: done behind cursor: {self:?}");
         assert_eq!(
-            self.cursor.0 - self.done.0,
+            self.cursor.0 - self.done.0 + self.ahead_count,
             self.done_set.count()
                 + self.leased
                 + self.returned_count

@@ -34,9 +34,9 @@ mod settings;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
-mod superblocks;
-#[cfg(test)]
 mod subscriptions;
+#[cfg(test)]
+mod superblocks;
 #[cfg(test)]
 mod wire;
 

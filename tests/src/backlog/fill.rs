@@ -62,6 +62,7 @@ pub(crate) fn encode(book: &Book, queue: u64, range: OffsetRange) -> anyhow::Res
         builder.push(&OutgoingMessage {
             key: None,
             headers: &[],
+            due_ms: None,
             body: &body,
         })?;
     }

@@ -120,6 +120,7 @@ impl Producer<'_> {
             let message = OutgoingMessage {
                 key: None,
                 headers: &[],
+                due_ms: None,
                 body: &self.ledger.body(id),
             };
             builder.push(&message).expect("the body is small");

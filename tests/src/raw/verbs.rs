@@ -97,6 +97,7 @@ impl RawConnection {
             builder.push(&OutgoingMessage {
                 key: None,
                 headers: &[],
+                due_ms: None,
                 body: body.as_bytes(),
             })?;
         }

@@ -39,6 +39,8 @@ pub struct Batch<'a> {
     pub class: u8,
     /// Length of the longest entry.
     pub largest_bytes: u32,
+    /// Whether a message has a due time; known of a batch that was read, not of one that is trusted.
+    pub is_scheduled: bool,
     /// The entries, one after the other.
     pub entries: &'a [u8],
     /// The whole batch, header included.
@@ -51,14 +53,16 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// See [`BatchError`]; the first fault found.
     pub fn read(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        let batch = Self::header(bytes, true)?;
+        let mut batch = Self::header(bytes, true)?;
         batch.check_header()?;
         let mut count = 0_u32;
         let mut largest_bytes = 0;
+        let mut is_scheduled = false;
         for message in &batch {
             let index = count;
             let message = message.map_err(|error| BatchError::Message { index, error })?;
             largest_bytes = largest_bytes.max(length_u32(message.bytes.len()));
+            is_scheduled |= message.due_ms.is_some();
             // Entries have at least 12 bytes each, so a batch cannot hold enough to overflow.
             count += 1;
         }
@@ -74,6 +78,7 @@ impl<'a> Batch<'a> {
                 found: largest_bytes,
             });
         }
+        batch.is_scheduled = is_scheduled;
         Ok(batch)
     }
 
@@ -170,6 +175,7 @@ impl<'a> Batch<'a> {
             count,
             class,
             largest_bytes,
+            is_scheduled: false,
             entries,
             bytes,
         })

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::checksum::checksum;
 use crate::codec::{
-    CodecError, Reader, length_u32, patch_u32, put_bytes16, put_u8, put_u16, put_u32,
+    CodecError, Reader, length_u32, patch_u32, put_bytes16, put_u8, put_u16, put_u32, put_u64,
 };
 use crate::error_code::ErrorCode;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX};
@@ -26,6 +26,8 @@ pub struct OutgoingMessage<'a> {
     pub key: Option<&'a [u8]>,
     /// Up to 64 named values; names may repeat, the order is kept.
     pub headers: &'a [Header<'a>],
+    /// When it may be given out at the earliest, in milliseconds since the Unix epoch; `None` stands for at once.
+    pub due_ms: Option<u64>,
     /// The payload.
     pub body: &'a [u8],
 }
@@ -44,6 +46,8 @@ pub struct Header<'a> {
 pub struct Message<'a> {
     /// What the message is about, if the producer said so.
     pub key: Option<&'a [u8]>,
+    /// When it may be given out at the earliest, in milliseconds since the Unix epoch, if the producer said so.
+    pub due_ms: Option<u64>,
     /// The payload.
     pub body: &'a [u8],
     /// The whole entry, as it must be passed on.
@@ -76,8 +80,10 @@ impl<'a> Message<'a> {
             });
         }
         let attributes = reader.bytes(attributes_bytes)?;
+        let (key, due_ms) = check_attributes(attributes)?;
         let message = Self {
-            key: check_attributes(attributes)?,
+            key,
+            due_ms,
             body: reader.rest(),
             bytes: entry,
             attributes,
@@ -186,6 +192,8 @@ pub enum MessageError {
     },
     /// There are two keys.
     KeyRepeated,
+    /// The message has two due times.
+    DueTimeRepeated,
     /// The name of a header has no byte.
     HeaderWithoutName,
     /// There are more than [`HEADERS_MAX`] headers.
@@ -202,7 +210,9 @@ impl MessageError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Codec(_) | Self::BadLength { .. } => ErrorCode::Malformed,
-            Self::KeyRepeated | Self::HeaderWithoutName => ErrorCode::Malformed,
+            Self::KeyRepeated | Self::DueTimeRepeated | Self::HeaderWithoutName => {
+                ErrorCode::Malformed
+            }
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::BadChecksum { .. } => ErrorCode::BadMessageChecksum,
             Self::ReservedNotZero { .. } => ErrorCode::ReservedNotZero,
@@ -248,6 +258,7 @@ impl fmt::Display for MessageError {
                 "key of {bytes} bytes, 1 to {KEY_BYTES_MAX} are allowed"
             ),
             Self::KeyRepeated => write!(formatter, "message has two keys"),
+            Self::DueTimeRepeated => write!(formatter, "message has two due times"),
             Self::HeaderWithoutName => write!(formatter, "header has an empty name"),
             Self::TooManyHeaders => {
                 write!(formatter, "message has more than {HEADERS_MAX} headers")
@@ -310,6 +321,11 @@ pub(super) fn put_entry(
         put_u8(out, TAG_KEY);
         put_bytes16(out, key);
     }
+    if let Some(due_ms) = message.due_ms {
+        put_u8(out, TAG_DUE_TIME);
+        put_u16(out, DUE_TIME_BYTES);
+        put_u64(out, due_ms);
+    }
     for header in message.headers {
         let name_bytes = header.name.len();
         put_u8(out, TAG_HEADER);
@@ -339,6 +355,9 @@ fn check_outgoing(message: &OutgoingMessage<'_>) -> Result<u16, MessageError> {
         check_key(key)?;
         attributes_bytes += 3 + key.len();
     }
+    if message.due_ms.is_some() {
+        attributes_bytes += 3 + usize::from(DUE_TIME_BYTES);
+    }
     for header in message.headers {
         attributes_bytes = attributes_bytes
             .saturating_add(5)
@@ -359,10 +378,11 @@ fn check_outgoing(message: &OutgoingMessage<'_>) -> Result<u16, MessageError> {
     Ok(length_u16(attributes_bytes))
 }
 
-/// Checks every attribute and returns the key.
-fn check_attributes(attributes: &[u8]) -> Result<Option<&[u8]>, MessageError> {
+/// Checks every attribute and returns the key and the due time.
+fn check_attributes(attributes: &[u8]) -> Result<(Option<&[u8]>, Option<u64>), MessageError> {
     let mut reader = Reader::new(attributes);
     let mut key = None;
+    let mut due_ms = None;
     let mut headers_count = 0;
     while reader.left() > 0 {
         let (tag, value) = read_attribute(&mut reader)?;
@@ -371,6 +391,14 @@ fn check_attributes(attributes: &[u8]) -> Result<Option<&[u8]>, MessageError> {
                 check_key(value)?;
                 if key.replace(value).is_some() {
                     return Err(MessageError::KeyRepeated);
+                }
+            }
+            TAG_DUE_TIME => {
+                let mut reader = Reader::new(value);
+                let due = reader.u64()?;
+                reader.finish()?;
+                if due_ms.replace(due).is_some() {
+                    return Err(MessageError::DueTimeRepeated);
                 }
             }
             TAG_HEADER => {
@@ -386,7 +414,7 @@ fn check_attributes(attributes: &[u8]) -> Result<Option<&[u8]>, MessageError> {
             _ => {}
         }
     }
-    Ok(key)
+    Ok((key, due_ms))
 }
 
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), CodecError> {
@@ -426,3 +454,4 @@ const TAG_PRIORITY: u8 = 0x85;
 const TAG_DUE_TIME: u8 = 0x86;
 const TAG_TIME_TO_LIVE: u8 = 0x87;
 const TAG_CRITICAL: u8 = 0x80;
+const DUE_TIME_BYTES: u16 = 8;

@@ -77,13 +77,24 @@ fn attributes_not_served_yet_are_refused_by_name() {
         (0x03, "client_id"),
         (0x04, "reply_to"),
         (0x85, "priority"),
-        (0x86, "due_time"),
         (0x87, "time_to_live"),
     ] {
         let bytes = entry(&attribute(tag, &[0; 8]), b"");
         let error = Message::read(&bytes).unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported);
         assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_due_time_is_read_once() {
+    let due = attribute(0x86, &7_u64.to_le_bytes());
+    let bytes = entry(&due, b"body");
+    let (message, _) = Message::read(&bytes).unwrap();
+    assert_eq!((message.due_ms, message.body), (Some(7), &b"body"[..]));
+    assert_eq!(code_of(&[due.clone(), due].concat()), ErrorCode::Malformed);
+    for bytes in [&[0; 7][..], &[0; 9]] {
+        assert_eq!(code_of(&attribute(0x86, bytes)), ErrorCode::Malformed);
     }
 }
 
@@ -383,7 +394,12 @@ proptest! {
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| Header { name, value }).collect();
             builder
-                .push(&OutgoingMessage { key: key.as_deref(), headers: &headers, body })
+                .push(&OutgoingMessage {
+                    key: key.as_deref(),
+                    headers: &headers,
+                    due_ms: key.as_ref().map(|key| key.len() as u64),
+                    body,
+                })
                 .unwrap();
         }
         let bytes = builder.finish(ProducerId(producer), Sequence(sequence));
@@ -393,6 +409,7 @@ proptest! {
             .iter()
             .map(|message| {
                 let message = message.unwrap();
+                assert_eq!(message.due_ms, message.key.map(|key| key.len() as u64));
                 let headers = message
                     .headers()
                     .map(|header| (header.name.to_owned(), header.value.to_vec()));

@@ -57,6 +57,7 @@ fn enqueue_frame_bytes() -> Result<usize> {
     builder.push(&OutgoingMessage {
         key: None,
         headers: &[],
+        due_ms: None,
         body: &steady::body(0),
     })?;
     let batch = builder.finish(ProducerId(1), Sequence(0));

@@ -45,6 +45,7 @@ impl Producers for CorelaneProducers {
             let message = OutgoingMessage {
                 key: None,
                 headers: &[],
+                due_ms: None,
                 body,
             };
             builder.push(&message).expect("the plan's batches fit");

@@ -19,6 +19,7 @@ fn enqueue_record(first: u64, count: u32, producer: ProducerId, sequence: u64) -
         largest: 100,
         producer,
         sequence: Sequence(sequence),
+        schedule: None,
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Model {
     pub(super) queues: BTreeMap<QueueId, u64>,
     pub(super) subscriptions: BTreeMap<Key, Vec<Message>>,
     configs: BTreeMap<Key, SubscriptionConfig>,
+    /// When messages are due that were scheduled.
+    due: BTreeMap<(QueueId, u64), u64>,
 }
 
 /// One message in one subscription.
@@ -77,21 +79,14 @@ impl Model {
                 from,
                 ..
             } => {
-                self.begin((*queue, *subscription), from.0);
+                self.begin(time.0, (*queue, *subscription), from.0);
             }
             Record::Change {
                 queue,
                 subscription,
                 change,
-            } => self.change((*queue, *subscription), change),
-            Record::Enqueue { queue, count, .. } => {
-                *self.queues.get_mut(queue).unwrap() += u64::from(*count);
-                for (key, messages) in &mut self.subscriptions {
-                    if key.0 == *queue {
-                        messages.resize(messages.len() + *count as usize, READY);
-                    }
-                }
-            }
+            } => self.change(time.0, (*queue, *subscription), change),
+            Record::Enqueue { .. } => self.enqueue(record),
             Record::Lease {
                 session, lease_ms, ..
             } => {
@@ -132,9 +127,36 @@ impl Model {
         messages.filter(|message| is(message.state)).count() as u64
     }
 
-    fn change(&mut self, key: Key, change: &Change) {
+    fn enqueue(&mut self, record: &Record) {
+        let Record::Enqueue {
+            queue,
+            first,
+            count,
+            schedule,
+            ..
+        } = record
+        else {
+            panic!("{record:?}");
+        };
+        let mut messages = vec![READY; *count as usize];
+        for each in schedule.iter().flatten() {
+            let due = each.due.0;
+            for index in each.index..each.index + each.count {
+                let offset = first.0 + u64::from(index);
+                self.due.insert((*queue, offset), due);
+                messages[index as usize].state = MessageState::Delayed { due };
+            }
+        }
+        *self.queues.get_mut(queue).unwrap() += u64::from(*count);
+        let keyed = self.subscriptions.iter_mut();
+        for (_, all) in keyed.filter(|(key, _)| key.0 == *queue) {
+            all.extend(&messages);
+        }
+    }
+
+    fn change(&mut self, now: u64, key: Key, change: &Change) {
         match change {
-            Change::Seek { from } => self.begin(key, from.0),
+            Change::Seek { from } => self.begin(now, key, from.0),
             Change::Unsubscribe => {
                 self.subscriptions.remove(&key);
             }
@@ -173,7 +195,7 @@ impl Model {
     }
 
     /// A subscription begins: what is before, and what all of the queue are done with, is not for it.
-    fn begin(&mut self, key: Key, from: u64) {
+    fn begin(&mut self, now: u64, key: Key, from: u64) {
         let end = self.queues[&key.0];
         let siblings = self.subscriptions.iter();
         let siblings = siblings.filter(|(of, _)| of.0 == key.0);
@@ -183,6 +205,11 @@ impl Model {
             let has_it_done = |of: &Vec<Message>| of[at].state == MessageState::Done;
             let is_gone = !siblings.is_empty() && siblings.iter().all(has_it_done);
             let mut message = READY;
+            if let Some(&due) = self.due.get(&(key.0, offset))
+                && due > now
+            {
+                message.state = MessageState::Delayed { due };
+            }
             if offset < from || is_gone {
                 message.state = MessageState::Done;
             }

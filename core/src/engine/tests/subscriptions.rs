@@ -158,7 +158,11 @@ fn attempts_are_used_up_by_leases_that_end_too() {
 #[test]
 fn what_is_given_back_without_counting_is_never_dead() {
     let mut node = filled(1);
-    configure(&mut node, LIMITED);
+    let config = SubscriptionConfig {
+        attempts_max: 1,
+        ..SubscriptionConfig::PLAIN
+    };
+    configure(&mut node, config);
     for _ in 0..5 {
         let lease = node.take(alice(1), "q", 1);
         let bytes = entries(&[(lease, 0, 1)]);
@@ -439,11 +443,13 @@ fn create_finds_what_exists_and_refuses_another_configuration() {
 #[test]
 fn what_is_purged_before_it_is_committed_is_never_given_out() {
     let mut node = filled(2);
+    node.take(alice(1), "q", 1);
     node.enqueue("q", &batch(3, corelane_wire::ProducerId::NONE, 0));
     let states = PurgeStates::from_bits(1).unwrap();
     node.request(bob(1), on("", SubscriptionVerb::Purge { states }));
-    node.engine
-        .segment_begins(node.engine.positions().committed);
+    // A segment begins with what was purged, behind a message that is still needed.
+    let committed = node.engine.positions().committed;
+    node.engine.segment_begins(committed);
     node.step(Input::TurnEnd);
     node.durable();
     assert_eq!(taken(&mut node, ""), []);

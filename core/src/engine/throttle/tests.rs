@@ -21,6 +21,12 @@ fn a_burst_is_a_tenth_of_a_second_and_then_one_by_one() {
     assert_eq!(throttle.allowance(KEY, 1_000, at(1)), 1);
     assert_eq!(throttle.allowance(KEY, 1_000, at(50)), 50);
     assert_eq!(throttle.allowance(KEY, 1_000, at(5_000)), 100);
+    throttle.take(KEY, 1_000, at(5_000), 100);
+    assert_eq!(
+        throttle.allowance(KEY, 1_000, at(5_000)),
+        0,
+        "after a pause"
+    );
 }
 
 #[test]

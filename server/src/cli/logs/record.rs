@@ -112,8 +112,16 @@ fn fields(record: &Record) -> Value {
             largest: _,
             producer,
             sequence,
-        } => json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
-            "producer": hex(producer.0), "sequence": sequence.0}),
+            schedule,
+        } => {
+            let scheduled = schedule.iter().flatten();
+            let scheduled = scheduled.map(
+                |each| json!({"index": each.index, "count": each.count, "due_ns": each.due.0}),
+            );
+            json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
+                "producer": hex(producer.0), "sequence": sequence.0,
+                "scheduled": scheduled.collect::<Vec<_>>()})
+        }
         Record::Lease {
             queue,
             subscription,

@@ -104,6 +104,7 @@ impl Client {
             let message = OutgoingMessage {
                 key: self.random.one_in(5).then_some(b"key".as_slice()),
                 headers: if self.random.one_in(5) { &headers } else { &[] },
+                due_ms: None,
                 body: &body,
             };
             if builder.push(&message).is_err() {

@@ -39,12 +39,16 @@ impl Run {
     }
 
     /// A batch of messages that no other has.
-    fn unlike_others(&self, count: u32, producer: ProducerId, sequence: u64) -> Vec<u8> {
+    fn unlike_others(&mut self, count: u32, producer: ProducerId, sequence: u64) -> Vec<u8> {
         let mut builder = BatchBuilder::new();
+        let now = self.node.now.as_millis();
+        let is_scheduled = self.random.below(4) == 0;
         for at in 0..count {
             let body = format!("{}.{at}", self.correlation);
+            let due = now + self.random.pick([0, 1, 1_500, 1_500, 3_000]);
             let message = OutgoingMessage {
                 body: body.as_bytes(),
+                due_ms: is_scheduled.then_some(due),
                 ..OutgoingMessage::default()
             };
             builder.push(&message).unwrap();

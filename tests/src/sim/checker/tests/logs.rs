@@ -80,6 +80,7 @@ impl Book {
             let message = OutgoingMessage {
                 key: None,
                 headers: &[],
+                due_ms: None,
                 body: &body,
             };
             builder.push(&message).unwrap();
@@ -93,6 +94,7 @@ impl Book {
             largest: 0,
             producer: ProducerId(7),
             sequence: Sequence(sequence),
+            schedule: None,
         };
         self.put_with(record, &batch)
     }
@@ -331,6 +333,7 @@ fn a_spoiled_body_in_the_log_is_rejected() {
     let message = OutgoingMessage {
         key: None,
         headers: &[],
+        due_ms: None,
         body: &body,
     };
     builder.push(&message).unwrap();
@@ -343,6 +346,7 @@ fn a_spoiled_body_in_the_log_is_rejected() {
         largest: 0,
         producer: ProducerId(7),
         sequence: Sequence(1),
+        schedule: None,
     };
     assert_eq!(rule(book.put_with(record, &batch)), Some("C2"));
 }

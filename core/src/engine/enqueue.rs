@@ -1,0 +1,185 @@
+//! Enqueues: whether a batch is taken, and what of it is due later.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use corelane_wire::limits::DELAY_MS_MAX;
+use corelane_wire::message::CLASS_DURABLE;
+use corelane_wire::{Batch, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Timestamp};
+
+use super::request::Refusal;
+use super::{Engine, Output, Reply, Requester};
+use crate::ids::QueueId;
+use crate::record::{Record, Scheduled};
+use crate::state::Verdict;
+
+impl Engine {
+    pub(super) fn on_enqueue(
+        &mut self,
+        now: Timestamp,
+        from: Requester,
+        enqueue: &Enqueue<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), Refusal> {
+        let batch =
+            Batch::read(enqueue.batch).map_err(|error| (error.code(), error.to_string()))?;
+        if batch.class != CLASS_DURABLE {
+            return Err((
+                ErrorCode::ClassNotAvailable,
+                format!("queue {} offers class durable only", enqueue.queue),
+            ));
+        }
+        let found = self.state.queues.find(enqueue.queue);
+        let verdict = self.judge(found, &batch)?;
+        if let Verdict::Duplicate(first_taken) = verdict {
+            self.reply(from, receipt(first_taken, true), outputs);
+            return Ok(());
+        }
+        self.check_room(verdict, &batch)?;
+        let schedule = if batch.is_scheduled {
+            self.schedule(now, found, &batch)?
+        } else {
+            None
+        };
+        let queue = match found {
+            Some(queue) => queue,
+            None => self.create_queue(now, enqueue.queue, outputs)?,
+        };
+        let first = self
+            .state
+            .queues
+            .get(queue)
+            .map(|queue| queue.end)
+            .expect("the queue was found or created in this step");
+        let bytes = length(batch.entries);
+        let record = Record::Enqueue {
+            queue,
+            first,
+            count: batch.count,
+            bytes,
+            largest: batch.largest_bytes,
+            producer: batch.producer,
+            sequence: batch.sequence,
+            schedule,
+        };
+        let lsn = self.append(now, record, outputs);
+        self.uncommitted.push_back((lsn, queue, bytes));
+        self.uncommitted_bytes += u64::from(bytes);
+        let count = batch.count;
+        self.reply(from, receipt(OffsetRange { first, count }, false), outputs);
+        Ok(())
+    }
+
+    /// Which messages of a batch are due later.
+    fn schedule(
+        &self,
+        now: Timestamp,
+        queue: Option<QueueId>,
+        batch: &Batch<'_>,
+    ) -> Result<Option<Box<[Scheduled]>>, Refusal> {
+        let now = self.log_now(now);
+        let latest = now.add(Duration::from_millis(DELAY_MS_MAX));
+        let mut schedule: Vec<Scheduled> = Vec::new();
+        for (index, message) in (0..).zip(batch) {
+            let due = message.ok().and_then(|message| message.due_ms);
+            let due = Timestamp::from_millis(due.unwrap_or(0));
+            if due > latest {
+                let text = format!("message {index} is due in more than 366 days");
+                return Err((ErrorCode::OutOfRange, text));
+            }
+            if due <= now {
+                continue;
+            }
+            match schedule.last_mut() {
+                Some(last) if last.due == due && last.index + last.count == index => {
+                    last.count += 1;
+                }
+                Some(_) | None => schedule.push(Scheduled {
+                    index,
+                    count: 1,
+                    due,
+                }),
+            }
+        }
+        let of_queue = queue.and_then(|id| self.state.queues.get(id));
+        let waiting = of_queue.map_or(0, |of| of.scheduled.len());
+        if waiting + schedule.len() > self.limits.ranges_max {
+            let text = format!("{waiting} groups of messages of the queue are due later");
+            return Err((ErrorCode::Busy, text));
+        }
+        Ok((!schedule.is_empty()).then(|| schedule.into()))
+    }
+
+    /// Whether the batch is a producer's first, its next, or was taken before; a refusal if it is none of them.
+    fn judge(&self, queue: Option<QueueId>, batch: &Batch<'_>) -> Result<Verdict, Refusal> {
+        let (producer, sequence) = (batch.producer, batch.sequence);
+        if producer == ProducerId::NONE {
+            return Ok(Verdict::Next);
+        }
+        // No queue has the number MAX, so nothing is known of any producer there.
+        let queue = queue.unwrap_or(QueueId(u32::MAX));
+        let verdict = self.state.producers.judge(queue, producer, sequence);
+        match verdict {
+            Verdict::First | Verdict::Next => Ok(verdict),
+            Verdict::Duplicate(range) if range.count == batch.count => Ok(verdict),
+            Verdict::Duplicate(range) => Err((
+                ErrorCode::OutOfSequence,
+                format!(
+                    "batch {sequence} was taken with {} messages, now it has {}",
+                    range.count, batch.count
+                ),
+            )),
+            Verdict::UnknownProducer => Err((
+                ErrorCode::UnknownProducer,
+                format!("producer {producer} is not known, and batch {sequence} is not its first"),
+            )),
+            Verdict::OutOfSequence { next } => Err((
+                ErrorCode::OutOfSequence,
+                format!("batch {sequence} of producer {producer}, the next one is {next}"),
+            )),
+        }
+    }
+
+    fn check_room(&self, verdict: Verdict, batch: &Batch<'_>) -> Result<(), Refusal> {
+        let limits = &self.limits;
+        let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
+        if bytes > limits.uncommitted_bytes_max {
+            return Err((
+                ErrorCode::Busy,
+                format!(
+                    "{} bytes of messages wait for the disk, at most {} may",
+                    self.uncommitted_bytes, limits.uncommitted_bytes_max
+                ),
+            ));
+        }
+        if self.state.loaded.runs() >= limits.runs_max {
+            return Err((
+                ErrorCode::Busy,
+                format!(
+                    "{} batches wait for a checkpoint to hold them",
+                    self.state.loaded.runs()
+                ),
+            ));
+        }
+        if verdict == Verdict::First && self.state.producers.len() >= limits.producers_max {
+            return Err((
+                ErrorCode::Busy,
+                format!("{} producers are remembered", limits.producers_max),
+            ));
+        }
+        Ok(())
+    }
+}
+
+const fn receipt(range: OffsetRange, duplicate: bool) -> Reply {
+    Reply::Receipt(Receipt {
+        range,
+        class: CLASS_DURABLE,
+        copies: 1,
+        duplicate,
+    })
+}
+
+fn length(entries: &[u8]) -> u32 {
+    u32::try_from(entries.len()).expect("a batch is not longer than BATCH_BYTES_MAX")
+}
