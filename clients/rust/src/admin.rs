@@ -257,6 +257,11 @@ impl Peeked {
     pub const fn enqueued(&self) -> Timestamp {
         self.received.enqueued
     }
+
+    /// When it is due, if the producer said so.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.received.due()
+    }
 }
 
 fn to_peeked(message: Result<Received, Unreadable>) -> Result<Peeked, Error> {

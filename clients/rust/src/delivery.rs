@@ -94,6 +94,11 @@ impl Delivery {
             .map_or(Timestamp(0), |message| message.enqueued)
     }
 
+    /// When it was due, if the producer said so.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.message.as_ref().and_then(Received::due)
+    }
+
     /// How long the lease lasts from now on, as far as the client knows.
     pub fn lease_left(&self) -> Duration {
         let until = self.message.as_ref().map(|message| message.lease_until);

@@ -1,6 +1,8 @@
 //! A message as a user makes it.
 
-use corelane_wire::{Header, OutgoingMessage};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use corelane_wire::{Header, OutgoingMessage, Timestamp};
 
 /// A message to enqueue: a body, and optionally a key and headers.
 ///
@@ -18,6 +20,8 @@ pub struct Message {
     pub key: Option<Vec<u8>>,
     /// Up to 64 named values; names may repeat.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// When it may be given out at the earliest, in milliseconds since the Unix epoch; `None` stands for at once.
+    pub due_ms: Option<u64>,
 }
 
 impl Message {
@@ -27,6 +31,7 @@ impl Message {
             body: body.into(),
             key: None,
             headers: Vec::new(),
+            due_ms: None,
         }
     }
 
@@ -44,6 +49,23 @@ impl Message {
         self
     }
 
+    /// The same message, not to be given out before this time by the broker's clock; up to 366 days ahead. A time that is
+    /// over means at once.
+    #[must_use]
+    pub const fn due(mut self, due: Timestamp) -> Self {
+        self.due_ms = Some(due.as_millis());
+        self
+    }
+
+    /// The same message, not to be given out before this much time has passed from now on, by the clock of this machine.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = Timestamp(0).add(since_epoch.unwrap_or_default());
+        // Whole milliseconds, never early.
+        self.due(now.add(delay).add(Duration::from_nanos(999_999)))
+    }
+
     /// Hands the message to `take` in the form of the wire.
     pub(crate) fn with_outgoing<T>(&self, take: impl FnOnce(&OutgoingMessage<'_>) -> T) -> T {
         let headers: Vec<_> = self
@@ -54,7 +76,7 @@ impl Message {
         take(&OutgoingMessage {
             key: self.key.as_deref(),
             headers: &headers,
-            due_ms: None,
+            due_ms: self.due_ms,
             body: &self.body,
         })
     }

@@ -296,16 +296,20 @@ impl State {
     ) -> Result<(), Misfit> {
         self.remove_held(key, entries, effects)?;
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let leased = subscription.leased;
+        for run in &effects.removed {
+            subscription.finish(*run);
+        }
+        subscription.assert_counts();
+        let finished = leased - subscription.leased;
+        let done = subscription.done;
         for run in effects.removed.drain(..) {
-            self.counts.leased -= u64::from(run.count);
-            self.counts.acked += u64::from(run.count);
-            let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
-            subscription.finish(run);
             queue.done_in(key.1, run.first, run.end());
         }
-        let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
-        subscription.assert_counts();
-        if subscription.done > queue.start {
+        self.counts.leased -= finished;
+        self.counts.acked += finished;
+        if done > queue.start {
             self.counts.messages -= queue.advance_start();
         }
         // A subscription that was too scattered for new messages may not be so any more.

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use corelane::config::quantity::parse_duration;
 use corelane_client::{Message, Receipt};
 use corelane_wire::limits::MESSAGE_BYTES_MAX;
 use serde::Serialize;
@@ -26,6 +27,9 @@ pub(super) struct Enqueue {
     /// A named value; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// Not to be given out before this much time has passed, such as 90s or 12h; up to 366 days.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    delay: Option<Duration>,
 }
 
 /// Where one message went.
@@ -76,6 +80,9 @@ impl Enqueue {
         }
         for (name, value) in &self.headers {
             message = message.header(name, value.as_str());
+        }
+        if let Some(delay) = self.delay {
+            message = message.delay(delay);
         }
         message
     }

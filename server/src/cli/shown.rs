@@ -25,6 +25,9 @@ pub(super) struct Shown {
     enqueued_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+    /// When it is due at the earliest, if its producer said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Bytes>,
     /// In the order of the message; a name may stand there more than once.
@@ -78,6 +81,7 @@ impl Shown {
     pub(super) fn of_delivery(delivery: &Delivery) -> Self {
         Self {
             attempt: Some(delivery.attempt()),
+            due_ms: delivery.due().map(Timestamp::as_millis),
             ..Self::new(
                 delivery.offset(),
                 delivery.enqueued(),
@@ -89,13 +93,16 @@ impl Shown {
     }
 
     pub(super) fn of_peeked(message: &Peeked) -> Self {
-        Self::new(
-            message.offset(),
-            message.enqueued(),
-            message.key(),
-            &message.headers(),
-            message.body(),
-        )
+        Self {
+            due_ms: message.due().map(Timestamp::as_millis),
+            ..Self::new(
+                message.offset(),
+                message.enqueued(),
+                message.key(),
+                &message.headers(),
+                message.body(),
+            )
+        }
     }
 
     pub(super) fn new(
@@ -111,6 +118,7 @@ impl Shown {
             offset: offset.0,
             enqueued_ms: enqueued.as_millis(),
             attempt: None,
+            due_ms: None,
             key: key.map(Bytes::of),
             headers: headers
                 .map(|header| ShownHeader {
@@ -134,11 +142,14 @@ impl Shown {
         self.offset
     }
 
-    /// The message to enqueue for the same key, headers and body.
+    /// The message to enqueue for the same key, headers, due time and body.
     pub(super) fn into_message(self) -> Result<Message, LineError> {
         let mut message = Message::new(self.body.into_bytes("the body")?);
         if let Some(key) = self.key {
             message = message.key(key.into_bytes("the key")?);
+        }
+        if let Some(due_ms) = self.due_ms {
+            message = message.due(Timestamp::from_millis(due_ms));
         }
         for header in self.headers {
             message = message.header(header.name, header.value.into_bytes("a header")?);

@@ -23,6 +23,7 @@ pub struct Received {
     pub(crate) incarnation: u64,
     entry: Vec<u8>,
     key: Option<Range<usize>>,
+    due_ms: Option<u64>,
     body: Range<usize>,
 }
 
@@ -52,6 +53,7 @@ impl Received {
             incarnation: head.incarnation,
             entry,
             key,
+            due_ms: message.due_ms,
             body,
         }
     }
@@ -64,6 +66,11 @@ impl Received {
     /// What the message is about, if the producer said so.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.clone().and_then(|range| self.entry.get(range))
+    }
+
+    /// When it was due, if the producer said so.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due_ms.map(Timestamp::from_millis)
     }
 
     /// The named values, in the producer's order; reads the entry again.
