@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use corelane_tests::raw::RawConnection;
 use corelane_wire::{ConsumerId, Request, SessionId, SettleOutcome};
@@ -32,6 +32,40 @@ fn a_delayed_nack_is_not_early() {
     let again = connection.dequeue("q", 1, 30_000, 10_000).unwrap();
     assert_eq!(bodies(&again), ["later"]);
     assert!(start.elapsed().as_millis() >= 300);
+}
+
+#[test]
+fn a_scheduled_message_is_not_early_over_a_kill_and_does_not_wait_behind_others() {
+    let fixture = Fixture::start();
+    let mut connection = fixture.connect();
+    let due_ms = now_ms() + 1_000;
+    connection.enqueue("q", &["a", "b"]).unwrap();
+    connection.enqueue_due("q", "due", due_ms).unwrap();
+    connection.enqueue("q", &["c"]).unwrap();
+    let taken = connection.dequeue("q", 1, 30_000, 0).unwrap();
+    assert_eq!(bodies(&taken), ["a"]);
+
+    let fixture = fixture.crash();
+    let mut connection = fixture.connect();
+    let mut order = Vec::new();
+    while order.last() != Some(&"due".to_owned()) {
+        for message in connection.dequeue("q", 1, 30_000, 10_000).unwrap() {
+            assert!(message.body != "due" || now_ms() >= due_ms);
+            assert_eq!(connection.ack("q", &message).unwrap(), SettleOutcome::Done);
+            order.push(message.body);
+        }
+    }
+    assert!(
+        ["b", "c"]
+            .iter()
+            .all(|body| order.iter().any(|it| it == body)),
+        "{order:?}"
+    );
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since_epoch.as_millis()).unwrap()
 }
 
 #[test]

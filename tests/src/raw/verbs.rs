@@ -95,17 +95,33 @@ impl RawConnection {
         let mut builder = BatchBuilder::new();
         for body in bodies {
             builder.push(&OutgoingMessage {
-                key: None,
-                headers: &[],
-                due_ms: None,
                 body: body.as_bytes(),
+                ..OutgoingMessage::default()
             })?;
         }
-        let batch = builder.finish(producer, sequence);
+        self.enqueue_batch(queue, &builder.finish(producer, sequence))
+    }
+
+    /// Enqueues a text that is due at this time, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// If it is refused or the connection fails.
+    pub fn enqueue_due(&mut self, queue: &str, body: &str, due_ms: u64) -> anyhow::Result<Receipt> {
+        let mut builder = BatchBuilder::new();
+        builder.push(&OutgoingMessage {
+            due_ms: Some(due_ms),
+            body: body.as_bytes(),
+            ..OutgoingMessage::default()
+        })?;
+        let batch = builder.finish(ProducerId::default(), Sequence(0));
+        self.enqueue_batch(queue, &batch)
+    }
+
+    fn enqueue_batch(&mut self, queue: &str, batch: &[u8]) -> anyhow::Result<Receipt> {
         let request = Request::Enqueue(Enqueue {
             queue,
             lane: Lane::default(),
-            batch: &batch,
+            batch,
         });
         self.call(&request, |response| {
             let Response::Enqueued(receipt) = response else {
