@@ -11,6 +11,7 @@ mod bad_input;
 mod bench;
 mod cli;
 mod client;
+mod contracts;
 mod credit;
 mod delivery;
 mod disk_full;

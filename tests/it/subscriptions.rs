@@ -119,11 +119,7 @@ fn code(error: &Error) -> ErrorCode {
     error.code().expect("the broker refused")
 }
 
-const NO_LIMIT: SubscriptionConfig = SubscriptionConfig {
-    attempts_max: 0,
-    backoff_ms: 0,
-    backoff_max_ms: 0,
-};
+const NO_LIMIT: SubscriptionConfig = SubscriptionConfig::PLAIN;
 const TWO_ATTEMPTS: SubscriptionConfig = SubscriptionConfig {
     attempts_max: 2,
     ..NO_LIMIT
@@ -264,7 +260,7 @@ fn what_is_killed_is_dead_at_once_and_what_failed_waits_for_the_back_off() {
         let config = SubscriptionConfig {
             attempts_max: 3,
             backoff_ms: 3_600_000,
-            backoff_max_ms: 0,
+            ..NO_LIMIT
         };
         let bench = Bench::start(config).await;
         bench.enqueue(&["bad", "busy"]).await;

@@ -25,6 +25,7 @@ async fn main() -> Outcome<()> {
         attempts_max: 3,
         backoff_ms: 10,
         backoff_max_ms: 1_000,
+        ..SubscriptionConfig::default()
     };
     let start = None;
     jobs.create(SubscriptionOptions { start, config }).await?;

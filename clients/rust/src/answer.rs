@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::delivery::Delivery;
 use crate::holder::Holder;
 use crate::link::CallFailure;
-use crate::protocol::{ProtocolError, Received, Unpacked, Unreadable, unpack};
+use crate::protocol::{ProtocolError, Received, Unpacked, Unreadable, lease_end, unpack};
 
 /// An answer to a call.
 #[derive(Debug)]
@@ -113,8 +113,7 @@ impl Caller {
         let Some((client, holder)) = &self.holder else {
             return Ok(Vec::new());
         };
-        let lease = std::time::Duration::from_millis(u64::from(deliveries.lease_ms));
-        let lease_until = now.add(lease);
+        let lease_until = lease_end(now, deliveries);
         let mut taken = Vec::new();
         for unpacked in unpack(deliveries, lease_until, 0)? {
             match unpacked {

@@ -63,9 +63,9 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use corelane_wire::{
-    Aside, AsideCause, AsideInfo, ErrorCode, Header, LeaseId, Metadata, Offset, PartitionPlace,
-    PurgeStates, QueueInfo, SessionId, Start, SubscriptionConfig, SubscriptionDetail,
-    SubscriptionInfo, Timestamp,
+    Aside, AsideCause, AsideInfo, Contract, ErrorCode, Header, LeaseId, Metadata, Offset,
+    PartitionPlace, PurgeStates, QueueInfo, SessionId, Start, SubscriptionConfig,
+    SubscriptionDetail, SubscriptionInfo, Timestamp,
 };
 pub use delivery::{Acked, Delivery, Settling};
 pub use dequeue::DequeueOptions;

@@ -5,7 +5,7 @@ mod shown;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use corelane_client::{Client, PurgeStates, SubscriptionConfig, SubscriptionOptions};
+use corelane_client::{Client, Contract, PurgeStates, SubscriptionConfig, SubscriptionOptions};
 use serde::Serialize;
 
 use super::consent::Consent;
@@ -24,7 +24,7 @@ pub(super) enum Subscription {
     Show(Named),
     /// Create a subscription, and its queue if need be.
     Create(Create),
-    /// Change how a subscription treats failures; what is not named stays as it is.
+    /// Change what a subscription promises, how much it gives out and how it treats failures; what is not named stays.
     Configure(Configure),
     /// Give nothing out until resumed; survives restarts.
     Pause(Pause),
@@ -63,7 +63,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "PLACE")]
     start: Option<Place>,
     #[command(flatten)]
-    failures: Failures,
+    terms: Terms,
 }
 
 /// Arguments of `subscription configure`.
@@ -72,12 +72,21 @@ pub(super) struct Configure {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
-    failures: Failures,
+    terms: Terms,
 }
 
-/// How failed attempts are treated.
+/// What consumers are promised, how much is given out, and how failed attempts are treated.
 #[derive(Debug, Args)]
-struct Failures {
+struct Terms {
+    /// What consumers are promised.
+    #[arg(long, value_enum)]
+    contract: Option<Promise>,
+    /// Messages under lease at once; 0: no bound.
+    #[arg(long, value_name = "N")]
+    in_flight_max: Option<u32>,
+    /// Messages given out a second; 0: no bound.
+    #[arg(long, value_name = "N")]
+    rate_max: Option<u32>,
     /// With how many failed attempts a message is dead; 0: never.
     #[arg(long, value_name = "N")]
     attempts_max: Option<u32>,
@@ -87,6 +96,27 @@ struct Failures {
     /// The delay never exceeds it; 0s: up to 366 days.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     backoff_max: Option<Duration>,
+}
+
+/// What consumers are promised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Promise {
+    /// Each message until somebody finishes it.
+    Competing,
+    /// Each message once, or never.
+    AtMostOnce,
+    /// One consumer at a time; the others stand by.
+    SingleActive,
+}
+
+impl Promise {
+    const fn contract(self) -> Contract {
+        match self {
+            Self::Competing => Contract::Competing,
+            Self::AtMostOnce => Contract::AtMostOnce,
+            Self::SingleActive => Contract::SingleActive,
+        }
+    }
 }
 
 /// Arguments of `pause` and `subscription pause`.
@@ -251,7 +281,7 @@ impl Create {
             Some(place) => Some(place.find(&client.admin(), &self.named.queue).await?),
             None => None,
         };
-        let config = self.failures.over(SubscriptionConfig::default());
+        let config = self.terms.over(SubscriptionConfig::default());
         let options = SubscriptionOptions { start, config };
         let created = self.named.on(&client).create(options).await?;
         client.close().await;
@@ -262,27 +292,37 @@ impl Create {
 
 impl Configure {
     async fn run(self, common: &Common) -> Result<(), Failure> {
-        let failures = &self.failures;
-        let given = failures.backoff.or(failures.backoff_max);
-        if failures.attempts_max.is_none() && given.is_none() {
+        if self.terms.are_empty() {
             return Err(Failure::usage(
-                "nothing to change\n  name --attempts-max, --backoff or --backoff-max",
+                "nothing to change\n  name --contract, --in-flight-max, --rate-max, --attempts-max, \
+                 --backoff or --backoff-max",
             ));
         }
         let client = common.connect().await?;
         let subscription = self.named.on(&client);
-        let config = self.failures.over(subscription.show().await?.config);
+        let config = self.terms.over(subscription.show().await?.config);
         subscription.configure(config).await?;
         client.close().await;
         self.named.tell(common, "configured", None)
     }
 }
 
-impl Failures {
+impl Terms {
+    fn are_empty(&self) -> bool {
+        let bounds = [self.in_flight_max, self.rate_max, self.attempts_max];
+        let times = [self.backoff, self.backoff_max];
+        self.contract.is_none()
+            && bounds.iter().all(Option::is_none)
+            && times.iter().all(Option::is_none)
+    }
+
     /// What is named replaces what was so before.
     fn over(&self, config: SubscriptionConfig) -> SubscriptionConfig {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         SubscriptionConfig {
+            contract: self.contract.map_or(config.contract, Promise::contract),
+            in_flight_max: self.in_flight_max.unwrap_or(config.in_flight_max),
+            rate_max: self.rate_max.unwrap_or(config.rate_max),
             attempts_max: self.attempts_max.unwrap_or(config.attempts_max),
             backoff_ms: self.backoff.map_or(config.backoff_ms, millis),
             backoff_max_ms: self.backoff_max.map_or(config.backoff_max_ms, millis),

@@ -28,7 +28,7 @@ use super::error::ProtocolError;
 use super::random::Random;
 use super::received::Received;
 use super::settle::{SettleAction, SettleCore, SettleTarget};
-use super::unpack::{Unpacked, Unreadable, unpack};
+use super::unpack::{Unpacked, Unreadable, lease_end, unpack};
 
 /// What a consumer asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -236,7 +236,7 @@ impl ConsumerCore {
         now: Timestamp,
         deliveries: &Deliveries<'_>,
     ) -> Result<(), ProtocolError> {
-        let lease_until = now.add(Duration::from_millis(u64::from(deliveries.lease_ms)));
+        let lease_until = lease_end(now, deliveries);
         let is_over = self.closing || self.is_ended();
         let incarnation = self.incarnation;
         self.known_at = now;

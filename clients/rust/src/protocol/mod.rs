@@ -56,4 +56,4 @@ pub use random::Random;
 pub use received::Received;
 pub use settle::{SettleAction, SettleCore, SettleError, SettleResolved, SettleTarget};
 pub use unpack::Unreadable;
-pub(crate) use unpack::{Unpacked, unpack};
+pub(crate) use unpack::{Unpacked, lease_end, unpack};

@@ -3,6 +3,8 @@
 //! Owns the walk over entries that goes on after a damaged one: as long as its length can be believed, only that
 //! message is lost to the consumer, not those behind it.
 
+use std::time::Duration;
+
 use corelane_wire::{Deliveries, LeaseId, Message, MessageError, Offset, Reader, Timestamp};
 
 use super::error::ProtocolError;
@@ -26,6 +28,14 @@ pub struct Unreadable {
     pub offset: Offset,
     /// Why; `None` if it stands behind a message whose length is wrong.
     pub error: Option<MessageError>,
+}
+
+/// When the lease of a delivery ends that came now. One without a lease is the client's for good.
+pub(crate) fn lease_end(now: Timestamp, deliveries: &Deliveries<'_>) -> Timestamp {
+    if deliveries.lease == LeaseId::default() {
+        return Timestamp(u64::MAX);
+    }
+    now.add(Duration::from_millis(u64::from(deliveries.lease_ms)))
 }
 
 /// Copies every message out of a delivery.

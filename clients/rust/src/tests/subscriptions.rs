@@ -35,6 +35,7 @@ async fn create_is_repeated_over_a_broken_connection_and_says_what_the_second_tr
         attempts_max: 3,
         backoff_ms: 10,
         backoff_max_ms: 1_000,
+        ..SubscriptionConfig::default()
     };
     let options = SubscriptionOptions {
         start: None,
@@ -59,9 +60,9 @@ async fn what_no_broker_would_take_is_refused_before_it_is_sent() {
     let client = connect(&broker).await;
     let billing = client.admin().subscription("orders", "billing");
     let bad = |backoff_ms, backoff_max_ms| SubscriptionConfig {
-        attempts_max: 0,
         backoff_ms,
         backoff_max_ms,
+        ..SubscriptionConfig::default()
     };
     for config in [bad(DELAY_MS_MAX + 1, 0), bad(0, DELAY_MS_MAX + 1)] {
         let options = SubscriptionOptions {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelane::config::quantity::format_duration;
-use corelane_client::SubscriptionDetail;
+use corelane_client::{Contract, SubscriptionDetail};
 use serde::Serialize;
 
 use super::super::output::{Row, age, preview};
@@ -16,6 +16,9 @@ pub(super) struct Details {
     begin: u64,
     finished: u64,
     position: u64,
+    contract: &'static str,
+    in_flight_max: u32,
+    rate_max: u32,
     attempts_max: u32,
     backoff_ms: u64,
     backoff_max_ms: u64,
@@ -53,6 +56,13 @@ impl Details {
             begin: detail.begin.0,
             finished: detail.finished.0,
             position: detail.position.0,
+            contract: match detail.config.contract {
+                Contract::Competing => "competing",
+                Contract::AtMostOnce => "at-most-once",
+                Contract::SingleActive => "single-active",
+            },
+            in_flight_max: detail.config.in_flight_max,
+            rate_max: detail.config.rate_max,
             attempts_max: detail.config.attempts_max,
             backoff_ms: detail.config.backoff_ms,
             backoff_max_ms: detail.config.backoff_max_ms,
@@ -120,6 +130,9 @@ impl Row for Settings<'_> {
         "FINISHED",
         "POSITION",
         "ENQUEUED",
+        "CONTRACT",
+        "IN FLIGHT MAX",
+        "RATE MAX",
         "ATTEMPTS MAX",
         "BACKOFF",
         "BACKOFF MAX",
@@ -132,13 +145,16 @@ impl Row for Settings<'_> {
         let or = |value: u64, text: &str, shown: String| {
             if value == 0 { text.to_owned() } else { shown }
         };
-        let attempts_max = details.attempts_max;
+        let bound = |max: u32| or(max.into(), "any", max.to_string());
         vec![
             details.begin.to_string(),
             details.finished.to_string(),
             details.position.to_string(),
             details.enqueued.to_string(),
-            or(attempts_max.into(), "any", attempts_max.to_string()),
+            details.contract.to_owned(),
+            bound(details.in_flight_max),
+            bound(details.rate_max),
+            bound(details.attempts_max),
             or(details.backoff_ms, "none", millis(details.backoff_ms)),
             or(
                 details.backoff_max_ms,
