@@ -55,7 +55,16 @@ fn subscriptions_are_created_configured_listed_sought_and_deleted() {
     assert_eq!(listed["items"][0]["subscription"], "s");
     let table = broker.ok(&["subscription", "show", "q", "s"]);
     let settings: Vec<_> = table.lines().last().unwrap().split_whitespace().collect();
-    assert_eq!(settings, ["0", "0", "0", "0", "3", "2s", "366d", "no"]);
+    let expected = "0 0 0 0 competing any any 3 2s 366d no";
+    assert_eq!(settings.join(" "), expected);
+    let contract = ["--contract", "single-active", "--rate-max", "50"];
+    broker.ok(&[&["subscription", "configure", "q", "s"][..], &contract].concat());
+    let shown = broker.json(&["subscription", "show", "q", "s"]);
+    assert_eq!(
+        (&shown["contract"], &shown["rate_max"]),
+        (&json!("single-active"), &json!(50))
+    );
+    assert_eq!(shown["attempts_max"], 3, "what is not named stays");
 
     broker.run_with_input(&["enqueue", "q"], b"a\nb\nc\n").ok();
     broker.ok(&["dequeue", "q", "--subscription", "s", "-n", "3"]);
