@@ -296,8 +296,48 @@ fn out_of_range() -> Row {
         kind::QUEUE_CREATE,
         &join(&[&named(b"refused"), &[0; 4]]),
     ));
-    let what = "a count, limit, partition, credit, lease, wait or delay outside its range";
+    sent.extend(subscriptions());
+    let what = "a count, limit, partition, credit, lease, wait, delay, start, contract, state or fate outside its range, or a reason of more than 256 bytes";
     refused(what, ErrorCode::OutOfRange, sent)
+}
+
+/// Requests about a subscription with something outside its range.
+fn subscriptions() -> Vec<Vec<u8>> {
+    let on = |kind, fields: &[u8]| frame(kind, &join(&[&target("kept"), &named(b""), fields]));
+    let config = |contract: u8, backoff_ms: u64, backoff_max_ms: u64| {
+        let delays = [backoff_ms, backoff_max_ms].map(u64::to_le_bytes).concat();
+        join(&[&[contract], &[0; 12], &delays])
+    };
+    let configs = [
+        config(3, 0, 0),
+        config(0, 31_622_400_001, 0),
+        config(0, 0, u64::MAX),
+    ];
+    let mut sent: Vec<_> = configs
+        .iter()
+        .map(|config| on(kind::SUBSCRIPTION_CONFIGURE, config))
+        .collect();
+    let start = join(&[&[4], &[0; 8], &config(0, 0, 0)]);
+    sent.push(on(kind::SUBSCRIPTION_CREATE, &start));
+    sent.push(on(kind::SUBSCRIPTION_SEEK, &[0; 9]));
+    sent.push(on(kind::SUBSCRIPTION_PAUSE, &named(&[b'x'; 257])));
+    sent.extend([0, 8].map(|states| on(kind::SUBSCRIPTION_PURGE, &[states])));
+    let list = |state: u8, limit: u32| join(&[&[state], &[0; 8], &limit.to_le_bytes()]);
+    let lists = [list(0, 1), list(3, 1), list(1, 0), list(2, 1_001)];
+    sent.extend(lists.iter().map(|fields| on(kind::ASIDE_LIST, fields)));
+    let returned = |first: u64, end: u64, max: u32| {
+        let offsets = [first, end].map(u64::to_le_bytes).concat();
+        join(&[&[1], &offsets, &max.to_le_bytes()])
+    };
+    let returns = [returned(0, 1, 0), returned(0, 1, 10_001), returned(5, 5, 1)];
+    sent.extend(returns.iter().map(|fields| on(kind::ASIDE_RETURN, fields)));
+    let settled = settle("kept", "", 1, &[(0, 1)]);
+    sent.push(frame(kind::REJECT, &join(&[&[3], &named(b""), &settled])));
+    sent.push(frame(
+        kind::REJECT,
+        &join(&[&[0], &named(&[b'x'; 257]), &settled]),
+    ));
+    sent
 }
 
 fn settlements() -> Vec<Row> {

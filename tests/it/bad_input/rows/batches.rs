@@ -75,6 +75,7 @@ pub(super) fn batches() -> Vec<Row> {
 pub(super) fn messages() -> Vec<Row> {
     let of = |attributes: &[u8]| enqueue(&batch_of(0, 0, &[entry(attributes, b"body")]));
     let tagged = |tag: u8| of(&attribute(tag, b"value"));
+    let due = attribute(0x86, &[0; 8]);
     let key = attribute(1, b"k");
     let header = attribute(2, b"\x01\x00nv");
     vec![
@@ -99,10 +100,12 @@ pub(super) fn messages() -> Vec<Row> {
             ))],
         ),
         refused(
-            "two keys, or a header without a name or with one that is no UTF-8",
+            "two keys or due times, a due time of other than 8 bytes, or a header without a name or with one that is no UTF-8",
             ErrorCode::Malformed,
             vec![
                 of(&join(&[&key, &key])),
+                of(&join(&[&due, &due])),
+                of(&attribute(0x86, &[0; 7])),
                 of(&attribute(2, b"\x00\x00v")),
                 of(&attribute(2, b"\x01\x00\xff")),
                 of(&attribute(2, b"")),
@@ -121,9 +124,7 @@ pub(super) fn messages() -> Vec<Row> {
         refused(
             "an attribute that this version does not serve, or an unknown critical one",
             ErrorCode::NotSupported,
-            [0x03, 0x04, 0x80, 0x85, 0x86, 0x87, 0xff]
-                .map(tagged)
-                .into(),
+            [0x03, 0x04, 0x80, 0x85, 0x87, 0xff].map(tagged).into(),
         ),
     ]
 }
