@@ -1,6 +1,6 @@
 //! Everything that can happen to a partition.
 
-use corelane_wire::{Correlation, Epoch, Lsn, Offset, Request, SessionId};
+use corelane_wire::{Correlation, Epoch, Lsn, Offset, Request, SessionId, SubscriptionVerb};
 
 use crate::checkpoint::LiveStretch;
 use crate::ids::{ConnectionId, QueueId};
@@ -128,6 +128,12 @@ pub enum Input<'a> {
 
 /// Whether a request takes and changes nothing, so that a read-only partition answers it.
 pub fn only_looks(request: &Request<'_>) -> bool {
+    if let Request::Subscription(on) = request {
+        return matches!(
+            on.verb,
+            SubscriptionVerb::Show | SubscriptionVerb::ListAside { .. }
+        );
+    }
     matches!(
         request,
         Request::Peek(_) | Request::QueueShow { .. } | Request::QueueList(_)

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use corelane_wire::{ErrorCode, ProducerId, Request};
+use corelane_wire::{ErrorCode, Lane, OnSubscription, ProducerId, Request, SubscriptionVerb};
 
 use super::node::*;
 use crate::limits::Limits;
@@ -145,12 +145,24 @@ fn read_only_partition_shows_all_that_was_replayed_and_appends_nothing() {
     assert_eq!(deliveries(&outputs)[0].runs, [run(2, (0, 3), 0, 0)]);
     let outputs = node.request(alice(2), Request::QueueShow { queue: "q" });
     assert_eq!((outputs.len(), refusals(&outputs).len()), (1, 0));
+    let on = |verb| {
+        Request::Subscription(OnSubscription {
+            queue: "q",
+            lane: Lane(0),
+            subscription: "",
+            verb,
+        })
+    };
+    let outputs = node.request(alice(2), on(SubscriptionVerb::Show));
+    assert_eq!((outputs.len(), refusals(&outputs).len()), (1, 0));
     let refused = |outputs: &[Output]| refusals(outputs).first().map(|(_, code)| *code);
     let bytes = batch(1, ProducerId::NONE, 0);
     let requests = [
         enqueue("q", &bytes),
         dequeue("q", 1, 0),
         Request::QueueDelete { queue: "q" },
+        on(SubscriptionVerb::Resume),
+        on(SubscriptionVerb::Delete),
         // It may have been made behind the damage.
         peek("unknown", 0, 1),
         Request::QueueShow { queue: "unknown" },
