@@ -134,11 +134,16 @@ impl Stalled {
 
     /// Others are served meanwhile, and get what it held once its leases have run out.
     fn ends_with_its_leases(self) {
-        let held = self.held();
+        // On a slow machine its leases may be over already when they are counted.
+        self.held();
         self.neighbour_is_served();
         let (seen, again) = self.drain();
         assert_eq!(seen, MESSAGES);
-        assert!(again > 0 && again as u64 <= held, "{again} of {held} again");
+        let again_bytes = (again * BODY_BYTES) as u64;
+        assert!(
+            0 < again && again_bytes <= HELD_BYTES_MAX,
+            "{again} messages came again"
+        );
         drop(self.consumer);
     }
 
