@@ -92,6 +92,8 @@ pub struct Coverage {
     pub damage_by_seal: u64,
     /// Rot in what a start did not have to read.
     pub damage_below_checkpoint: u64,
+    /// The newest checkpoint was damaged, and the one before led to the same state.
+    pub older_checkpoint: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
     /// Starts from a checkpoint.
@@ -217,6 +219,7 @@ impl Coverage {
             ("damage_found", &mut self.damage_found),
             ("damage_by_seal", &mut self.damage_by_seal),
             ("damage_below_checkpoint", &mut self.damage_below_checkpoint),
+            ("older_checkpoint", &mut self.older_checkpoint),
             ("checkpoints", &mut self.checkpoints),
             ("restored", &mut self.restored),
             ("chunk_reads", &mut self.chunk_reads),

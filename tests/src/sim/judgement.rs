@@ -74,13 +74,54 @@ fn replay(world: &mut World, disk: &SharedDisk, partition: u32) -> Result<u64, F
     }
 }
 
-/// On a copy of the disk in which one attested byte has rotted: recovery refuses and changes nothing, unless a checkpoint
-/// holds all that it would have to read.
-pub(super) fn check_rot(world: &mut World) -> Result<(), Failure> {
+/// On copies of the disk on which something is damaged.
+pub(super) fn check_damage(world: &mut World) -> Result<(), Failure> {
     if !world.nemesis.chance(world.swarm.rot) {
         return Ok(());
     }
     let partition = world.nemesis.below(u64::from(world.swarm.partitions)) as u32;
+    check_rot(world, partition)?;
+    check_older_checkpoint(world, partition)
+}
+
+/// If the newest checkpoint is damaged, the one before leads to the same state, and nothing that it needs is gone.
+fn check_older_checkpoint(world: &mut World, partition: u32) -> Result<(), Failure> {
+    let newest: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).snapshot()));
+    let older: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).snapshot()));
+    if !rot::spoil_newest_checkpoint(&mut lock(&older), partition) {
+        return Ok(());
+    }
+    let open = |disk: &SharedDisk| {
+        let opened = open_partition(
+            &mut SimVolume::new(Arc::clone(disk)),
+            log_config(&world.plan, world.seed, partition),
+            Limits::default(),
+        );
+        match opened.map(|opened| opened.start.state) {
+            Ok(PartitionState::Ready(ready)) => Ok(ready),
+            Ok(PartitionState::Damaged { reason, .. }) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let Ok(expected) = open(&newest) else {
+        // The start that follows says why.
+        return Ok(());
+    };
+    let says = |reason: &str| format!("older checkpoint of partition {partition}: {reason}");
+    let found = open(&older).map_err(|reason| says(&reason))?;
+    if found.is_partly_damaged {
+        return Err(says("a segment that it needs is gone"));
+    }
+    if found.engine.state_hash() != expected.engine.state_hash() {
+        return Err(says("it leads to another state"));
+    }
+    world.met.older_checkpoint += 1;
+    Ok(())
+}
+
+/// On a copy of the disk in which one attested byte has rotted: recovery refuses and changes nothing, unless a checkpoint
+/// holds all that it would have to read.
+fn check_rot(world: &mut World, partition: u32) -> Result<(), Failure> {
     let copy: SharedDisk = Arc::new(Mutex::new(lock(&world.disk).snapshot()));
     let Some(rot) = rot::spoil(&mut lock(&copy), partition) else {
         return Ok(());

@@ -75,6 +75,21 @@ pub fn spoil(disk: &mut Disk, partition: u32) -> Option<Rot> {
     })
 }
 
+/// Spoils the newest checkpoint of the partition, if there is one before it.
+pub fn spoil_newest_checkpoint(disk: &mut Disk, partition: u32) -> bool {
+    let of =
+        |name: &FileName| matches!(name, FileName::Checkpoint(owner, _) if *owner == partition);
+    let mut files: Vec<FileName> = disk.names().filter(|name| of(name)).cloned().collect();
+    files.sort();
+    let Some(newest) = files.pop().filter(|_| !files.is_empty()) else {
+        return false;
+    };
+    let end = disk.file_bytes(&newest).unwrap_or_default();
+    // The last sector names all others.
+    disk.rot(&newest, end - SECTOR_BYTES as u64, 1);
+    true
+}
+
 /// The blocks of the segments of a partition, in the order of the log.
 pub(crate) fn blocks(disk: &Disk, partition: u32) -> Vec<Seen> {
     let mut found = Vec::new();

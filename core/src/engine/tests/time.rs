@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use corelane_wire::SettleOutcome::{Done, Stale};
-use corelane_wire::{Epoch, Lsn, Request, Timestamp};
+use corelane_wire::{Epoch, Lsn, PartitionId, Request, Timestamp};
 
 use super::node::*;
+use crate::limits::Limits;
 use crate::record::Record;
-use crate::{Input, ReplayError, Status};
+use crate::{Engine, Input, ReplayError, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -244,6 +245,21 @@ fn replay_reaches_the_same_state() {
     let (node, _) = leased();
     let engine = replayed(&node.log).unwrap();
     assert_eq!(engine.state_hash(), node.engine.state_hash());
+}
+
+/// Were it skipped, everything behind it would be replayed into another state than the one that was told of.
+#[test]
+fn a_replay_ends_at_a_record_of_a_later_version() {
+    let mut engine = Engine::new(PartitionId(0), Limits::default());
+    assert!(matches!(
+        engine.replay(Lsn(0), T0, 200, &[]),
+        Err(ReplayError::Decode {
+            lsn: Lsn(0),
+            kind: 200,
+            ..
+        })
+    ));
+    assert_eq!(engine.positions().end, Lsn(0));
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl World {
         self.observe(&History::Crashed)?;
         self.hang_up(stop);
         judgement::check_replay(self)?;
-        judgement::check_rot(self)?;
+        judgement::check_damage(self)?;
         let pause = self.nemesis.skewed(MILLISECOND, 2 * SECOND);
         let mut hub = self.hub.borrow_mut();
         hub.schedule.after(pause, Event::Start);
