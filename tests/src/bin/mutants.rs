@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use corelane_tests::mutants::{self, Selection};
+use corelane_tests::mutants::{self, Draw, Selection};
 
 /// The simulation against planted bugs, each of which must be found.
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ struct Arguments {
     /// What draws them.
     #[arg(long)]
     seed: Option<u64>,
+    /// Goes on behind so many draws, as a run that was cut off numbered them.
+    #[arg(long, requires = "drawn", default_value_t = 0)]
+    skip: usize,
     /// The program cargo-mutants.
     #[arg(long, default_value = "cargo-mutants")]
     lister: PathBuf,
@@ -46,7 +49,8 @@ fn main() -> ExitCode {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let result = if let (Some(count), Some(seed)) = (arguments.drawn, arguments.seed) {
-        mutants::run_drawn(&root, &arguments.lister, count, seed)
+        let skip = arguments.skip;
+        mutants::run_drawn(&root, &arguments.lister, &Draw { count, seed, skip })
     } else if arguments.list {
         mutants::list(&root, &selection).map(|()| true)
     } else {

@@ -19,12 +19,13 @@ use crate::sim::random::splitmix;
 
 /// The packages in which mutants are drawn.
 const PACKAGES: [&str; 2] = ["corelane-core", "corelane-storage"];
-/// A change that makes a test endless is found by this.
-const TEST_TIME_MAX: Duration = Duration::from_mins(5);
+/// A change that makes a test endless is found by this, or by what so many runs of the unchanged tests take.
+const TEST_TIME: Duration = Duration::from_mins(5);
+const TEST_TIMES: u32 = 5;
 /// What a mutant that its unit tests did not find meets then.
 const SEEDS: u64 = 256;
 const STATES: u64 = 5_000;
-const HUNT_TIME_MAX: Duration = Duration::from_mins(5);
+const HUNT_TIME_MAX: Duration = Duration::from_mins(20);
 
 /// One proposal, as `cargo mutants --list --json --diff` prints it.
 #[derive(Debug, Deserialize)]
@@ -45,24 +46,37 @@ enum Fate {
     Unviable,
 }
 
-/// Draws until `count` mutants that compile have met the tests; how many were caught.
-pub(super) fn run(scratch: &Scratch, lister: &Path, count: usize, seed: u64) -> Result<usize> {
+/// Which mutants are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// So many that compile.
+    pub count: usize,
+    /// What draws them.
+    pub seed: u64,
+    /// Behind so many of its draws.
+    pub skip: usize,
+}
+
+/// Draws until so many mutants that compile have met the tests; how many were caught.
+pub(super) fn run(scratch: &Scratch, lister: &Path, draw: &Draw) -> Result<usize> {
+    let Draw { count, seed, skip } = *draw;
     let proposals = drawn(list(scratch, lister)?, seed);
     println!("{} mutants proposed, drawn by seed {seed}", proposals.len());
+    let time_max = control(scratch)?;
     let (mut met, mut caught, mut missed) = (0, 0, Vec::new());
-    for proposal in &proposals {
+    for (proposal, number) in proposals.iter().zip(1..).skip(skip) {
         if met == count {
             break;
         }
         let begun = Instant::now();
-        let fate = fate(scratch, proposal).with_context(|| proposal.name.clone())?;
+        let fate = fate(scratch, proposal, time_max).with_context(|| proposal.name.clone())?;
         let said = match &fate {
             Fate::Caught(by) => by,
             Fate::Missed => "MISSED",
             Fate::Unviable => "does not compile, not counted",
         };
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{}\n    {said}, {seconds:.1} s", proposal.name);
+        println!("{number}. {}\n    {said}, {seconds:.1} s", proposal.name);
         met += usize::from(fate != Fate::Unviable);
         caught += usize::from(matches!(fate, Fate::Caught(_)));
         if fate == Fate::Missed {
@@ -117,19 +131,40 @@ impl Proposal {
     }
 }
 
-fn fate(scratch: &Scratch, proposal: &Proposal) -> Result<Fate> {
+/// Without any mutant the unit tests pass, or a failure means nothing; how long they may take with one.
+fn control(scratch: &Scratch) -> Result<Duration> {
+    let mut longest = Duration::ZERO;
+    for package in PACKAGES {
+        let is_built = unit_tests(scratch, package, &["--no-run"]).status()?;
+        ensure!(is_built.success(), "the tests of {package} do not compile");
+        let begun = Instant::now();
+        let passed = unit_tests(scratch, package, &[]).status()?;
+        ensure!(
+            passed.success(),
+            "the tests of {package} fail without any mutant"
+        );
+        longest = longest.max(begun.elapsed());
+    }
+    Ok(TEST_TIME.max(TEST_TIMES * longest))
+}
+
+fn unit_tests(scratch: &Scratch, package: &str, rest: &[&str]) -> Command {
+    let mut command = scratch.cargo("test");
+    command.args(["--quiet", "--package", package, "--lib"]);
+    command.args(rest);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null());
+    command
+}
+
+fn fate(scratch: &Scratch, proposal: &Proposal, time_max: Duration) -> Result<Fate> {
     scratch.restore()?;
     scratch.apply_text(&proposal.name, &proposal.patch())?;
-    let test = |rest: &[&str]| {
-        let mut command = scratch.cargo("test");
-        command.args(["--quiet", "--package", &proposal.package, "--lib"]);
-        command.args(rest);
-        succeeds(&mut command)
-    };
-    if test(&["--no-run"])? != Some(true) {
+    let test = |rest: &[&str]| unit_tests(scratch, &proposal.package, rest);
+    if !test(&["--no-run"]).status()?.success() {
         return Ok(Fate::Unviable);
     }
-    match test(&[])? {
+    match succeeds(&mut test(&[]), time_max)? {
         Some(true) => {}
         Some(false) => return Ok(Fate::Caught("caught by unit tests".to_owned())),
         None => return Ok(Fate::Caught("caught: unit tests do not end".to_owned())),
@@ -154,11 +189,9 @@ fn fate(scratch: &Scratch, proposal: &Proposal) -> Result<Fate> {
 }
 
 /// Whether the command succeeded; `None` if it did not end in time and was killed with all that it started.
-fn succeeds(command: &mut Command) -> Result<Option<bool>> {
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(Stdio::null()).process_group(0);
-    let mut child = command.spawn().context("cannot start cargo")?;
-    let end = Instant::now() + TEST_TIME_MAX;
+fn succeeds(command: &mut Command, time_max: Duration) -> Result<Option<bool>> {
+    let mut child = command.process_group(0).spawn()?;
+    let end = Instant::now() + time_max;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status.success()));

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crash_states::CrashStates;
+pub use drawn::Draw;
 use patch::Mutant;
 use scratch::Scratch;
 use simulation::{Budget, Hunt};
@@ -85,15 +86,16 @@ pub fn run(root: &Path, selection: &Selection, seeds_max: u64) -> Result<bool> {
     Ok(caught == mutants.len())
 }
 
-/// Draws `count` of the mutants that cargo-mutants proposes, and hunts them; true if nine of ten were caught.
+/// Draws some of the mutants that cargo-mutants proposes, and hunts them; true if nine of ten were caught.
 ///
 /// # Errors
 /// If the unchanged build fails, or `lister`, the program cargo-mutants, does.
-pub fn run_drawn(root: &Path, lister: &Path, count: usize, seed: u64) -> Result<bool> {
+pub fn run_drawn(root: &Path, lister: &Path, draw: &Draw) -> Result<bool> {
     let scratch = Scratch::new(root)?;
     control(&scratch)?;
-    let caught = drawn::run(&scratch, lister, count, seed)?;
+    let caught = drawn::run(&scratch, lister, draw)?;
     scratch.restore()?;
+    let count = draw.count;
     println!("mutants: caught {caught} of {count}");
     Ok(10 * caught >= 9 * count)
 }
