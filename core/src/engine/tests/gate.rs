@@ -85,6 +85,31 @@ fn bytes_of_waiting_answers_have_a_bound() {
     assert!(busy > 10, "{busy} of 20 were refused");
 }
 
+/// The end of the turn frees the room: what was collected becomes records then.
+#[test]
+fn entries_that_a_turn_collects_count_among_the_bytes() {
+    let mut node = Node::with_limits(Limits {
+        gated_bytes_max: 1_000,
+        ..Limits::default()
+    });
+    node.fill("q", 100);
+    let lease = node.take(bob(1), "q", 100);
+    let ack = |node: &mut Node, number: u64| {
+        let list: Vec<_> = (10 * number..10 * number + 10)
+            .map(|offset| (lease, offset, 1))
+            .collect();
+        let bytes = entries(&list);
+        refusals(&node.request(bob(2 + number), Request::Ack(settle("q", &bytes))))
+    };
+    for number in 0..4 {
+        assert_eq!(ack(&mut node, number), []);
+    }
+    assert_eq!(ack(&mut node, 4), [(bob(6), ErrorCode::Busy)]);
+    node.turn_end();
+    node.durable();
+    assert_eq!(ack(&mut node, 5), []);
+}
+
 #[test]
 fn poison_abandons_what_waits_and_refuses_what_had_no_effect() {
     let mut node = Node::new();
