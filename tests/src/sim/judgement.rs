@@ -81,7 +81,7 @@ pub(super) fn check_damage(world: &mut World) -> Result<(), Failure> {
     }
     let partition = world.nemesis.below(u64::from(world.swarm.partitions)) as u32;
     check_rot(world, partition)?;
-    check_older_checkpoint(world, partition)
+    (0..world.swarm.partitions).try_for_each(|partition| check_older_checkpoint(world, partition))
 }
 
 /// If the newest checkpoint is damaged, the one before leads to the same state, and nothing that it needs is gone.
