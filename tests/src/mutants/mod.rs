@@ -3,8 +3,8 @@
 //! A simulation that passes proves nothing unless it fails when it should. Every file in `tests/mutants/` is a small
 //! patch of production code; it is applied to a scratch copy of the workspace, the simulation is built there and runs
 //! seed after seed until it fails. The mutant is caught if a seed breaks the rule that its patch names: a build that
-//! fails for another reason has shown nothing about that rule. A mutant in code that the simulation cannot bring into
-//! trouble names the unit test that must fail instead.
+//! fails for another reason has shown nothing about that rule. A mutant may name the reference model instead of the
+//! simulation; one in code that neither can bring into trouble names the unit test that must fail.
 #![expect(
     clippy::print_stdout,
     reason = "progress and verdicts are what this prints"
@@ -115,6 +115,15 @@ fn is_caught(mutant: &Mutant, scratch: &Scratch, seeds_max: u64) -> Result<bool>
         is_caught &= matches!(hunt, Hunt::Caught { .. });
         is_caught &= is_harm_found(mutant, &crash_states)?;
     }
+    if !mutant.model.is_empty() {
+        let budget = Budget {
+            seeds: seeds_max,
+            time: HUNT_TIME_MAX,
+        };
+        let hunt = scratch.build_model()?.hunt(&budget, &mutant.model)?;
+        println!("model: {}", told(&hunt, begun.elapsed()));
+        is_caught &= matches!(hunt, Hunt::Caught { .. });
+    }
     if let Some(test) = &mutant.test {
         let passes = scratch.passes(test)?;
         let verdict = if passes { "SURVIVED" } else { "failed" };
@@ -182,6 +191,15 @@ fn control(scratch: &Scratch) -> Result<()> {
         seeds: CONTROL_SEEDS,
         time: HUNT_TIME_MAX,
     };
+    let model = scratch.build_model()?.hunt(&budget, &[])?;
+    if let Hunt::Survived {
+        other: Some(failure),
+        ..
+    }
+    | Hunt::Caught { failure, .. } = model
+    {
+        bail!("the model fails without any mutant, so mutants prove nothing: {failure}");
+    }
     if let Some(harm) = crash_states.harm(CONTROL_STATES)? {
         bail!("the crash states do harm without any mutant, so mutants prove nothing: {harm}");
     }

@@ -6,6 +6,7 @@
 //! # about: one sentence that says what goes wrong
 //! # expect: C1 | does not recover
 //! # crash-states: lost | unrecovered
+//! # model: delivery | counts
 //! # test: corelane-storage every_flip_is_found
 //! # canary
 //! ```
@@ -13,6 +14,8 @@
 //! `expect` lists, separated by `|`, what the failure of a seed must say: one of them, as whole words.
 //! `crash-states` says that the crash states must find it too, and as what kind of harm: one of `lost`, `wrong`
 //! and `unrecovered` that it lists.
+//! `model` says that the reference model must find it, and lists what the failure of a seed must say there; a mutant
+//! that has it needs no `expect` either.
 //! `test` names a unit test of a package that must fail; a mutant that has one needs no `expect`, if it is in code that
 //! the simulation does not run or cannot bring into trouble.
 
@@ -31,6 +34,8 @@ pub(super) struct Mutant {
     pub(super) expect: Vec<String>,
     /// The kinds of harm of which the crash states must report one; none if they need not.
     pub(super) harms: Vec<String>,
+    /// What a failure of the reference model must say, one of these; none if the model need not find it.
+    pub(super) model: Vec<String>,
     /// The unit test that must fail, if one must.
     pub(super) test: Option<UnitTest>,
     /// Whether CI runs it.
@@ -62,6 +67,7 @@ impl Mutant {
             about: String::new(),
             expect: Vec::new(),
             harms: Vec::new(),
+            model: Vec::new(),
             test: None,
             is_canary: false,
             path: path.to_owned(),
@@ -73,6 +79,8 @@ impl Mutant {
                 mutant.expect = expect.split(" | ").map(str::to_owned).collect();
             } else if let Some(harms) = line.strip_prefix("# crash-states: ") {
                 mutant.harms = harms.split(" | ").map(str::to_owned).collect();
+            } else if let Some(model) = line.strip_prefix("# model: ") {
+                mutant.model = model.split(" | ").map(str::to_owned).collect();
             } else if let Some((package, name)) = line
                 .strip_prefix("# test: ")
                 .and_then(|test| test.split_once(' '))
@@ -85,8 +93,10 @@ impl Mutant {
                 bail!("{stem}: {line:?} is no line of a mutant");
             }
         }
-        if mutant.about.is_empty() || (mutant.expect.is_empty() && mutant.test.is_none()) {
-            bail!("{stem}: a mutant says `# about:`, and `# expect:` or `# test:`");
+        let has_finder =
+            !mutant.expect.is_empty() || !mutant.model.is_empty() || mutant.test.is_some();
+        if mutant.about.is_empty() || !has_finder {
+            bail!("{stem}: a mutant says `# about:`, and `# expect:`, `# model:` or `# test:`");
         }
         if mutant.expect.is_empty() && !mutant.harms.is_empty() {
             bail!("{stem}: what the crash states find, the simulation must find too");
@@ -97,8 +107,9 @@ impl Mutant {
     /// What must find it, in one line.
     pub(super) fn expected(&self) -> String {
         match &self.test {
-            Some(test) if self.expect.is_empty() => format!("a test of {}", test.package),
-            Some(_) | None => self.expect.join(" | "),
+            _ if !self.expect.is_empty() => self.expect.join(" | "),
+            Some(test) => format!("a test of {}", test.package),
+            None => format!("the model: {}", self.model.join(" | ")),
         }
     }
 }

@@ -94,17 +94,28 @@ impl Scratch {
 
     /// Builds the simulation and the crash-states harness in the copy.
     pub(super) fn build(&self) -> Result<(Simulation, CrashStates)> {
+        let [simulation, crash_states] = self.build_binaries(["sim", "crash-states"])?;
+        Ok((Simulation::new(simulation), CrashStates::new(crash_states)))
+    }
+
+    /// Builds the reference model beside the engine, which runs seeds as the simulation does.
+    pub(super) fn build_model(&self) -> Result<Simulation> {
+        let [model] = self.build_binaries(["model"])?;
+        Ok(Simulation::new(model))
+    }
+
+    fn build_binaries<const COUNT: usize>(&self, names: [&str; COUNT]) -> Result<[PathBuf; COUNT]> {
         let mut build = self.cargo("build");
         build.args(["--package", "corelane-tests"]);
-        build.args(["--bin", "sim", "--bin", "crash-states"]);
+        for name in names {
+            build.args(["--bin", name]);
+        }
         let output = build.output().context("cannot start cargo")?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("the simulation cannot be built:\n{reason}");
+            bail!("{names:?} cannot be built:\n{reason}");
         }
-        let binary = |name: &str| self.build.join("tools").join(name);
-        let crash_states = CrashStates::new(binary("crash-states"));
-        Ok((Simulation::new(binary("sim")), crash_states))
+        Ok(names.map(|name| self.build.join("tools").join(name)))
     }
 
     /// Whether a unit test passes in the copy.

@@ -63,6 +63,14 @@ fn a_patch_may_name_a_unit_test_instead() {
 }
 
 #[test]
+fn a_patch_may_name_the_model_instead() {
+    let text = "# about: a sentence\n# model: delivery | counts\ndiff --git a/x b/x\n";
+    let mutant = parse("07-name.patch", text).unwrap();
+    assert_eq!(mutant.model, ["delivery", "counts"]);
+    assert!(mutant.expect.is_empty());
+}
+
+#[test]
 fn the_verdict_on_one_unit_test_is_read() {
     let said = "running 3 tests\ntest a::x ... ok\ntest a::y ... FAILED\ntest b::xy ... ok\n";
     assert_eq!(verdict(said, "x"), Some(true));
