@@ -10,6 +10,7 @@ pub mod full_disk;
 pub mod instructions;
 pub mod ledger;
 pub mod lossy;
+pub mod model;
 pub mod mutants;
 pub mod page;
 pub mod process;

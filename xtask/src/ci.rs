@@ -14,6 +14,8 @@ use crate::tools;
 
 /// Seeds of the simulation in one run of CI; a person runs ten times as many.
 const SIMULATION_SEEDS: &str = "2000";
+/// Seeds of the reference model in one run of CI.
+const MODEL_SEEDS: &str = "300";
 /// Crash states in one run of CI; the gate of a release has a million.
 const CRASH_STATES: &str = "20000";
 
@@ -43,6 +45,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("loom", || memory::loom(&[]))?;
     steps.run("simulation", || {
         harness::run("sim", &["--seeds".to_owned(), SIMULATION_SEEDS.to_owned()])
+    })?;
+    steps.run("model", || {
+        harness::run("model", &["--seeds".to_owned(), MODEL_SEEDS.to_owned()])
     })?;
     steps.run("crash states", || {
         harness::run(

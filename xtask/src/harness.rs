@@ -1,4 +1,4 @@
-//! `sim`, `crash-states`, `bit-flips`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
+//! `sim`, `model`, `crash-states`, `bit-flips`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.

@@ -28,12 +28,14 @@ usage: cargo xtask TASK [ARGUMENT]...
   test --driver NAME [FILTER]...
                             the tests of the drivers, and those that start brokers, over this one
   ci                        what CI runs: fmt, tidy, clippy, rustdoc, book, deny, tests,
-                            loom, simulation, crash states, bit flips, instructions, canaries,
-                            fuzz smoke
+                            loom, simulation, model, crash states, bit flips, instructions,
+                            canaries, fuzz smoke
   floor-ratio [ARGUMENT]... latency of the broker over the floors of this machine, in pairs; exit
                             code 20 above 1.3; for example --pairs 9, or -- --driver epoll
   tidy [--bless]            repository rules; --bless rewrites the source hashes in docs/
   sim [ARGUMENT]...         deterministic simulation, for example --seeds 20000 or --seed 7
+  model [ARGUMENT]...       the engine beside a reference model, operation by operation, for example
+                            --seeds 100000, or --seed 7 --seeds 1
   crash-states [ARGUMENT]...
                             what a crash at any moment can leave on the disk, judged state by state,
                             for example --states 1000000, or --seed 7 --state 0.29
@@ -86,8 +88,10 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "test" => testing::run(rest),
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
-        "sim" | "crash-states" | "bit-flips" | "mutants" | "kill-rounds" | "backup-rounds"
-        | "backlog" | "disk-full" | "crowd" | "instructions" => harness::run(task, rest),
+        "sim" | "model" | "crash-states" | "bit-flips" | "mutants" | "kill-rounds"
+        | "backup-rounds" | "backlog" | "disk-full" | "crowd" | "instructions" => {
+            harness::run(task, rest)
+        }
         "power-cuts" => {
             let power_cuts = std::iter::once("--power-cuts".to_owned());
             let arguments: Vec<String> = power_cuts.chain(rest.iter().cloned()).collect();
