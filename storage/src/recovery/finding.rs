@@ -94,3 +94,6 @@ impl fmt::Display for LogFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
