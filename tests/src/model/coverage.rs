@@ -54,6 +54,7 @@ features! {
     Segment "new segment"
     Begin "subscription that begins between"
     Configure "configure"
+    InFlight "bound of what is in flight"
     Pause "pause"
     Resume "resume"
     Seek "seek"

@@ -108,6 +108,8 @@ impl Model {
             .any(|it| it.has_waited && waits(it.from));
         self.meet_if(has_waited, key, Feature::DequeueWaited);
         self.meet_if(delivery.runs.len() > 1, key, Feature::SeveralRuns);
+        let max = self.state.subscription(key).config.in_flight_max;
+        self.meet_if(max > 0, key, Feature::InFlight);
     }
 
     /// A fact is about to change something.

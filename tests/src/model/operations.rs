@@ -352,6 +352,7 @@ impl Mood {
     /// Back-offs below 4 ms, which have no random part.
     fn config(&mut self) -> SubscriptionConfig {
         SubscriptionConfig {
+            in_flight_max: self.random.pick(&[0, 0, 0, 1, 3]),
             attempts_max: self.random.pick(&[0, 0, 1, 2, 3]),
             backoff_ms: self.random.pick(&[0, 0, 1, 2]),
             backoff_max_ms: self.random.pick(&[1, 2, 3, 3]),

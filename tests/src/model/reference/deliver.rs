@@ -1,7 +1,7 @@
 //! What may be delivered, to whom, and in which order.
 
 use corelane_core::{DeliverTo, Delivery, Run};
-use corelane_wire::{LeaseId, record_kind};
+use corelane_wire::{Epoch, LeaseId, Lsn, record_kind};
 
 use super::Model;
 use super::state::{Fact, Is, Key};
@@ -17,26 +17,36 @@ struct Taker {
 
 impl Model {
     /// Messages of a subscription that can be given out, in the order in which they have to be: all that are ready and
-    /// committed, by offset. Those that came back lie before those that never were given out. A paused one gives nothing.
+    /// committed, by offset. Those that came back lie before those that never were given out.
     pub(crate) fn ready(&self, key: Key) -> Vec<usize> {
-        if self.state.subscription(key).pause.is_some() {
-            return Vec::new();
-        }
         let enqueued = &self.state.queues[key.0].messages;
         let messages = self.state.messages(key);
         let ready = messages
             .filter(|(at, message)| message.is == Is::Ready && enqueued[*at].lsn < self.committed);
-        ready.map(|(at, _)| at).collect()
+        let allowed = self.allowed(key);
+        ready.map(|(at, _)| at).take(allowed).collect()
+    }
+
+    /// How many messages may be given out: none while it is paused, and never more than its bound in flight.
+    fn allowed(&self, key: Key) -> usize {
+        let subscription = self.state.subscription(key);
+        let leased = subscription
+            .messages
+            .iter()
+            .filter(|it| it.lease().is_some());
+        match subscription.config.in_flight_max as usize {
+            _ if subscription.pause.is_some() => 0,
+            0 => usize::MAX,
+            max => max.saturating_sub(leased.count()),
+        }
     }
 
     /// Checks a delivery and takes note of it.
     pub(crate) fn deliver(&mut self, now: u64, delivery: &Delivery) -> Result<Key, String> {
         let taker = self.taker(delivery.to)?;
         let key = taker.key;
-        let lease = LeaseId {
-            epoch: corelane_wire::Epoch(self.state.epoch),
-            lsn: corelane_wire::Lsn(self.end),
-        };
+        let (epoch, lsn) = (Epoch(self.state.epoch), Lsn(self.end));
+        let lease = LeaseId { epoch, lsn };
         if delivery.lease != lease || delivery.lease_ms != taker.lease_ms {
             return Err(format!(
                 "lease {lease:?} of {} ms is wanted",

@@ -163,11 +163,9 @@ impl Model {
                 && *how == aside
                 && at >= from.0
             {
+                let (first, count) = (Offset(at), 1);
                 all.push(AsideInfo {
-                    range: OffsetRange {
-                        first: Offset(at),
-                        count: 1,
-                    },
+                    range: OffsetRange { first, count },
                     attempts: message.attempts,
                     cause: story.cause,
                     since: Timestamp(story.since),

@@ -114,7 +114,7 @@ impl Model {
             }
         }
         let queue = self.ensure_queue(now, enqueue.queue)?;
-        let first = self.state.queues[queue].messages.len() as u64;
+        let first = Offset(self.state.queues[queue].messages.len() as u64);
         self.write(now, record_kind::ENQUEUE);
         let count = batch.count;
         self.note(Fact::Enqueue {
@@ -122,11 +122,7 @@ impl Model {
             count,
             producer,
         });
-        let range = OffsetRange {
-            first: Offset(first),
-            count,
-        };
-        Ok(Some(receipt(range, false)))
+        Ok(Some(receipt(OffsetRange { first, count }, false)))
     }
 
     fn dequeue(&mut self, now: u64, from: Requester, dequeue: &Dequeue<'_>) -> Outcome {
@@ -252,10 +248,11 @@ impl Model {
 }
 
 const fn receipt(range: OffsetRange, duplicate: bool) -> Answer {
+    let (class, copies) = (0, 1);
     Answer::Receipt(Receipt {
         range,
-        class: 0,
-        copies: 1,
+        class,
+        copies,
         duplicate,
     })
 }

@@ -308,10 +308,8 @@ impl State {
                 session,
                 lease_ms,
             } => {
-                let lease = LeaseId {
-                    epoch: Epoch(self.epoch),
-                    lsn: Lsn(lsn),
-                };
+                let (epoch, lsn) = (Epoch(self.epoch), Lsn(lsn));
+                let lease = LeaseId { epoch, lsn };
                 self.holders.insert(lease, (*session, time));
                 let until = self.lease_time() + millis((*lease_ms).into());
                 let subscription = self.subscription_mut(*key);
