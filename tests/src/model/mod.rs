@@ -17,6 +17,7 @@ mod progress;
 mod reference;
 pub mod run;
 mod side_by_side;
+mod verbs;
 
 #[cfg(test)]
 mod tests;

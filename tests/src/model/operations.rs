@@ -2,8 +2,7 @@
 
 use corelane_core::Limits;
 use corelane_wire::{
-    Aside, ConsumerId, Dequeue, Fate, Lane, Offset, OnSubscription, PartitionId, Peek, PurgeStates,
-    QueueList, Request, Start, Subscribe, SubscriptionConfig, SubscriptionVerb,
+    ConsumerId, Dequeue, Fate, Lane, Offset, PartitionId, Peek, QueueList, Request, Subscribe,
 };
 
 use super::node::StartFrom;
@@ -271,97 +270,8 @@ impl Mood {
         }
     }
 
-    fn about_subscription(
-        &mut self,
-        pair: &Pair,
-        verb: impl Fn(&mut Self, u64) -> SubscriptionVerb<'static>,
-    ) -> Operation {
-        let (queue, state) = (self.queue(), &pair.model.state);
-        let end = state
-            .find(queue)
-            .map(|queue| state.queues[queue].messages.len());
-        Operation::Ask(Request::Subscription(OnSubscription {
-            queue,
-            lane: Lane(0),
-            subscription: self.subscription(),
-            verb: verb(self, end.unwrap_or_default() as u64),
-        }))
-    }
-
-    /// In a queue that ends at `end`.
-    fn life(&mut self, end: u64) -> SubscriptionVerb<'static> {
-        match self.random.below(20) {
-            0..5 => SubscriptionVerb::Create {
-                start: (!self.random.one_in(4)).then(|| self.start(end)),
-                config: self.config(),
-            },
-            5..9 => SubscriptionVerb::Configure {
-                config: self.config(),
-            },
-            9..11 => SubscriptionVerb::Pause {
-                reason: self.random.pick(&["", "night"]),
-            },
-            11..17 => SubscriptionVerb::Resume,
-            17 => SubscriptionVerb::Seek {
-                start: self.start(end),
-            },
-            _ => SubscriptionVerb::Delete,
-        }
-    }
-
-    fn aside(&mut self, end: u64) -> SubscriptionVerb<'static> {
-        let aside = self.random.pick(&[Aside::Dead, Aside::Parked]);
-        let from = Offset(self.random.between(0, end) / 2);
-        match self.random.below(8) {
-            0 => SubscriptionVerb::Purge {
-                states: PurgeStates {
-                    waiting: self.random.one_in(3),
-                    parked: self.random.one_in(2),
-                    dead: true,
-                },
-            },
-            1 => SubscriptionVerb::Purge {
-                states: PurgeStates {
-                    waiting: false,
-                    parked: true,
-                    dead: false,
-                },
-            },
-            2 | 3 => SubscriptionVerb::ListAside {
-                aside,
-                from,
-                limit: 1_000,
-            },
-            _ => SubscriptionVerb::Return {
-                aside,
-                first: from,
-                end: Offset(from.0 + self.random.skewed(1, 500)),
-                max: self.number(1, 10),
-            },
-        }
-    }
-
-    fn start(&mut self, end: u64) -> Start {
-        match self.random.below(4) {
-            0 => Start::Earliest,
-            1 => Start::Latest,
-            _ => Start::At(Offset(self.random.between(0, end + 1))),
-        }
-    }
-
-    /// Back-offs below 4 ms, which have no random part.
-    fn config(&mut self) -> SubscriptionConfig {
-        SubscriptionConfig {
-            in_flight_max: self.random.pick(&[0, 0, 0, 1, 3]),
-            attempts_max: self.random.pick(&[0, 0, 1, 2, 3]),
-            backoff_ms: self.random.pick(&[0, 0, 1, 2]),
-            backoff_max_ms: self.random.pick(&[1, 2, 3, 3]),
-            ..SubscriptionConfig::default()
-        }
-    }
-
     /// Some of what clients got, mostly still held; now and then with a wrong lease or one message too many.
-    fn settle(&mut self, pair: &Pair) -> Operation {
+    pub(super) fn settle(&mut self, pair: &Pair) -> Operation {
         let mut entries = Vec::new();
         for _ in 0..self.random.between(1, 3) {
             if pair.held.is_empty() {
@@ -471,12 +381,12 @@ impl Mood {
         }
     }
 
-    fn queue(&mut self) -> &'static str {
+    pub(super) fn queue(&mut self) -> &'static str {
         self.random
             .pick(&["a", "a", "a", "a", "a", "a", "b", "b", "b", "c"])
     }
 
-    fn subscription(&mut self) -> &'static str {
+    pub(super) fn subscription(&mut self) -> &'static str {
         self.random
             .pick(&["", "", "default", "other", "other", "third", "fourth"])
     }
@@ -485,7 +395,7 @@ impl Mood {
         self.random.pick(&[1_000, 2_000, 10_000, 30_000])
     }
 
-    fn number(&mut self, low: u32, high: u32) -> u32 {
+    pub(super) fn number(&mut self, low: u32, high: u32) -> u32 {
         u32::try_from(self.random.between(low.into(), high.into())).unwrap_or(high)
     }
 }

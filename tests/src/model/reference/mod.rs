@@ -4,6 +4,7 @@
 //! What survives a crash is in [`state`], as facts that are replayed; the rest is here, and goes with the process.
 //! Answers wait in the order in which they were given until everything that was decided before them is committed.
 
+mod apply;
 mod deliver;
 mod lives;
 pub(super) mod requests;

@@ -1,0 +1,100 @@
+//! Random requests about one subscription as a whole.
+
+use corelane_wire::{
+    Aside, Lane, Offset, OnSubscription, PurgeStates, Request, Start, SubscriptionConfig,
+    SubscriptionVerb,
+};
+
+use super::operations::{Mood, Operation};
+use super::side_by_side::Pair;
+
+impl Mood {
+    pub(super) fn about_subscription(
+        &mut self,
+        pair: &Pair,
+        verb: impl Fn(&mut Self, u64) -> SubscriptionVerb<'static>,
+    ) -> Operation {
+        let (queue, state) = (self.queue(), &pair.model.state);
+        let end = state
+            .find(queue)
+            .map(|queue| state.queues[queue].messages.len());
+        Operation::Ask(Request::Subscription(OnSubscription {
+            queue,
+            lane: Lane(0),
+            subscription: self.subscription(),
+            verb: verb(self, end.unwrap_or_default() as u64),
+        }))
+    }
+
+    /// In a queue that ends at `end`.
+    pub(super) fn life(&mut self, end: u64) -> SubscriptionVerb<'static> {
+        match self.random.below(20) {
+            0..5 => SubscriptionVerb::Create {
+                start: (!self.random.one_in(4)).then(|| self.start(end)),
+                config: self.config(),
+            },
+            5..9 => SubscriptionVerb::Configure {
+                config: self.config(),
+            },
+            9..11 => SubscriptionVerb::Pause {
+                reason: self.random.pick(&["", "night"]),
+            },
+            11..17 => SubscriptionVerb::Resume,
+            17 => SubscriptionVerb::Seek {
+                start: self.start(end),
+            },
+            _ => SubscriptionVerb::Delete,
+        }
+    }
+
+    pub(super) fn aside(&mut self, end: u64) -> SubscriptionVerb<'static> {
+        let aside = self.random.pick(&[Aside::Dead, Aside::Parked]);
+        let from = Offset(self.random.between(0, end) / 2);
+        match self.random.below(8) {
+            0 => SubscriptionVerb::Purge {
+                states: PurgeStates {
+                    waiting: self.random.one_in(3),
+                    parked: self.random.one_in(2),
+                    dead: true,
+                },
+            },
+            1 => SubscriptionVerb::Purge {
+                states: PurgeStates {
+                    waiting: false,
+                    parked: true,
+                    dead: false,
+                },
+            },
+            2 | 3 => SubscriptionVerb::ListAside {
+                aside,
+                from,
+                limit: 1_000,
+            },
+            _ => SubscriptionVerb::Return {
+                aside,
+                first: from,
+                end: Offset(from.0 + self.random.skewed(1, 500)),
+                max: self.number(1, 10),
+            },
+        }
+    }
+
+    pub(super) fn start(&mut self, end: u64) -> Start {
+        match self.random.below(4) {
+            0 => Start::Earliest,
+            1 => Start::Latest,
+            _ => Start::At(Offset(self.random.between(0, end + 1))),
+        }
+    }
+
+    /// Back-offs below 4 ms, which have no random part.
+    pub(super) fn config(&mut self) -> SubscriptionConfig {
+        SubscriptionConfig {
+            in_flight_max: self.random.pick(&[0, 0, 0, 1, 3]),
+            attempts_max: self.random.pick(&[0, 0, 1, 2, 3]),
+            backoff_ms: self.random.pick(&[0, 0, 1, 2]),
+            backoff_max_ms: self.random.pick(&[1, 2, 3, 3]),
+            ..SubscriptionConfig::default()
+        }
+    }
+}
