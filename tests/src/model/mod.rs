@@ -1,6 +1,6 @@
 //! The engine beside a reference model, operation by operation.
 //!
-//! [`reference`] says what the manual says, with one plain entry for each message and subscription: no runs, no pages,
+//! `reference` says what the manual says, with one plain entry for each message and subscription: no runs, no pages,
 //! no index, and no code of `corelane-core`. A seed draws 500 operations of every kind, with crashes that lose what is
 //! not committed and starts from the log or from a checkpoint. After each operation both sides must agree: in the
 //! records that were appended, the answers that left, what was delivered and in which order, and in how many messages
