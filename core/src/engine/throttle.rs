@@ -61,9 +61,9 @@ impl Throttle {
     }
 }
 
-/// The time between two messages.
+/// The time between two messages; a rate beyond one a nanosecond is none.
 fn interval(rate: u32) -> Duration {
-    Duration::from_secs(1) / rate.max(1)
+    (Duration::from_secs(1) / rate.max(1)).max(Duration::from_nanos(1))
 }
 
 /// How far ahead of the rate a subscription may be: what it gives out at once after a pause.

@@ -124,6 +124,7 @@ impl State {
             queue.done_in(key.1, first, end);
         }
         self.counts.messages -= queue.advance_start();
+        queue.forget_scheduled();
         self.move_due(key, due, due_after);
         Ok(())
     }
@@ -150,6 +151,7 @@ impl State {
         let due_after = subscription.next_due();
         self.counts.enter(subscription, end);
         self.counts.messages -= queue.advance_start();
+        queue.forget_scheduled();
         self.move_due(key, due, due_after);
         effects.ready.push(key);
         Ok(())
@@ -165,6 +167,7 @@ impl State {
         let (gone, moved) = queue.unsubscribe(key.1).ok_or(NO_SUBSCRIPTION)?;
         self.counts.leave(&gone, queue.end);
         self.counts.messages -= moved;
+        queue.forget_scheduled();
         self.move_due(key, gone.next_due(), None);
         Ok(())
     }

@@ -70,6 +70,18 @@ impl Queue {
         }
     }
 
+    /// Forgets what is scheduled but needed by nobody any more.
+    pub(crate) fn forget_scheduled(&mut self) {
+        let all = self.scheduled.iter();
+        let gone = all.filter(|(key, count)| {
+            let end = Offset(key.1.0 + **count);
+            live_count(&self.subscriptions, key.1.max(self.start), end) == 0
+        });
+        for key in gone.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.scheduled.remove(&key);
+        }
+    }
+
     /// What is not due yet from an offset on, less what is gone.
     fn scheduled_from(
         &self,

@@ -96,8 +96,8 @@ pub(crate) struct Fragment {
 
 impl Finished {
     /// All of them.
-    pub(crate) const fn all(&self) -> u64 {
-        self.acked + self.expired + self.purged
+    pub(crate) const fn all(&self) -> u128 {
+        self.acked as u128 + self.expired as u128 + self.purged as u128
     }
 }
 
@@ -421,8 +421,9 @@ impl Subscription {
 
     /// S2, the law: every message that is done was finished in some way.
     pub(crate) const fn accounts(&self) -> bool {
-        let done = self.done.0 - self.begin.0 + self.done_set.count();
-        done == self.gone + self.finished.all()
+        // Sums of 64 bits each, which a checkpoint may say anything of.
+        let done = (self.done.0 - self.begin.0) as u128 + self.done_set.count() as u128;
+        done == self.gone as u128 + self.finished.all()
     }
 
     /// How many messages are ready, those above `committed` included.

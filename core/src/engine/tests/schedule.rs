@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    BatchBuilder, ErrorCode, Lane, OnSubscription, OutgoingMessage, ProducerId, Request, Sequence,
-    Start, SubscriptionVerb, Timestamp,
+    BatchBuilder, ErrorCode, Lane, OnSubscription, OutgoingMessage, ProducerId, PurgeStates,
+    Request, Sequence, Start, SubscriptionVerb, Timestamp,
 };
 
 use super::node::*;
@@ -150,4 +150,32 @@ fn a_due_time_in_more_than_a_year_is_refused() {
             if *code == ErrorCode::OutOfRange)
     };
     assert!(outputs.iter().any(is_refused), "{outputs:?}");
+}
+
+#[test]
+fn what_is_purged_before_it_is_due_is_forgotten() {
+    let mut node = filled(1);
+    schedule(&mut node, &[60_000, 60_000]);
+    let on = |verb| {
+        Request::Subscription(OnSubscription {
+            queue: "q",
+            lane: Lane(0),
+            subscription: "",
+            verb,
+        })
+    };
+    let scheduled = |node: &Node| {
+        let state = &node.engine.state;
+        let queue = state.queues.find("q").and_then(|id| state.queues.get(id));
+        queue.map(|queue| queue.scheduled.len())
+    };
+    assert_eq!(scheduled(&node), Some(1));
+    let states = PurgeStates::from_bits(1).unwrap();
+    node.request(bob(1), on(SubscriptionVerb::Purge { states }));
+    node.durable();
+    assert_eq!(scheduled(&node), Some(0), "it makes room for others");
+    schedule(&mut node, &[60_000]);
+    node.request(bob(2), on(SubscriptionVerb::Delete));
+    node.durable();
+    assert_eq!(scheduled(&node), Some(0));
 }

@@ -42,3 +42,11 @@ fn slow_rates_give_one_message_at_a_time() {
         assert_eq!(throttle.pop_due(due), Some(KEY));
     }
 }
+
+#[test]
+fn the_greatest_rate_is_as_good_as_none() {
+    let mut throttle = Throttle::default();
+    assert_eq!(throttle.allowance(KEY, u32::MAX, T0), 100_000_000);
+    throttle.take(KEY, u32::MAX, T0, u32::MAX);
+    assert_eq!(throttle.allowance(KEY, u32::MAX, at(10_000)), 100_000_000);
+}
