@@ -66,6 +66,9 @@ pub struct Limits {
     /// first time nor delayed, so that only what was given out can break it up further. Each costs up to 600 bytes,
     /// mostly 50.
     pub ranges_max: usize,
+    /// Unfinished messages of one subscription whose keys are known, where they are given out in the order of their
+    /// keys; each costs some 100 bytes. What is behind them waits until one of them is finished.
+    pub keys_max: usize,
     /// Messages given out by Lease records that are not committed; at half of it Lease records gate a flush.
     pub uncommitted_leases_max: u64,
     /// Bytes of messages that are not committed.
@@ -112,6 +115,7 @@ const DEFAULT: Limits = Limits {
     producers_max: 16_384,
     leases_max: 262_144,
     ranges_max: 1 << 21,
+    keys_max: 1 << 16,
     uncommitted_leases_max: 16_384,
     uncommitted_bytes_max: 64 << 20,
     gated_replies_max: 65_536,

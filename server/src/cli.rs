@@ -29,6 +29,8 @@ mod logs;
 mod output;
 mod peek;
 mod queue;
+mod read;
+mod schedule;
 mod serve;
 mod settings;
 mod shown;
@@ -75,6 +77,8 @@ enum Command {
     /// Take messages out of a queue; each is acknowledged once it is printed.
     #[command(visible_alias = "sub")]
     Dequeue(dequeue::Dequeue),
+    /// Read the messages of a reader's subscription in order, and move its checkpoint behind each that is printed.
+    Read(read::Read),
     /// Look at messages without taking them.
     Peek(peek::Peek),
     /// Write every message that a queue keeps as a line of JSON; takes nothing.
@@ -99,6 +103,9 @@ enum Command {
     /// List, show and give back messages that a consumer set aside.
     #[command(subcommand)]
     Park(aside::Park),
+    /// List, cancel and move messages that are not due yet.
+    #[command(subcommand)]
+    Schedule(schedule::Scheduled),
     /// Look at the files of a data directory that no broker uses.
     #[command(subcommand)]
     Log(logs::Logs),
@@ -142,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Serve(serve) => serve.run(),
         Command::Enqueue(enqueue) => on_runtime(enqueue.run(&common)),
         Command::Dequeue(dequeue) => on_runtime(dequeue.run(&common)),
+        Command::Read(read) => on_runtime(read.run(&common)),
         Command::Peek(peek) => on_runtime(peek.run(&common)),
         Command::Dump(dump) => on_runtime(dump.run(&common)),
         Command::Load(load) => on_runtime(load.run(&common)),
@@ -152,6 +160,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Purge(purge) => on_runtime(purge.run(&common)),
         Command::Dead(dead) => on_runtime(dead.run(&common)),
         Command::Park(park) => on_runtime(park.run(&common)),
+        Command::Schedule(schedule) => on_runtime(schedule.run(&common)),
         Command::Log(logs) => logs.run(&common),
         Command::Backup(backup) => backup.run(&common),
         Command::Restore(restore) => restore.run(&common),

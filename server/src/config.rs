@@ -63,6 +63,8 @@ pub struct Config {
     pub shard_port: u16,
     /// How long the shards may take from the signal on; then the process exits without them.
     pub stop_timeout: Duration,
+    /// Memory for the messages of memory-only queues; beyond it they go to files.
+    pub volatile_bytes: usize,
     /// How long a shard may stand still before the process is aborted; zero switches that off.
     pub watchdog: Duration,
     /// How long a write of a log may take before it counts as failed; zero switches that off.
@@ -207,6 +209,7 @@ impl Config {
                 .bytes("scrub_bytes_per_second", SCRUB_BYTES_PER_SECOND_DEFAULT)?,
             shard_port: values.number("shard_port")?.unwrap_or(SHARD_PORT_DEFAULT),
             stop_timeout: values.duration("stop_timeout", Duration::from_secs(4))?,
+            volatile_bytes: values.bytes("volatile_bytes", VOLATILE_BYTES_DEFAULT)?,
             watchdog: values.duration("watchdog", Duration::from_secs(10))?,
             write_timeout: values.duration("write_timeout", Duration::from_secs(10))?,
             told: settings.values.clone(),
@@ -358,6 +361,8 @@ const WRITE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const SCRUB_BYTES_PER_SECOND_DEFAULT: usize = 8 << 20;
 /// Block cache per shard.
 const CACHE_BYTES_DEFAULT: usize = 32 << 20;
+/// Messages of memory-only queues, of the node.
+const VOLATILE_BYTES_DEFAULT: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,13 @@ impl Topology {
         (partition.0 / u32::from(self.shard_count())) as usize
     }
 
+    /// The number of a shard's volatile partition: the first beyond those of the data directory that falls to it (R1).
+    pub fn volatile_of(&self, shard: ShardId) -> PartitionId {
+        let shards = u32::from(self.shard_count());
+        let step = (u32::from(shard.0) + shards - self.partitions % shards) % shards;
+        PartitionId(self.partitions + step)
+    }
+
     /// Whether the data directory has this partition.
     pub fn has(&self, partition: PartitionId) -> bool {
         partition.0 < self.partitions

@@ -121,7 +121,7 @@ impl Broker {
         };
         let drivers = Drivers {
             config,
-            directory: &data.directory,
+            volumes: &data.volumes,
             clock: &clock,
             connections_max,
         };

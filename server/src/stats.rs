@@ -169,10 +169,14 @@ counters! {
     messages_expired,
     /// Messages that were purged.
     messages_purged,
+    /// Messages that were gone before a consumer of a broadcast got them, once for each.
+    messages_missed_total,
     /// Messages that the subscriptions are there for.
     messages_enqueued,
     /// How many of those are in no state, or in two.
     messages_unaccounted,
+    /// Of the segments of memory-only queues.
+    volatile_bytes,
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ pub const RETIRED_BYTES: usize = SEGMENT_HEADER_BYTES + BLOCK_ALIGN;
 ///
 /// Level 1: a segment is made of zeros. Level 2: of a spare, which may hold what an earlier segment held. Level 3: there
 /// are Relocate records, and checkpoints of form 2. Level 4: records about subscriptions as a whole, and checkpoints of
-/// form 3.
-pub const FORMAT_LEVEL: u16 = 4;
+/// form 3. Level 5: records about what queues keep and take, and checkpoints of form 4.
+pub const FORMAT_LEVEL: u16 = 5;
 
 /// Number of a segment file within its partition, from 0, without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -42,6 +42,10 @@ mod checkpoint;
 
 mod directory;
 
+mod volatile;
+
+mod volumes;
+
 mod error;
 
 mod open_error;
@@ -81,3 +85,4 @@ pub use superblock::{
     open_superblock,
 };
 pub use volume::{SpareId, Task, Volume};
+pub use volumes::{VOLATILE_SPARES, Volumes};

@@ -101,14 +101,16 @@ fn messages_without_producer_ids_are_intact_too() {
 }
 
 #[test]
-fn a_class_that_the_broker_does_not_have_is_refused_with_its_reason() {
+fn messages_of_class_memory_are_intact_too() {
     let fixture = Fixture::start();
-    let plan = Plan {
-        class: corelane_wire::CLASS_MEMORY,
-        ..plan(&fixture)
-    };
-    let report = run(&plan).unwrap();
-    assert_eq!(report.account.refused, report.account.sent);
-    assert_eq!(exit_code(&report.verdicts, &OF_THE_MACHINE), 26);
-    assert!(report.refusal.unwrap().starts_with("class_not_available"));
+    for (is_memory_only, name) in [(false, "memory"), (true, "memory-only")] {
+        let plan = Plan {
+            class: corelane_wire::CLASS_MEMORY,
+            is_memory_only,
+            ..plan(&fixture)
+        };
+        let report = run(&plan).unwrap();
+        assert_intact(&report);
+        assert_eq!(report.class, name);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corelane_client::transport::{Connect, Transport};
 use corelane_client::{
-    Acked, Client, ClientBuilder, Consumer, Error, Message, Offset, Outcome, UnknownReason,
+    Acked, Class, Client, ClientBuilder, Consumer, Error, Message, Offset, Outcome, UnknownReason,
 };
 use corelane_tests::process::{Broker, BrokerOptions};
 
@@ -85,6 +85,38 @@ impl Connect for Moving {
     fn name(&self) -> &'static str {
         "a broker that moves"
     }
+}
+
+#[test]
+fn a_producer_of_class_memory_goes_on_over_a_kill_and_what_is_lost_is_the_end_of_what_was_there() {
+    let mut fixture = Fixture::start();
+    let way = Arc::new(Moving {
+        address: Mutex::new(fixture.broker.address),
+    });
+    run(async {
+        let through: Arc<dyn Connect> = Arc::<Moving>::clone(&way);
+        let builder = Client::builder().pauses(Duration::from_millis(1), Duration::from_millis(20));
+        let client = builder.connect_through(through).await.unwrap();
+        let producer = client.producer("q").class(Class::Memory).build().unwrap();
+        let send = async |from: u32| {
+            for number in from..from + 50 {
+                let message = Message::new(number.to_string());
+                let receipt = producer.enqueue(&message).await.into_result().unwrap();
+                assert_eq!((receipt.class, receipt.copies), (Class::Memory, 0));
+            }
+        };
+        send(0).await;
+        fixture = fixture.crash();
+        *way.address.lock().unwrap() = fixture.broker.address;
+        send(50).await;
+        assert_eq!(producer.close().await.confirmed, 100);
+
+        let numbers = bodies(&client, "q").await;
+        let numbers: Vec<u32> = numbers.iter().map(|body| body.parse().unwrap()).collect();
+        let survived = numbers.len() - 50;
+        let expected = (0..50).take(survived).chain(50..100);
+        assert_eq!(numbers, expected.collect::<Vec<_>>());
+    });
 }
 
 /// Ends the broker and starts it again on the same files.

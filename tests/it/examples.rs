@@ -49,3 +49,39 @@ fn job_queue_retries_buries_and_redrives() {
     );
     assert_eq!(attempts.len(), 32);
 }
+
+#[test]
+fn replay_goes_on_at_the_checkpoint() {
+    let fixture = Fixture::start();
+    let said = run(&fixture, env!("CARGO_BIN_EXE_example-replay"));
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "1000 payments enqueued",
+            "first run: read 450, account has 400",
+            "second run: read 600, account has 1000",
+            "sum 500500",
+            "replay: read 1000, sum 500500",
+        ]
+    );
+}
+
+#[test]
+fn fan_out_gives_every_service_and_every_dashboard_everything() {
+    let fixture = Fixture::start();
+    let said = run(&fixture, env!("CARGO_BIN_EXE_example-fan-out"));
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "500 events enqueued once",
+            "billing has done 500",
+            "mail has done 500",
+            "search has done 500",
+            "a dashboard has seen 500",
+            "a dashboard has seen 500",
+            "a dashboard has seen 500",
+            "a dashboard has seen 500",
+            "the queue keeps 0 events",
+        ]
+    );
+}

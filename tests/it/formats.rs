@@ -158,3 +158,8 @@ fn a_directory_of_level_2_opens() {
 fn a_directory_of_level_3_opens() {
     open(include_bytes!("../fixtures/level-3.pages"));
 }
+
+#[test]
+fn a_directory_of_level_4_opens() {
+    open(include_bytes!("../fixtures/level-4.pages"));
+}

@@ -1,10 +1,12 @@
 //! What tests the whole of Corelane: the deterministic simulation, and fixtures for the integration tests.
 
 pub mod backlog;
+pub mod by_key;
 pub mod control;
 pub mod copies;
 pub mod crash;
 pub mod crowd;
+pub mod figures;
 pub mod fixture;
 pub mod full_disk;
 pub mod instructions;

@@ -3,6 +3,7 @@
 //! A difference is a change of the format: it needs a version, an ADR and a new vector, never an edited one.
 //! `CORELANE_BLESS=1 cargo test -p corelane-wire golden` writes the files anew.
 
+mod schedule;
 mod subscription;
 
 use crate::ErrorCode;
@@ -13,8 +14,8 @@ use crate::ids::{
 use crate::limits::LEASE_MS_DEFAULT;
 use crate::message::{BatchBuilder, CLASS_DURABLE, Header, OutgoingMessage};
 use crate::request::{
-    Dequeue, Enqueue, Extend, Hello, Nack, Peek, QueueList, Request, Settle, SettleEntries,
-    SettleEntry, Subscribe,
+    Dequeue, Enqueue, Extend, Hello, Nack, Overflow, Peek, QueueConfig, QueueList, Request, Settle,
+    SettleEntries, SettleEntry, Storage, Subscribe,
 };
 use crate::response::{
     Deliveries, DeliveryRun, HelloAnswer, Metadata, PartitionPlace, QueueInfo, Receipt, Response,
@@ -97,6 +98,8 @@ pub(crate) fn requests<'a>(batch: &'a [u8], entries: &'a [u8]) -> Vec<(&'static 
         ("queue_show", Request::QueueShow { queue }),
         ("queue_delete", Request::QueueDelete { queue }),
     ]);
+    requests.extend(queue_requests(queue));
+    requests.extend(schedule::requests());
     requests.push((
         "hello",
         Request::Hello(Hello {
@@ -119,6 +122,30 @@ pub(crate) fn requests<'a>(batch: &'a [u8], entries: &'a [u8]) -> Vec<(&'static 
         }),
     ));
     requests
+}
+
+const QUEUE_CONFIG: QueueConfig = QueueConfig {
+    retention_ms: 604_800_000,
+    retention_bytes: 1 << 40,
+    retention_count: 1_000_000,
+    messages_max: 500_000,
+    bytes_max: 1 << 30,
+    overflow: Overflow::DropOldest,
+    ttl_ms: 31_622_400_000,
+    slow_down_at: 400_000,
+    storage: Storage::Memory,
+};
+
+fn queue_requests(queue: &str) -> Vec<(&'static str, Request<'_>)> {
+    let config = Some(QUEUE_CONFIG);
+    let ask = Request::QueueConfigure {
+        queue,
+        config: None,
+    };
+    vec![
+        ("queue_configure", Request::QueueConfigure { queue, config }),
+        ("queue_config", ask),
+    ]
 }
 
 fn consuming_requests(settle: Settle<'_>) -> Vec<(&'static str, Request<'_>)> {
@@ -176,6 +203,7 @@ fn consuming_requests(settle: Settle<'_>) -> Vec<(&'static str, Request<'_>)> {
 pub(crate) fn responses(messages: &[u8]) -> Vec<(&'static str, Response<'_>)> {
     let mut responses = small_responses();
     responses.extend(subscription::responses());
+    responses.extend(schedule::responses());
     let deliveries = |lease, lease_ms, attempt| Deliveries {
         lease,
         lease_ms,
@@ -233,6 +261,13 @@ fn small_responses() -> Vec<(&'static str, Response<'static>)> {
         ("settled_stale", Response::Settled(settled(3))),
         ("queue_created", Response::QueueCreated { created: true }),
         ("queue_deleted", Response::QueueDeleted),
+        (
+            "queue_configured",
+            Response::QueueConfigured {
+                created: true,
+                config: QUEUE_CONFIG,
+            },
+        ),
         (
             "error",
             Response::Error {

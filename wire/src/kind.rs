@@ -56,6 +56,18 @@ pub const SUBSCRIPTION_PURGE: u8 = 0x57;
 pub const ASIDE_LIST: u8 = 0x58;
 /// Makes dead or parked messages ready.
 pub const ASIDE_RETURN: u8 = 0x59;
+/// Moves the checkpoint of a reader.
+pub const SUBSCRIPTION_CHECKPOINT: u8 = 0x5a;
+/// Replaces or shows the configuration of a queue.
+pub const QUEUE_CONFIGURE: u8 = 0x5b;
+/// Lists messages that are not due yet.
+pub const SCHEDULE_LIST: u8 = 0x5c;
+/// Finishes messages that are not due yet.
+pub const SCHEDULE_CANCEL: u8 = 0x5d;
+/// Gives messages that are not due yet another due time.
+pub const SCHEDULE_MOVE: u8 = 0x5e;
+/// Says to which queue a subscription's dead messages go.
+pub const SUBSCRIPTION_DEAD_LETTERS: u8 = 0x60;
 /// Server to client, unasked: messages for a consumer.
 pub const DELIVERY: u8 = 0x40;
 /// Answer to any request that is refused.

@@ -47,13 +47,14 @@ pub use names::{NameError, check_name};
 pub use placement::partition_of;
 pub use record::{RECORD_HEADER_BYTES, RECORD_VERSION, RecordError, RecordHeader, record_kind};
 pub use request::{
-    Aside, Contract, Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek,
-    PurgeStates, QueueList, Reject, Request, RequestError, Settle, SettleEntries,
-    SettleEntriesIter, SettleEntry, Start, Subscribe, SubscriptionConfig, SubscriptionVerb,
+    Aside, Contract, DeadLetters, Dequeue, Enqueue, Extend, Fate, Hello, Nack, OffsetRanges,
+    OnSchedule, OnSubscription, Overflow, Peek, PurgeStates, QueueConfig, QueueList, Reject,
+    Request, RequestError, ReturnTo, ScheduleVerb, Settle, SettleEntries, SettleEntriesIter,
+    SettleEntry, Start, Storage, Subscribe, SubscriptionConfig, SubscriptionVerb,
 };
 pub use response::{
     AsideCause, AsideInfo, Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind,
     DeliveryRun, HelloAnswer, Metadata, PartitionPlace, QueueInfo, Receipt, Response,
-    ResponseError, SettleOutcome, Settled, SubscriptionAnswer, SubscriptionDetail,
-    SubscriptionInfo,
+    ResponseError, ScheduleAnswer, ScheduledInfo, SettleOutcome, Settled, SubscriptionAnswer,
+    SubscriptionDetail, SubscriptionInfo,
 };

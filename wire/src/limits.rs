@@ -40,6 +40,8 @@ pub const LEASE_MS_DEFAULT: u32 = 30_000;
 pub const WAIT_MS_MAX: u32 = 30_000;
 /// Longest delay of a message that is given back: 366 days.
 pub const DELAY_MS_MAX: u64 = 31_622_400_000;
+/// Longest time that a queue keeps messages by their age: ten times that, ten years.
+pub const RETENTION_MS_MAX: u64 = 10 * DELAY_MS_MAX;
 /// Greatest number of entries in one ack, nack or extend.
 pub const SETTLE_ENTRIES_MAX: usize = 10_000;
 /// Greatest number of messages that one ack, nack or extend names; its answer may need a line for each.
@@ -56,6 +58,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 pub const REASON_BYTES_MAX: usize = 256;
 /// Greatest number of dead or parked messages that one request returns.
 pub const RETURN_MAX: u32 = 10_000;
+/// Greatest number of scheduled messages that one request cancels or moves.
+pub const RESCHEDULE_MAX: u32 = 10_000;
 /// Greatest number of lanes of a queue that this version serves.
 pub const LANES_MAX: u32 = 1;
 /// Greatest number of partitions of a node or cluster.

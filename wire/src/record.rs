@@ -63,6 +63,16 @@ pub mod record_kind {
     pub const TAKE: u8 = 20;
     /// A message batch of which some messages are due later.
     pub const SCHEDULE: u8 = 21;
+    /// A queue has another configuration.
+    pub const QUEUE_CONFIGURE: u8 = 23;
+    /// The dead messages of a subscription go to a queue, or stay.
+    pub const DEAD_LETTERS: u8 = 26;
+    /// Dead messages are under way to a dead-letter queue.
+    pub const FORWARD: u8 = 27;
+    /// They have arrived, or never will.
+    pub const FORWARDED: u8 = 28;
+    /// Scheduled messages are due at another time, or finished.
+    pub const RESCHEDULE: u8 = 25;
 }
 
 /// The fields before a record's payload.

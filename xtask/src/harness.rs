@@ -1,4 +1,4 @@
-//! `sim`, `model`, `crash-states`, `bit-flips`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd` and `instructions`: binaries of `tests/`, built with optimisations.
+//! `sim`, `model`, `crash-states`, `bit-flips`, `mutants`, `kill-rounds`, `backup-rounds`, `backlog`, `disk-full`, `crowd`, `figures` and `instructions`: binaries of `tests/`, built with optimisations.
 //!
 //! They are built with the profile `tools`: that of a release without link-time optimisation, which would cost more
 //! time than it saves. What is measured (the demo, the benchmarks) is built as released.
@@ -18,6 +18,7 @@ pub(crate) fn run(binary: &str, arguments: &[String]) -> Result<()> {
         "backlog",
         "disk-full",
         "crowd",
+        "figures",
     ]
     .contains(&binary)
     {

@@ -53,6 +53,8 @@ usage: cargo xtask TASK [ARGUMENT]...
   disk-full [ARGUMENT]...   a broker on a small ext4 and a small tmpfs that it fills, drains and fills
                             again (needs the right to mount), for example --mebibytes 256
   crowd [ARGUMENT]...       what connections by the thousand cost, for example --driver uring
+  figures FIGURE            what deliveries cost: lateness, fan-out, broadcast, many or overload, each with
+                            arguments, for example fan-out --subscriptions 10
   instructions [--bless]    instructions per enqueue, delivery and ack, against the baseline on
                             file; --bless rewrites it, --keep FOLDER keeps the profiles
   fuzz [TARGET] [--smoke | --seconds N]
@@ -89,7 +91,7 @@ fn run(task: &str, rest: &[String]) -> Result<ExitCode> {
         "ci" => ci::run(rest),
         "tidy" => tidy::run(rest),
         "sim" | "model" | "crash-states" | "bit-flips" | "mutants" | "kill-rounds"
-        | "backup-rounds" | "backlog" | "disk-full" | "crowd" | "instructions" => {
+        | "backup-rounds" | "backlog" | "disk-full" | "crowd" | "figures" | "instructions" => {
             harness::run(task, rest)
         }
         "power-cuts" => {

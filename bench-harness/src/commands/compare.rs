@@ -95,6 +95,8 @@ enum Promise {
     Durable,
     /// It comes before.
     Async,
+    /// It comes at once, and nothing is ever written.
+    Memory,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -148,6 +150,7 @@ fn terms(arguments: &Arguments) -> Result<Terms> {
         class: match arguments.class {
             Promise::Durable => Class::Durable,
             Promise::Async => Class::Async,
+            Promise::Memory => Class::Memory,
         },
         corelane,
         folder: arguments.dir.clone(),

@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// Class of the enqueues.
     #[arg(long, value_enum, default_value = "durable")]
     class: Class,
+    /// Use queues that keep their messages in memory only; the class is memory then.
+    #[arg(long)]
+    memory_only: bool,
     /// Producers, each with a sequence of its own.
     #[arg(long, default_value_t = 1)]
     producers: u32,
@@ -194,9 +197,10 @@ fn plan(arguments: &Arguments, target: SocketAddr, cores: &[usize]) -> Result<Pl
         body_bytes: arguments.size,
         batch: arguments.batch,
         class: match arguments.class {
-            Class::Durable => corelane_wire::CLASS_DURABLE,
-            Class::Memory => corelane_wire::CLASS_MEMORY,
+            Class::Durable if !arguments.memory_only => corelane_wire::CLASS_DURABLE,
+            Class::Durable | Class::Memory => corelane_wire::CLASS_MEMORY,
         },
+        is_memory_only: arguments.memory_only,
         is_idempotent: !arguments.anonymous,
         queues: arguments.queues,
         producers: arguments.producers,

@@ -177,6 +177,12 @@ fn plan(terms: &Terms, load: Load, pair: Option<(usize, usize)>) -> Result<Plan>
             Load::Drain { messages } => Loop::Backlog { messages },
         },
         pacing: terms.pacing,
+        // Peers are configured for it; this broker is asked for it with every enqueue.
+        class: match terms.class {
+            Class::Durable => corelane_wire::CLASS_DURABLE,
+            Class::Async | Class::Memory => corelane_wire::CLASS_MEMORY,
+        },
+        is_memory_only: terms.class == Class::Memory,
         body_bytes: terms.body_bytes,
         producers: terms.producers,
         consumers: if load == Load::Enqueue {

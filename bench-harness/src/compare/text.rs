@@ -43,6 +43,7 @@ impl Class {
         match self {
             Self::Durable => "durable",
             Self::Async => "async",
+            Self::Memory => "memory",
         }
     }
 
@@ -50,6 +51,7 @@ impl Class {
         match self {
             Self::Durable => "confirmed after it is on stable storage",
             Self::Async => "confirmed before it is on stable storage, flushed some time later",
+            Self::Memory => "confirmed at once, kept in memory only",
         }
     }
 }

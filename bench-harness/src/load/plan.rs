@@ -55,6 +55,8 @@ pub struct Plan {
     pub batch: u32,
     /// Class of the enqueues, as on the wire.
     pub class: u8,
+    /// Whether the queues keep their messages in memory only; the class is memory then.
+    pub is_memory_only: bool,
     /// Whether producers have ids, so that the broker recognises retries.
     pub is_idempotent: bool,
     /// Queues; producers and consumers are dealt over them.
@@ -97,6 +99,7 @@ impl Plan {
             body_bytes: 256,
             batch: 1,
             class: corelane_wire::CLASS_DURABLE,
+            is_memory_only: false,
             is_idempotent: true,
             queues: 1,
             producers: 1,

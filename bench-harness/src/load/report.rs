@@ -229,7 +229,7 @@ impl Report {
             mode: mode_name(plan.mode),
             body_bytes: plan.body_bytes,
             batch: plan.batch,
-            class: class_name(plan.class),
+            class: class_name(plan),
             producers: plan.producers,
             consumers: plan.consumers,
             connections: plan.connections,
@@ -362,8 +362,10 @@ const fn mode_name(mode: Loop) -> &'static str {
     }
 }
 
-const fn class_name(class: u8) -> &'static str {
-    if class == corelane_wire::CLASS_DURABLE {
+const fn class_name(plan: &Plan) -> &'static str {
+    if plan.is_memory_only {
+        "memory-only"
+    } else if plan.class == corelane_wire::CLASS_DURABLE {
         "durable"
     } else {
         "memory"

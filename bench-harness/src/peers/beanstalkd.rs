@@ -25,13 +25,17 @@ pub(super) fn version() -> Result<String> {
 pub(super) fn start(setting: &Setting<'_>) -> Result<Server> {
     let port = free_port()?;
     let sync_ms = match setting.class {
-        Class::Durable => "0",
-        Class::Async => "50",
+        Class::Durable => Some("0"),
+        Class::Async => Some("50"),
+        Class::Memory => None,
     };
     let mut command = Command::new(find(PROGRAM)?);
     command.args(["-l", "127.0.0.1", "-p", &port.to_string()]);
-    command.arg("-b").arg(setting.folder);
-    command.args(["-f", sync_ms, "-z", BODY_BYTES_MAX]);
+    if let Some(sync_ms) = sync_ms {
+        command.arg("-b").arg(setting.folder);
+        command.args(["-f", sync_ms]);
+    }
+    command.args(["-z", BODY_BYTES_MAX]);
     let mut process = Process::start(&mut command, setting.folder.join("log"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     wait_until_open(&mut process, PROGRAM, address)?;

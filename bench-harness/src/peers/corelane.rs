@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::{Class, Peer, Server, Setting, ask_version};
+use super::{Peer, Server, Setting, ask_version};
 use crate::broker::{self, Broker};
 
 pub(super) fn version(setting: &Setting<'_>) -> Result<String> {
@@ -12,9 +12,6 @@ pub(super) fn version(setting: &Setting<'_>) -> Result<String> {
 }
 
 pub(super) fn start(setting: &Setting<'_>) -> Result<Server> {
-    if setting.class == Class::Async {
-        bail!("it confirms nothing before it is on stable storage");
-    }
     let broker = Broker::start(setting.corelane, setting.folder)
         .with_context(|| format!("cannot start {}", setting.corelane.display()))?;
     let address = broker.address;

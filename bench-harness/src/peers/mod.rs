@@ -72,6 +72,8 @@ pub enum Class {
     Durable,
     /// It comes before; what is written reaches stable storage some time later.
     Async,
+    /// It comes at once, and nothing is ever written.
+    Memory,
 }
 
 /// One start of a broker.

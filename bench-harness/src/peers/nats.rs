@@ -25,7 +25,7 @@ pub(super) fn start(setting: &Setting<'_>) -> Result<Server> {
     let sync = match setting.class {
         Class::Durable => "sync_interval: always",
         // As it is without a word: two minutes.
-        Class::Async => "",
+        Class::Async | Class::Memory => "",
     };
     let store = setting.folder.join("store");
     let lines = [
@@ -115,8 +115,13 @@ impl Broker for Nats {
 
     fn prepare(&mut self, plan: &Plan) -> Result<String> {
         let stream = plan.queue(0);
+        let storage = if plan.is_memory_only {
+            "memory"
+        } else {
+            "file"
+        };
         let request = json!({
-            "name": stream, "subjects": [stream], "retention": "workqueue", "storage": "file",
+            "name": stream, "subjects": [stream], "retention": "workqueue", "storage": storage,
             "num_replicas": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
         });
         self.ask(&format!("STREAM.CREATE.{stream}"), &request)?;

@@ -25,7 +25,7 @@ pub(super) fn version() -> Result<String> {
 }
 
 pub(super) fn start(setting: &Setting<'_>) -> Result<Server> {
-    if setting.class == Class::Async {
+    if setting.class != Class::Durable {
         bail!("a quorum queue confirms nothing before it is on stable storage");
     }
     let [port, distribution_port, epmd_port] = [free_port()?, free_port()?, free_port()?];

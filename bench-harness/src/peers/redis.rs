@@ -23,14 +23,15 @@ pub(super) fn version() -> Result<String> {
 
 pub(super) fn start(setting: &Setting<'_>) -> Result<Server> {
     let port = free_port()?;
-    let sync = match setting.class {
-        Class::Durable => "always",
-        Class::Async => "everysec",
+    let (log, sync) = match setting.class {
+        Class::Durable => ("yes", "always"),
+        Class::Async => ("yes", "everysec"),
+        Class::Memory => ("no", "no"),
     };
     let mut command = Command::new(find(PROGRAM)?);
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
     command.arg("--dir").arg(setting.folder);
-    command.args(["--save", "", "--appendonly", "yes", "--appendfsync", sync]);
+    command.args(["--save", "", "--appendonly", log, "--appendfsync", sync]);
     let mut process = Process::start(&mut command, setting.folder.join("log"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     wait_until_open(&mut process, PROGRAM, address)?;

@@ -2,13 +2,14 @@
 
 use corelane_wire::limits::{LIST_MAX, PEEK_MESSAGES_MAX};
 use corelane_wire::{
-    Header, Lane, Metadata, Offset, Peek, QueueInfo, QueueList, Request, Timestamp,
+    Header, Lane, Metadata, Offset, Peek, QueueConfig, QueueInfo, QueueList, Request, Timestamp,
 };
 
 use crate::answer::Answer;
 use crate::client::{Client, Route, check_count, check_name};
 use crate::error::Error;
 use crate::protocol::{Received, Unreadable};
+use crate::schedule::Schedule;
 use crate::subscription::Subscription;
 
 /// Manages the queues of a broker, and looks at them; made by [`Client::admin`].
@@ -155,6 +156,42 @@ impl Admin {
         Ok(info)
     }
 
+    /// What a queue keeps and takes.
+    ///
+    /// # Errors
+    /// What the broker refused with, [`Error::Deadline`], or a bad name.
+    pub async fn queue_config(&self, queue: &str) -> Result<QueueConfig, Error> {
+        let (_, config) = self.configure(queue, None).await?;
+        Ok(config)
+    }
+
+    /// Replaces what a queue keeps and takes as a whole, and creates the queue if there is none; whether it did.
+    ///
+    /// # Errors
+    /// What the broker refused with, [`Error::Deadline`], or a bad name. If the connection broke after the broker
+    /// had created it, the repeated request says that it was there.
+    pub async fn queue_configure(&self, queue: &str, config: QueueConfig) -> Result<bool, Error> {
+        let (created, _) = self.configure(queue, Some(config)).await?;
+        Ok(created)
+    }
+
+    async fn configure(
+        &self,
+        queue: &str,
+        config: Option<QueueConfig>,
+    ) -> Result<(bool, QueueConfig), Error> {
+        check_name(queue)?;
+        let request = Request::QueueConfigure { queue, config };
+        let Answer::QueueConfigured { created, config } = self
+            .client
+            .ask(Route::Queue(queue, Lane(0)), &request)
+            .await?
+        else {
+            return Err(Error::unexpected());
+        };
+        Ok((created, config))
+    }
+
     /// Deletes a queue with its messages.
     ///
     /// # Errors
@@ -217,6 +254,11 @@ impl Admin {
     /// One subscription of a queue; an empty name stands for `default`.
     pub fn subscription(&self, queue: &str, name: &str) -> Subscription {
         Subscription::new(self.client.clone(), queue, name)
+    }
+
+    /// The messages of a queue that are not due yet.
+    pub fn schedule(&self, queue: &str) -> Schedule {
+        Schedule::new(self.client.clone(), queue)
     }
 
     /// Where the partitions are.

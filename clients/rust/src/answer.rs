@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use corelane_wire::{Deliveries, Metadata, QueueInfo, Response, SubscriptionAnswer, Timestamp};
+use corelane_wire::{
+    Deliveries, Metadata, QueueConfig, QueueInfo, Response, ScheduleAnswer, SubscriptionAnswer,
+    Timestamp,
+};
 use tokio::sync::oneshot;
 
 use crate::client::Client;
@@ -22,7 +25,9 @@ pub(crate) enum Answer {
     QueueList { queues: Vec<QueueInfo>, more: bool },
     Queue(QueueInfo),
     QueueDeleted,
+    QueueConfigured { created: bool, config: QueueConfig },
     Subscription(SubscriptionAnswer),
+    Schedule(ScheduleAnswer),
 }
 
 /// Who waits for an answer.
@@ -86,7 +91,11 @@ impl Caller {
             Response::QueueList { queues, more } => Answer::QueueList { queues, more },
             Response::Queue(queue) => Answer::Queue(queue),
             Response::QueueDeleted => Answer::QueueDeleted,
+            Response::QueueConfigured { created, config } => {
+                Answer::QueueConfigured { created, config }
+            }
             Response::Subscription(answer) => Answer::Subscription(answer),
+            Response::Schedule(answer) => Answer::Schedule(answer),
             Response::Hello(_)
             | Response::Enqueued(_)
             | Response::Subscribed

@@ -23,6 +23,7 @@ use crate::holder::Holder;
 use crate::link::{self, CallFailure, Link, Target};
 use crate::producer::ProducerBuilder;
 use crate::protocol::{Backoff, Protocol, Random, SettleCore, SettleTarget};
+use crate::reader::ReaderBuilder;
 use crate::topology::Topology;
 
 /// A connection to a broker; cheap to clone, closed with its last clone.
@@ -148,6 +149,12 @@ impl Client {
     /// A consumer of `queue`, which is made on first use. Nothing is sent and no name checked before `subscribe`.
     pub fn consumer(&self, queue: &str) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), queue)
+    }
+
+    /// A reader of a subscription with the contract [`Contract::Reader`](crate::Contract::Reader). Nothing is sent and no
+    /// name checked before `subscribe`.
+    pub fn reader(&self, queue: &str, subscription: &str) -> ReaderBuilder {
+        ReaderBuilder::new(self, queue, subscription)
     }
 
     /// The calls of an administrator: queues, peek, places of partitions.

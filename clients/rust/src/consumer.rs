@@ -50,6 +50,12 @@ impl ConsumerBuilder {
         }
     }
 
+    /// Reads a reader's subscription.
+    pub(crate) const fn rereads(mut self) -> Self {
+        self.config.rereads = true;
+        self
+    }
+
     /// The subscription, made on first use; `default` unless named.
     pub fn subscription(mut self, name: &str) -> Self {
         name.clone_into(&mut self.config.target.subscription);

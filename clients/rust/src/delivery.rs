@@ -108,7 +108,9 @@ impl Delivery {
     /// Finishes the message in its subscription.
     ///
     /// The ack is on its way when this returns; acks made in one go travel together. Awaiting tells whether it took
-    /// effect: after `Ok` the message is never delivered again in this subscription.
+    /// effect: after `Ok` the message is never delivered again in this subscription. A message that came without a lease
+    /// (at most once, or read) is its reader's: nothing is sent, whatever is said of it, and the end is
+    /// [`Acked::AlreadyDone`].
     ///
     /// # Errors
     /// [`Error::StaleLease`] if the lease ended before: somebody else has the message or will get it.

@@ -52,6 +52,8 @@ mod link;
 mod message;
 mod outcome;
 mod producer;
+mod reader;
+mod schedule;
 mod subscription;
 mod topology;
 
@@ -63,9 +65,10 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use corelane_wire::{
-    Aside, AsideCause, AsideInfo, Contract, ErrorCode, Header, LeaseId, Metadata, Offset,
-    PartitionPlace, PurgeStates, QueueInfo, SessionId, Start, SubscriptionConfig,
-    SubscriptionDetail, SubscriptionInfo, Timestamp,
+    Aside, AsideCause, AsideInfo, Contract, DeadLetters, ErrorCode, Header, LeaseId, Metadata,
+    Offset, OffsetRange, Overflow, PartitionPlace, PurgeStates, QueueConfig, QueueInfo, ReturnTo,
+    ScheduledInfo, SessionId, Start, Storage, SubscriptionConfig, SubscriptionDetail,
+    SubscriptionInfo, Timestamp,
 };
 pub use delivery::{Acked, Delivery, Settling};
 pub use dequeue::DequeueOptions;
@@ -74,4 +77,6 @@ pub use message::Message;
 pub use outcome::{Class, EnqueueError, Outcome, Receipt};
 pub use producer::{Pending, Producer, ProducerBuilder, Tally};
 pub use protocol::UnknownReason;
+pub use reader::{Reader, ReaderBuilder};
+pub use schedule::{Schedule, SchedulePage};
 pub use subscription::{AsidePage, Returned, Subscription, SubscriptionOptions};

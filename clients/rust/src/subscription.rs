@@ -4,7 +4,7 @@ mod aside;
 
 use corelane_wire::limits::{DELAY_MS_MAX, REASON_BYTES_MAX};
 use corelane_wire::{
-    Lane, Offset, OnSubscription, PurgeStates, Request, Start, SubscriptionAnswer,
+    DeadLetters, Lane, Offset, OnSubscription, PurgeStates, Request, Start, SubscriptionAnswer,
     SubscriptionConfig, SubscriptionDetail, SubscriptionVerb,
 };
 
@@ -142,6 +142,37 @@ impl Subscription {
         Ok(())
     }
 
+    /// Lets dead messages go to a queue, those that are dead already included, or stay where they are. Returns where they
+    /// go now.
+    ///
+    /// # Errors
+    /// What the broker refused with, [`Error::Deadline`], or a bad name.
+    pub async fn forward_dead(&self, change: DeadLetters<'_>) -> Result<Option<String>, Error> {
+        if let DeadLetters::To(queue) = change {
+            check_name(queue)?;
+        }
+        self.ask_dead_letters(Some(change)).await
+    }
+
+    /// The queue that dead messages go to, if they do.
+    ///
+    /// # Errors
+    /// What the broker refused with, [`Error::Deadline`], or a bad name.
+    pub async fn dead_letters(&self) -> Result<Option<String>, Error> {
+        self.ask_dead_letters(None).await
+    }
+
+    async fn ask_dead_letters(
+        &self,
+        change: Option<DeadLetters<'_>>,
+    ) -> Result<Option<String>, Error> {
+        let verb = SubscriptionVerb::DeadLetters { change };
+        let SubscriptionAnswer::DeadLetters { to } = self.ask(verb).await? else {
+            return Err(Error::unexpected());
+        };
+        Ok(to)
+    }
+
     /// Lets it begin anew at another place, as if it had been deleted and made again there with the same
     /// configuration: its leases end, and what it has done and set aside is forgotten. Returns the offset.
     ///
@@ -181,6 +212,21 @@ impl Subscription {
             return Err(Error::unexpected());
         };
         Ok(count)
+    }
+
+    /// Says that a reader has read everything before `offset` for good, and returns where its checkpoint is now: further
+    /// on, if it was already.
+    ///
+    /// # Errors
+    /// What the broker refused with ([`ErrorCode::OutOfRange`](crate::ErrorCode::OutOfRange) if so much was not given
+    /// out since the consumer became active, [`ErrorCode::NotSupported`](crate::ErrorCode::NotSupported) if it is no
+    /// reader), [`Error::Deadline`], or a bad name.
+    pub async fn checkpoint(&self, offset: Offset) -> Result<Offset, Error> {
+        let verb = SubscriptionVerb::Checkpoint { offset };
+        let SubscriptionAnswer::Checkpointed { at } = self.ask(verb).await? else {
+            return Err(Error::unexpected());
+        };
+        Ok(at)
     }
 
     async fn ask(&self, verb: SubscriptionVerb<'_>) -> Result<SubscriptionAnswer, Error> {

@@ -5,17 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use corelane_wire::{
-    ChunkPlace, Contract, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId,
-    SubscriptionConfig, Timestamp, check_name,
+    ChunkPlace, Epoch, LeaseId, Lsn, Offset, ProducerId, Sequence, SessionId, SubscriptionConfig,
+    Timestamp, check_name,
 };
 
 use super::ReadChunk;
 use super::former;
 use super::packed::unpack;
+use super::rows::{config, letter, timed};
 use super::stored::{self, decode, whole};
 use crate::ids::{QueueId, SubscriptionId};
 use crate::state::chunk::{Chunk, Place};
-use crate::state::done_set::{DonePage, DoneSet, WORDS};
 use crate::state::pages::{PAGE_MAX, Pages};
 use crate::state::stretch::{Stretch, StretchRuns};
 use crate::state::{
@@ -134,6 +134,7 @@ impl State {
                     .extend(subscription.next_due().map(|due| (due, key)));
                 self.counts.enter(subscription, queue.end);
             }
+            self.counts.subscriptions += queue.broadcasts.len();
             self.counts.messages += queue.end.0 - queue.start.0;
         }
         check(leased.is_empty(), "a lease is of no subscription")
@@ -157,6 +158,11 @@ impl Reader<'_, '_> {
         let fault = |reason| RestoreError::Chunk { place, reason };
         let bytes = (self.read)(place).map_err(fault)?;
         Ok((decode(self.form, &bytes).map_err(fault)?, place))
+    }
+
+    /// Whether the checkpoint has the form that is written today.
+    pub(super) const fn is_todays(&self) -> bool {
+        self.form == stored::FORM
     }
 
     /// A page as it goes into the state. One of a former form has no place: the next checkpoint writes it in today's.
@@ -224,11 +230,12 @@ impl Reader<'_, '_> {
         queue.end = end;
         queue.enqueued = stored.enqueued;
         queue.next_subscription = SubscriptionId(stored.next_subscription);
-        queue.scheduled = self.map(stored.scheduled, |stored: stored::Delayed| {
-            let first = Offset(stored.first);
-            let key = (Timestamp(stored.due), first);
-            Ok((key, fragment(first, stored.count, 0)?.count))
-        })?;
+        queue.scheduled = self.scheduled(stored.scheduled)?;
+        queue.config = config(&stored.config)?;
+        queue.retained_from = stored.retained_from.map(Offset);
+        queue.expiring = self.map(stored.expiring, timed)?;
+        queue.expiring_swept = stored.expiring_swept;
+        queue.lapsed = self.done_set(stored.lapsed)?;
         for stretch in stored.stretches {
             let first = Offset(stretch.first);
             check(stretch.end <= end.0, "a stretch ends behind its queue")?;
@@ -247,14 +254,19 @@ impl Reader<'_, '_> {
                 "what is ahead stands behind its queue",
             )?;
             check(
-                queue.start <= subscription.done,
+                queue.start <= subscription.done || !subscription.is_kept_for(),
                 "a subscription is done with less than all",
             )?;
-            let before = queue.subscriptions.last();
+            let siblings = if subscription.is_kept_for() {
+                &mut queue.subscriptions
+            } else {
+                &mut queue.broadcasts
+            };
+            let before = siblings.last();
             let follows = before.is_none_or(|before| before.id < subscription.id)
                 && subscription.id < queue.next_subscription;
             check(follows, "a subscription does not follow the one before")?;
-            queue.subscriptions.push(subscription);
+            siblings.push(subscription);
         }
         Ok((QueueId(stored.id), queue))
     }
@@ -276,10 +288,13 @@ impl Reader<'_, '_> {
         let mut subscription = Subscription::new(id, stored.name, Offset(stored.done));
         subscription.begin = Offset(stored.begin);
         subscription.gone = stored.gone;
+        let promise = SubscriptionConfig::read_promise(stored.contract);
+        let (contract, returned) = promise.ok_or(RestoreError::Inconsistent(
+            "a subscription has no known contract",
+        ))?;
         subscription.config = SubscriptionConfig {
-            contract: Contract::from_u8(stored.contract).ok_or(RestoreError::Inconsistent(
-                "a subscription has no known contract",
-            ))?,
+            contract,
+            returned,
             in_flight_max: stored.in_flight_max,
             rate_max: stored.rate_max,
             attempts_max: stored.attempts_max,
@@ -296,14 +311,12 @@ impl Reader<'_, '_> {
             purged: stored.purged,
         };
         subscription.cursor = Offset(stored.cursor);
-        let pages = self.map(stored.done_set, done_page)?;
-        subscription.done_set = DoneSet::of(pages).ok_or(RestoreError::Inconsistent(
-            "a page of done messages is empty or full",
-        ))?;
+        subscription.done_set = self.done_set(stored.done_set)?;
         subscription.returned = self.map(stored.returned, |stored: stored::Returned| {
             let first = Offset(stored.first);
             Ok((first, fragment(first, stored.count, stored.attempts)?))
         })?;
+        subscription.behind = self.behind(stored.behind)?;
         subscription.delayed = self.map(stored.delayed, |stored: stored::Delayed| {
             let first = Offset(stored.first);
             let key = (Timestamp(stored.due), first);
@@ -312,7 +325,10 @@ impl Reader<'_, '_> {
         subscription.ahead = self.ahead(stored.ahead, subscription.cursor)?;
         subscription.dead = self.aside(stored.dead)?;
         subscription.parked = self.aside(stored.parked)?;
-        if self.form < stored::FORM {
+        subscription.dead_letters = stored.dead_letters.map(Into::into);
+        subscription.letter = stored.letter.map(letter).transpose()?;
+        subscription.spared = self.done_set(stored.spared)?;
+        if self.form < former::FORM_COUNTING {
             subscription.finished.acked = subscription.done_set.count();
         }
         check(
@@ -358,19 +374,6 @@ pub(super) fn fragment(first: Offset, count: u64, attempts: u32) -> Restored<Fra
     let is_range = count > 0 && first.0.checked_add(count).is_some();
     check(is_range, "a fragment is no range of offsets")?;
     Ok(Fragment { count, attempts })
-}
-
-fn done_page(stored: stored::DonePage) -> Restored<(u64, DonePage)> {
-    let page = if stored.words.is_empty() {
-        DonePage::Full
-    } else {
-        let words: Box<[u64; WORDS]> = stored
-            .words
-            .try_into()
-            .map_err(|_| RestoreError::Inconsistent("a page of done messages has another size"))?;
-        DonePage::Bits(words)
-    };
-    Ok((stored.page, page))
 }
 
 fn lease(stored: stored::Lease) -> Restored<(LeaseId, Lease)> {
@@ -451,6 +454,7 @@ decode_pages!(
     stored::Window,
     stored::DonePage,
     stored::Returned,
+    stored::Behind,
     stored::Delayed,
     stored::Ahead,
     stored::SetAside

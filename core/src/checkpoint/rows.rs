@@ -1,12 +1,18 @@
-//! What a checkpoint holds of a subscription in rows: what is ahead of its cursor, and what was set aside.
+//! What a checkpoint holds in rows: what is ahead of a cursor, what was set aside, what happens at an instant, and sets of
+//! messages; and the configuration of a queue.
 
-use corelane_wire::{AsideCause, Offset, SessionId, Timestamp};
+use corelane_wire::{
+    AsideCause, Epoch, Lsn, Offset, Overflow, QueueConfig, SessionId, Storage, Timestamp,
+};
 
 use super::restore::{Reader, RestoreError, Restored, check, fragment};
 use super::stored::{self, whole};
-use crate::state::Fragment;
 use crate::state::aside::{AsideSet, SetAside};
+use crate::state::behind::{Behind, BehindRow, Comeback};
+use crate::state::done_set::{DonePage, DoneSet, WORDS};
+use crate::state::letter::Letter;
 use crate::state::pages::Pages;
+use crate::state::{Fragment, Group};
 
 impl Reader<'_, '_> {
     pub(super) fn ahead(
@@ -26,12 +32,99 @@ impl Reader<'_, '_> {
         Ok(ahead)
     }
 
+    /// What a queue has scheduled; former forms had it by its due time.
+    pub(super) fn scheduled(
+        &mut self,
+        stored: stored::Map<stored::Delayed>,
+    ) -> Restored<Pages<Offset, Group>> {
+        let group = |stored| {
+            let ((due, first), count) = timed(stored)?;
+            Ok((first, Group { due, count }))
+        };
+        if self.is_todays() {
+            return self.map(stored, group);
+        }
+        let by_due = self.map(stored, timed)?;
+        let mut scheduled = Pages::new();
+        for (&(due, first), &count) in by_due.iter() {
+            scheduled.insert(first, Group { due, count });
+        }
+        Ok(scheduled)
+    }
+
+    pub(super) fn behind(&mut self, stored: stored::Map<stored::Behind>) -> Restored<Behind> {
+        let rows = self.map(stored, |stored: stored::Behind| {
+            let first = Offset(stored.first);
+            let fragment = fragment(first, stored.count, stored.attempts)?;
+            let back = Comeback {
+                lsn: Lsn(stored.lsn),
+                queue_end: Offset(stored.queue_end),
+            };
+            Ok((first, BehindRow { fragment, back }))
+        })?;
+        Ok(Behind::of(rows))
+    }
+
+    pub(super) fn done_set(&mut self, stored: stored::Map<stored::DonePage>) -> Restored<DoneSet> {
+        let pages = self.map(stored, done_page)?;
+        DoneSet::of(pages).ok_or(RestoreError::Inconsistent(
+            "a page of done messages is empty or full",
+        ))
+    }
+
     pub(super) fn aside(&mut self, stored: stored::Map<stored::SetAside>) -> Restored<AsideSet> {
         let rows = self.map(stored, set_aside)?;
         AsideSet::of(rows).ok_or(RestoreError::Inconsistent(
             "more messages were set aside than there are",
         ))
     }
+}
+
+/// Messages of which something happens at one instant.
+pub(super) fn timed(stored: stored::Delayed) -> Restored<((Timestamp, Offset), u64)> {
+    let first = Offset(stored.first);
+    let key = (Timestamp(stored.due), first);
+    Ok((key, fragment(first, stored.count, 0)?.count))
+}
+
+pub(super) fn config(stored: &stored::QueueConfig) -> Restored<QueueConfig> {
+    const UNKNOWN: RestoreError = RestoreError::Inconsistent("a queue has no known configuration");
+    Ok(QueueConfig {
+        retention_ms: stored.retention_ms,
+        retention_bytes: stored.retention_bytes,
+        retention_count: stored.retention_count,
+        messages_max: stored.messages_max,
+        bytes_max: stored.bytes_max,
+        overflow: Overflow::from_u8(stored.overflow).ok_or(UNKNOWN)?,
+        ttl_ms: stored.ttl_ms,
+        slow_down_at: stored.slow_down_at,
+        storage: Storage::from_u8(stored.storage).ok_or(UNKNOWN)?,
+    })
+}
+
+fn done_page(stored: stored::DonePage) -> Restored<(u64, DonePage)> {
+    let page = if stored.words.is_empty() {
+        DonePage::Full
+    } else {
+        let words: Box<[u64; WORDS]> = stored
+            .words
+            .try_into()
+            .map_err(|_| RestoreError::Inconsistent("a page of done messages has another size"))?;
+        DonePage::Bits(words)
+    };
+    Ok((stored.page, page))
+}
+
+/// Dead messages under way.
+pub(super) fn letter(stored: stored::Letter) -> Restored<Letter> {
+    let (first, row) = set_aside(stored.row)?;
+    Ok(Letter {
+        epoch: Epoch(stored.epoch),
+        lsn: Lsn(stored.lsn),
+        to: stored.to.into(),
+        first,
+        row,
+    })
 }
 
 fn set_aside(stored: stored::SetAside) -> Restored<(Offset, SetAside)> {

@@ -9,7 +9,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Of the forms below; those before are in `former`.
-pub(super) const FORM: u32 = 3;
+pub(super) const FORM: u32 = 4;
 
 #[derive(Archive, Serialize, Deserialize)]
 pub(super) struct Root {
@@ -44,6 +44,26 @@ pub(super) struct Queue {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) next_subscription: u32,
     pub(super) scheduled: Map<Delayed>,
+    pub(super) config: QueueConfig,
+    /// Messages from here on are kept although everybody is done with them.
+    pub(super) retained_from: Option<u64>,
+    pub(super) expiring: Map<Delayed>,
+    /// How many there were after those were last looked for that nobody needs.
+    pub(super) expiring_swept: u64,
+    pub(super) lapsed: Map<DonePage>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Default)]
+pub(super) struct QueueConfig {
+    pub(super) retention_ms: u64,
+    pub(super) retention_bytes: u64,
+    pub(super) retention_count: u64,
+    pub(super) messages_max: u64,
+    pub(super) bytes_max: u64,
+    pub(super) overflow: u8,
+    pub(super) ttl_ms: u64,
+    pub(super) slow_down_at: u64,
+    pub(super) storage: u8,
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -86,10 +106,14 @@ pub(super) struct Subscription {
     pub(super) cursor: u64,
     pub(super) done_set: Map<DonePage>,
     pub(super) returned: Map<Returned>,
+    pub(super) behind: Map<Behind>,
     pub(super) delayed: Map<Delayed>,
     pub(super) ahead: Map<Ahead>,
     pub(super) dead: Map<SetAside>,
     pub(super) parked: Map<SetAside>,
+    pub(super) dead_letters: Option<String>,
+    pub(super) letter: Option<Letter>,
+    pub(super) spared: Map<DonePage>,
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -120,6 +144,15 @@ pub(super) struct Returned {
 }
 
 #[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Behind {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) attempts: u32,
+    pub(super) lsn: u64,
+    pub(super) queue_end: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Clone, Copy)]
 pub(super) struct Delayed {
     pub(super) due: u64,
     pub(super) first: u64,
@@ -144,6 +177,14 @@ pub(super) struct SetAside {
     /// Low half, high half.
     pub(super) session: [u64; 2],
     pub(super) text: String,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+pub(super) struct Letter {
+    pub(super) epoch: u64,
+    pub(super) lsn: u64,
+    pub(super) to: String,
+    pub(super) row: SetAside,
 }
 
 #[derive(Archive, Serialize, Deserialize)]

@@ -73,13 +73,17 @@ impl ChunkWalk {
                 stored::Runs::Inline(_) => None,
             }));
             self.push(pages(queue.scheduled));
+            self.push(pages(queue.expiring));
+            self.push(pages(queue.lapsed));
             for subscription in queue.subscriptions {
                 self.push(pages(subscription.done_set));
                 self.push(pages(subscription.returned));
+                self.push(pages(subscription.behind));
                 self.push(pages(subscription.delayed));
                 self.push(pages(subscription.ahead));
                 self.push(pages(subscription.dead));
                 self.push(pages(subscription.parked));
+                self.push(pages(subscription.spared));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corelane_wire::{ChunkPlace, Offset, ProducerId};
+use corelane_wire::{ChunkPlace, Offset, ProducerId, QueueConfig, Timestamp};
 
 use super::packed::pack;
 use super::stored::{self, encode, halves};
@@ -159,15 +159,12 @@ impl<S: ChunkSink> Writer<'_, S> {
         let stretches = queue.runs.stretches().iter();
         let stretches = stretches.map(|(first, stretch)| self.stretch(first.0, stretch));
         let stretches = stretches.collect::<Result<_, _>>()?;
-        let scheduled = self.map(&queue.scheduled, INLINE_MAX, |((due, first), count)| {
-            stored::Delayed {
-                due: due.0,
-                first: first.0,
-                count: *count,
-                attempts: 0,
-            }
+        let scheduled = self.map(&queue.scheduled, INLINE_MAX, |(first, group)| {
+            timed((&(group.due, *first), &group.count))
         })?;
-        let subscriptions = queue.subscriptions.iter();
+        let expiring = self.map(&queue.expiring, INLINE_MAX, timed)?;
+        let lapsed = self.done_set(&queue.lapsed)?;
+        let subscriptions = queue.subscriptions.iter().chain(&queue.broadcasts);
         let subscriptions = subscriptions.map(|each| self.subscription(each));
         Ok(stored::Queue {
             id,
@@ -180,6 +177,11 @@ impl<S: ChunkSink> Writer<'_, S> {
             subscriptions: subscriptions.collect::<Result<_, _>>()?,
             next_subscription: queue.next_subscription.0,
             scheduled,
+            config: config(queue.config),
+            retained_from: queue.retained_from.map(|from| from.0),
+            expiring,
+            expiring_swept: queue.expiring_swept,
+            lapsed,
         })
     }
 
@@ -213,7 +215,7 @@ impl<S: ChunkSink> Writer<'_, S> {
         Ok(stored::Subscription {
             id: of.id.0,
             name: of.name.clone(),
-            contract: of.config.contract.as_u8(),
+            contract: of.config.promise(),
             in_flight_max: of.config.in_flight_max,
             rate_max: of.config.rate_max,
             attempts_max: of.config.attempts_max,
@@ -238,6 +240,15 @@ impl<S: ChunkSink> Writer<'_, S> {
                     attempts: fragment.attempts,
                 }
             })?,
+            behind: self.map(of.behind.rows(), INLINE_MAX, |(first, row)| {
+                stored::Behind {
+                    first: first.0,
+                    count: row.fragment.count,
+                    attempts: row.fragment.attempts,
+                    lsn: row.back.lsn.0,
+                    queue_end: row.back.queue_end.0,
+                }
+            })?,
             delayed: self.map(&of.delayed, INLINE_MAX, |((due, first), fragment)| {
                 stored::Delayed {
                     due: due.0,
@@ -252,6 +263,14 @@ impl<S: ChunkSink> Writer<'_, S> {
             })?,
             dead: self.map(of.dead.rows(), INLINE_MAX, set_aside)?,
             parked: self.map(of.parked.rows(), INLINE_MAX, set_aside)?,
+            dead_letters: of.dead_letters.as_deref().map(str::to_owned),
+            letter: of.letter.as_ref().map(|letter| stored::Letter {
+                epoch: letter.epoch.0,
+                lsn: letter.lsn.0,
+                to: letter.to.to_string(),
+                row: set_aside((&letter.first, &letter.row)),
+            }),
+            spared: self.done_set(&of.spared)?,
         })
     }
 
@@ -308,10 +327,34 @@ encode_pages!(
     stored::Window,
     stored::DonePage,
     stored::Returned,
+    stored::Behind,
     stored::Delayed,
     stored::Ahead,
     stored::SetAside
 );
+
+fn timed((&(instant, first), &count): (&(Timestamp, Offset), &u64)) -> stored::Delayed {
+    stored::Delayed {
+        due: instant.0,
+        first: first.0,
+        count,
+        attempts: 0,
+    }
+}
+
+const fn config(config: QueueConfig) -> stored::QueueConfig {
+    stored::QueueConfig {
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        retention_count: config.retention_count,
+        messages_max: config.messages_max,
+        bytes_max: config.bytes_max,
+        overflow: config.overflow.as_u8(),
+        ttl_ms: config.ttl_ms,
+        slow_down_at: config.slow_down_at,
+        storage: config.storage.as_u8(),
+    }
+}
 
 fn set_aside((first, row): (&Offset, &SetAside)) -> stored::SetAside {
     stored::SetAside {

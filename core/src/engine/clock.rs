@@ -22,6 +22,7 @@ impl Engine {
         outputs: &mut VecDeque<Output>,
     ) {
         assert_eq!(self.status, Status::Replaying, "a partition starts once");
+        self.open_outbox();
         assert!(
             epoch > self.state.epoch,
             "epoch {epoch} is not above the log's {}",
@@ -94,25 +95,36 @@ impl Engine {
         let mut last = None;
         while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
             last = Some((waiter.deadline, serial));
-            if self.ready_now(now, waiter.key) == 0 {
+            if !self.may_give(now, waiter.key) {
                 self.demand.end_wait(serial);
                 self.reply(waiter.from, Reply::Empty, outputs);
             }
         }
     }
 
-    /// Answers the dequeues whose wait is over, but not those for which messages are only withheld.
+    /// Answers the dequeues whose wait is over, but not those for which there are messages that are only withheld, being
+    /// read, or left for the next turn.
     pub(super) fn end_waits(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
-        let mut last = None;
+        let (mut last, mut over) = (None, Vec::new());
         while let Some((serial, waiter)) = self.demand.due_wait(now, last) {
             last = Some((waiter.deadline, serial));
-            let is_loading = self.loads.concern(waiter.key.0);
-            if !(self.withholds || is_loading) || self.ready_now(now, waiter.key) == 0 {
-                self.demand.end_wait(serial);
-                self.reply(waiter.from, Reply::Empty, outputs);
-            } else {
+            let is_loading = self.loads.concern(waiter.key.0) || self.keys.is_reading(waiter.key);
+            let is_left = self.more && self.demand.active.contains(&waiter.key);
+            let is_held = self.withholds || is_loading || is_left;
+            if is_held && self.may_give(now, waiter.key) {
                 self.loads.holds_waits |= is_loading;
+            } else {
+                over.push((serial, waiter));
             }
+        }
+        for (serial, _) in &over {
+            self.demand.end_wait(*serial);
+        }
+        for (_, waiter) in over {
+            // There may be something for whoever stood behind.
+            let is_wanted = self.demand.active.contains(&waiter.key);
+            self.more |= is_wanted && self.may_give(now, waiter.key);
+            self.reply(waiter.from, Reply::Empty, outputs);
         }
     }
 
@@ -139,7 +151,11 @@ impl Engine {
         ];
         let in_log_time = in_log_time.into_iter().flatten().min();
         let log = in_log_time.map(|time| self.node_time_of(time));
-        [wait, throttle, rider, log].into_iter().flatten().min()
+        let letter = self.outbox.next_due();
+        [wait, throttle, rider, log, letter]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What a record appended now gets as log time: never less than the last one's.

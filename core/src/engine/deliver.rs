@@ -19,7 +19,7 @@ use crate::state::SubscriptionKey;
 
 /// How the service of a subscription ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Served {
+pub(super) enum Served {
     /// Nothing is ready, or nobody wants it.
     All,
     /// There is more for the next turn.
@@ -80,6 +80,15 @@ impl Engine {
         let Some(config) = self.terms(key) else {
             return Served::All;
         };
+        if config.contract == Contract::KeyOrdered {
+            self.read_keys(key, outputs);
+        }
+        if config.contract == Contract::Reader {
+            return self.serve_reader(now, (key, &config), budget, outputs);
+        }
+        if config.contract == Contract::Broadcast {
+            return self.serve_broadcast(key, budget, outputs);
+        }
         let mark = self.demand.mark();
         let share = self.share(now, key, &config);
         while let Some(taker) = self.taker(key, config.contract, mark) {
@@ -101,7 +110,7 @@ impl Engine {
             };
             let count_max = wanted.min(room).min(allowed).min(LEASE_MESSAGES_MAX);
             let mut pack = Pack::new(count_max, bytes_max);
-            self.fill(key, &mut pack);
+            self.fill(key, config.contract, &mut pack);
             if let Some(away) = pack.away {
                 self.load(key.0, away, outputs);
             }
@@ -145,8 +154,20 @@ impl Engine {
     }
 
     /// How many messages a subscription may give out now, whoever wants them.
-    fn allowed(&self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) -> u32 {
-        let leased = || self.state.subscription(key).map_or(0, |it| it.leased);
+    pub(super) fn allowed(
+        &self,
+        now: Timestamp,
+        key: SubscriptionKey,
+        config: &SubscriptionConfig,
+    ) -> u32 {
+        let leased = || match config.contract {
+            Contract::Reader => self.readers.given(key),
+            Contract::Competing
+            | Contract::AtMostOnce
+            | Contract::SingleActive
+            | Contract::KeyOrdered
+            | Contract::Broadcast => self.state.subscription(key).map_or(0, |it| it.leased),
+        };
         let in_flight = match config.in_flight_max {
             0 => u64::MAX,
             max => u64::from(max).saturating_sub(leased()),
@@ -159,7 +180,12 @@ impl Engine {
     }
 
     /// A subscription that may give nothing out for its rate does so when it may again.
-    fn wait_for_rate(&mut self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) {
+    pub(super) fn wait_for_rate(
+        &mut self,
+        now: Timestamp,
+        key: SubscriptionKey,
+        config: &SubscriptionConfig,
+    ) {
         if config.rate_max > 0 && self.throttle.allowance(key, config.rate_max, now) == 0 {
             self.throttle.wait(key, config.rate_max, now);
         }
@@ -194,6 +220,7 @@ impl Engine {
             self.throttle.take(key, rate_max, now, count);
         }
         let ranges = pack.ranges;
+        let given = (contract == Contract::KeyOrdered).then(|| ranges.clone());
         let is_leased = contract != Contract::AtMostOnce;
         let record = if is_leased {
             Record::Lease {
@@ -211,6 +238,9 @@ impl Engine {
             }
         };
         let lsn = self.append(now, record, outputs);
+        if let Some(ranges) = given {
+            self.keys.give(key, &ranges);
+        }
         self.uncommitted_leases.push_back((lsn, count));
         self.uncommitted_leases_count += u64::from(count);
         let lease = if is_leased {
@@ -256,8 +286,10 @@ impl Engine {
     /// An even share of what is ready for the consumers that want it, so that one does not take all of a little.
     fn share(&self, now: Timestamp, key: SubscriptionKey, config: &SubscriptionConfig) -> u32 {
         let consumers = match config.contract {
-            Contract::SingleActive => 1,
-            Contract::Competing | Contract::AtMostOnce => self.demand.wanting_consumers(key).max(1),
+            Contract::SingleActive | Contract::Reader | Contract::Broadcast => 1,
+            Contract::Competing | Contract::AtMostOnce | Contract::KeyOrdered => {
+                self.demand.wanting_consumers(key).max(1)
+            }
         };
         let ready = self
             .ready_in(key)
@@ -266,10 +298,10 @@ impl Engine {
         u32::try_from(share).unwrap_or(u32::MAX)
     }
 
-    /// How many messages can be given out now.
-    pub(super) fn ready_now(&self, now: Timestamp, key: SubscriptionKey) -> u64 {
+    /// Whether messages can be given out now, or as soon as something was read.
+    pub(super) fn may_give(&self, now: Timestamp, key: SubscriptionKey) -> bool {
         let allowed = self.terms(key).map(|it| self.allowed(now, key, &it));
-        self.ready_in(key).min(allowed.unwrap_or(0).into())
+        allowed.unwrap_or(0) > 0 && (self.ready_in(key) > 0 || self.lacks_keys(key))
     }
 
     /// How many messages are ready, and visible.
@@ -280,23 +312,30 @@ impl Engine {
         let Some(subscription) = queue.subscription(key.1) else {
             return 0;
         };
-        let new = if subscription.fragments() < self.limits.ranges_max {
-            let visible = queue.visible_end(self.committed);
-            // What is ahead and not visible yet counts too much: a commit will say so.
-            let unread = visible.0.saturating_sub(subscription.cursor.0);
-            unread.saturating_sub(subscription.ahead_count)
+        let visible = queue.visible_end(self.committed);
+        if subscription.config.contract == Contract::KeyOrdered {
+            return self.keys.givable_count(key, visible);
+        }
+        let (returned, new) = subscription.ready_before(visible);
+        if subscription.fragments() < self.limits.ranges_max {
+            returned + new
         } else {
-            0
-        };
-        subscription.returned_count + new
+            returned
+        }
     }
 
-    fn fill(&self, key: SubscriptionKey, pack: &mut Pack) {
+    fn fill(&self, key: SubscriptionKey, contract: Contract, pack: &mut Pack) {
         if let Some(queue) = self.state.queues.get(key.0)
             && let Some(subscription) = queue.subscription(key.1)
         {
             let returned_only = subscription.fragments() >= self.limits.ranges_max;
-            pack.fill(queue, subscription, self.committed, returned_only);
+            if contract == Contract::KeyOrdered {
+                let visible = queue.visible_end(self.committed);
+                let givable = self.keys.givable(key, visible);
+                pack.fill_with(queue, subscription, givable, returned_only);
+            } else {
+                pack.fill(queue, subscription, self.committed, returned_only);
+            }
             self.moves.resolve(&mut pack.runs);
         }
     }

@@ -1,21 +1,20 @@
 //! Who wants messages: waiting dequeues and subscribed consumers. Nothing of it is replicated.
 //!
 //! Invariants: (D1) a taker stands in its subscription's audience exactly while it may be given messages: a waiter
-//! always, a consumer while its connection is writable and its credit exceeds what it holds.
-//! (D2) a consumer holds what the leases given to it hold. (D3) `active` contains every subscription that has a taker
+//! always, a consumer while its connection is writable, its credit exceeds what it holds, and it is not level.
+//! (D2) a consumer holds what the leases given to it hold, or what it got of a reader and has not read for good. (D3) `active` contains every subscription that has a taker
 //! and may have messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use corelane_wire::{ConsumerId, LeaseId, SessionId, Timestamp};
+use corelane_wire::{ConsumerId, LeaseId, Offset, Timestamp};
 
 use super::Requester;
+use super::takers::Audience;
+pub(super) use super::takers::{Consumer, Serial, Taker, Waiter};
 use crate::ids::{ConnectionId, QueueId, SubscriptionId};
 use crate::state::{Effects, SubscriptionKey};
-
-/// A number that grows with every arrival: names waiters and consumers, and orders those that wait.
-type Serial = u64;
 
 /// All takers of a partition.
 #[derive(Debug, Default)]
@@ -33,83 +32,6 @@ pub(super) struct Demand {
     blocked: BTreeSet<ConnectionId>,
     holders: BTreeMap<LeaseId, Serial>,
     next: Serial,
-}
-
-/// A dequeue that waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    /// Whose answer it is.
-    pub(super) from: Requester,
-    /// Where from.
-    pub(super) key: SubscriptionKey,
-    /// How many messages at most.
-    pub(super) count: u32,
-    /// For how long.
-    pub(super) lease_ms: u32,
-    /// Until when it waits, in node time.
-    pub(super) deadline: Timestamp,
-}
-
-/// A subscribed consumer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Consumer {
-    /// Its connection.
-    pub(super) connection: ConnectionId,
-    /// Its number on the connection.
-    pub(super) id: ConsumerId,
-    /// For whom its leases are held.
-    pub(super) session: SessionId,
-    /// Where from.
-    pub(super) key: SubscriptionKey,
-    /// How many messages it is willing to hold.
-    pub(super) credit: u32,
-    /// For how long.
-    pub(super) lease_ms: u32,
-    /// How many messages it holds.
-    held: u32,
-    /// Its place among those that want messages.
-    rank: Option<Serial>,
-}
-
-/// Who takes from one subscription.
-#[derive(Debug, Default)]
-struct Audience {
-    waiters: BTreeSet<Serial>,
-    /// Those that want messages, by rank.
-    ranks: BTreeMap<Serial, Serial>,
-    /// All, whether they want messages or not, in the order of their arrival.
-    consumers: BTreeSet<Serial>,
-}
-
-/// Who gets the next messages of a subscription.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Taker {
-    /// A waiting dequeue.
-    Waiter(Serial, Waiter),
-    /// A consumer, and how many messages it still wants.
-    Consumer(Serial, Consumer, u32),
-}
-
-impl Consumer {
-    /// A consumer that holds nothing.
-    pub(super) const fn new(
-        from: Requester,
-        id: ConsumerId,
-        key: SubscriptionKey,
-        credit: u32,
-        lease_ms: u32,
-    ) -> Self {
-        Self {
-            connection: from.connection,
-            id,
-            session: from.session,
-            key,
-            credit,
-            lease_ms,
-            held: 0,
-            rank: None,
-        }
-    }
 }
 
 impl Demand {
@@ -227,6 +149,11 @@ impl Demand {
         self.end_waits(is_gone)
     }
 
+    /// Ends the dequeues that wait for messages of a subscription; returns whose they were.
+    pub(super) fn end_waits_for(&mut self, key: SubscriptionKey) -> Vec<Requester> {
+        self.end_waits(|of| of == key)
+    }
+
     /// Ends the dequeues that wait for messages of a queue; returns whose they were.
     pub(super) fn end_waits_in(&mut self, queue: QueueId) -> Vec<Requester> {
         self.end_waits(|key| key.0 == queue)
@@ -258,13 +185,7 @@ impl Demand {
             let Some(&serial) = self.holders.get(&lease) else {
                 continue;
             };
-            if let Some(consumer) = self.consumers.get_mut(&serial) {
-                consumer.held = consumer
-                    .held
-                    .checked_sub(count)
-                    .expect("D2: more was freed than the consumer holds");
-                self.refresh(serial);
-            }
+            self.release(serial, count);
         }
         for lease in &effects.ended {
             self.holders.remove(lease);
@@ -276,13 +197,43 @@ impl Demand {
 
     /// A queue has messages that it had not before.
     pub(super) fn activate_queue(&mut self, queue: QueueId) {
-        let from = (queue, SubscriptionId(0));
-        let to = (queue, SubscriptionId(u32::MAX));
-        for (&key, audience) in self.audiences.range(from..=to) {
+        for serial in self.level_in(queue) {
+            if let Some(consumer) = self.consumers.get_mut(&serial) {
+                consumer.is_level = false;
+            }
+            self.refresh(serial);
+        }
+        for (&key, audience) in self.audiences.range(subscriptions_of(queue)) {
             if audience.is_wanting() {
                 self.active.insert(key);
             }
         }
+    }
+
+    /// Whether somebody wants messages of a queue.
+    pub(super) fn wants_queue(&self, queue: QueueId) -> bool {
+        let mut audiences = self.audiences.range(subscriptions_of(queue));
+        audiences.any(|(_, audience)| audience.would_want())
+    }
+
+    /// Takes out the consumers of broadcasts that had all there was.
+    fn level_in(&mut self, queue: QueueId) -> Vec<Serial> {
+        let audiences = self.audiences.range_mut(subscriptions_of(queue));
+        let level = audiences.flat_map(|(_, audience)| std::mem::take(&mut audience.level));
+        level.collect()
+    }
+
+    /// A consumer of a broadcast got what is before `next`; it goes behind the others, or has all there is.
+    pub(super) fn hear(&mut self, serial: Serial, next: Offset, is_level: bool) {
+        if let Some(consumer) = self.consumers.get_mut(&serial) {
+            consumer.next = next;
+            consumer.is_level = is_level;
+            if is_level {
+                let key = consumer.key;
+                self.audience(key).level.insert(serial);
+            }
+        }
+        self.pass(serial);
     }
 
     /// The next taker of a subscription: waiters in the order of arrival, then the consumer that waits longest, unless
@@ -344,10 +295,26 @@ impl Demand {
     /// A consumer got messages under a lease; it goes behind the others.
     pub(super) fn serve_consumer(&mut self, serial: Serial, lease: LeaseId, count: u32) {
         self.holders.insert(lease, serial);
+        self.hold(serial, count);
+    }
+
+    /// A consumer got messages that it holds; it goes behind the others.
+    pub(super) fn hold(&mut self, serial: Serial, count: u32) {
         if let Some(consumer) = self.consumers.get_mut(&serial) {
             consumer.held += count;
         }
         self.pass(serial);
+    }
+
+    /// A consumer holds so many messages less, if it is still there.
+    pub(super) fn release(&mut self, serial: Serial, count: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&serial) {
+            consumer.held = consumer
+                .held
+                .checked_sub(count)
+                .expect("D2: more was freed than the consumer holds");
+            self.refresh(serial);
+        }
     }
 
     /// A consumer got messages that it does not hold; it goes behind the others.
@@ -423,7 +390,9 @@ impl Demand {
         let Some(consumer) = self.consumers.get_mut(&serial) else {
             return;
         };
-        let wants = consumer.held < consumer.credit && !self.blocked.contains(&consumer.connection);
+        let wants = consumer.held < consumer.credit
+            && !consumer.is_level
+            && !self.blocked.contains(&consumer.connection);
         let key = consumer.key;
         match (wants, consumer.rank) {
             (true, None) => {
@@ -444,6 +413,8 @@ impl Demand {
         self.wait_ends.remove(&(waiter.deadline, serial));
         self.waiters_of.remove(&(waiter.from.connection, serial));
         self.audience(waiter.key).waiters.remove(&serial);
+        // Somebody may have stood behind.
+        self.activate(waiter.key);
         self.drop_if_empty(waiter.key);
         Some(waiter)
     }
@@ -456,6 +427,7 @@ impl Demand {
             .remove(&(consumer.connection, consumer.id));
         let audience = self.audience(consumer.key);
         audience.consumers.remove(&serial);
+        audience.level.remove(&serial);
         if let Some(rank) = consumer.rank {
             audience.ranks.remove(&rank);
         }
@@ -480,14 +452,8 @@ impl Demand {
     }
 }
 
-impl Audience {
-    fn is_wanting(&self) -> bool {
-        !self.waiters.is_empty() || !self.ranks.is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiters.is_empty() && self.consumers.is_empty()
-    }
+const fn subscriptions_of(queue: QueueId) -> std::ops::RangeInclusive<SubscriptionKey> {
+    (queue, SubscriptionId(0))..=(queue, SubscriptionId(u32::MAX))
 }
 
 const fn of_connection(

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use corelane_wire::limits::DELAY_MS_MAX;
-use corelane_wire::message::CLASS_DURABLE;
+use corelane_wire::message::CLASS_MEMORY;
 use corelane_wire::{Batch, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Timestamp};
 
 use super::request::Refusal;
@@ -23,19 +23,17 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let batch =
             Batch::read(enqueue.batch).map_err(|error| (error.code(), error.to_string()))?;
-        if batch.class != CLASS_DURABLE {
-            return Err((
-                ErrorCode::ClassNotAvailable,
-                format!("queue {} offers class durable only", enqueue.queue),
-            ));
-        }
         let found = self.state.queues.find(enqueue.queue);
         let verdict = self.judge(found, &batch)?;
         if let Verdict::Duplicate(first_taken) = verdict {
-            self.reply(from, receipt(first_taken, true), outputs);
+            self.confirm(from, receipt(&batch, first_taken, true), outputs);
             return Ok(());
         }
         self.check_room(verdict, &batch)?;
+        if batch.class != CLASS_MEMORY && self.memory_queue(enqueue.queue).is_some() {
+            let text = format!("queue {} keeps messages in memory only", enqueue.queue);
+            return Err((ErrorCode::ClassNotAvailable, text));
+        }
         let schedule = if batch.is_scheduled {
             self.schedule(now, found, &batch)?
         } else {
@@ -65,9 +63,26 @@ impl Engine {
         let lsn = self.append(now, record, outputs);
         self.uncommitted.push_back((lsn, queue, bytes));
         self.uncommitted_bytes += u64::from(bytes);
+        if batch.class == CLASS_MEMORY && self.demand.wants_queue(queue) {
+            // The receipt waits for nothing, but whoever waits for the messages does.
+            self.flush.wanted = true;
+        }
+        self.follow_keys(queue, first, &batch);
         let count = batch.count;
-        self.reply(from, receipt(OffsetRange { first, count }, false), outputs);
+        let range = OffsetRange { first, count };
+        self.confirm(from, receipt(&batch, range, false), outputs);
         Ok(())
+    }
+
+    /// Answers with a receipt: one of class memory does not wait for the disk.
+    fn confirm(&mut self, to: Requester, receipt: Receipt, outputs: &mut VecDeque<Output>) {
+        let is_memory = receipt.class == CLASS_MEMORY;
+        let reply = Reply::Receipt(receipt);
+        if is_memory {
+            outputs.push_back(Output::Reply { to, reply });
+        } else {
+            self.reply(to, reply, outputs);
+        }
     }
 
     /// Which messages of a batch are due later.
@@ -101,11 +116,8 @@ impl Engine {
                 }),
             }
         }
-        let of_queue = queue.and_then(|id| self.state.queues.get(id));
-        let waiting = of_queue.map_or(0, |of| of.scheduled.len());
-        if waiting + schedule.len() > self.limits.ranges_max {
-            let text = format!("{waiting} groups of messages of the queue are due later");
-            return Err((ErrorCode::Busy, text));
+        if let Some(queue) = queue {
+            self.check_groups(queue, schedule.len())?;
         }
         Ok((!schedule.is_empty()).then(|| schedule.into()))
     }
@@ -171,13 +183,14 @@ impl Engine {
     }
 }
 
-const fn receipt(range: OffsetRange, duplicate: bool) -> Reply {
-    Reply::Receipt(Receipt {
+const fn receipt(batch: &Batch<'_>, range: OffsetRange, duplicate: bool) -> Receipt {
+    Receipt {
         range,
-        class: CLASS_DURABLE,
-        copies: 1,
+        class: batch.class,
+        // On how many nodes' stable storage the messages are.
+        copies: if batch.class == CLASS_MEMORY { 0 } else { 1 },
         duplicate,
-    })
+    }
 }
 
 fn length(entries: &[u8]) -> u32 {

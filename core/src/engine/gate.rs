@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use corelane_wire::Lsn;
+use corelane_wire::{Lsn, ScheduleAnswer};
 
 use super::{Delivery, Output, Reply, Requester, Run};
 use crate::ids::ConnectionId;
@@ -122,6 +122,10 @@ fn bulk_bytes(reply: &Reply) -> usize {
         Reply::Settled(settled) => size_of_val(settled.as_slice()),
         Reply::QueueList { queues, .. } => queues.iter().map(|info| 2 * info.encoded_bytes()).sum(),
         Reply::Queue(info) => 2 * info.encoded_bytes(),
+        Reply::Schedule(answer) => match &**answer {
+            ScheduleAnswer::List { rows, .. } => size_of_val(rows.as_slice()),
+            ScheduleAnswer::Cancelled { .. } | ScheduleAnswer::Moved { .. } => 0,
+        },
         Reply::Subscription(answer) => size_of_val(&**answer) + answer.bulk_bytes(),
         Reply::Refused { text, .. } => text.len(),
         Reply::Receipt(_)
@@ -132,5 +136,6 @@ fn bulk_bytes(reply: &Reply) -> usize {
         | Reply::Unsubscribed
         | Reply::QueueCreated { .. }
         | Reply::QueueDeleted => 0,
+        Reply::QueueConfigured { config, .. } => size_of_val(&**config),
     }
 }

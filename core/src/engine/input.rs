@@ -1,9 +1,13 @@
 //! Everything that can happen to a partition.
 
-use corelane_wire::{Correlation, Epoch, Lsn, Offset, Request, SessionId, SubscriptionVerb};
+use corelane_wire::{
+    Correlation, Epoch, ErrorCode, Lsn, Offset, QueueConfig, QueueInfo, Request, ScheduleVerb,
+    SessionId, SubscriptionVerb,
+};
 
+use super::output::FetchFor;
 use crate::checkpoint::LiveStretch;
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, QueueId, SubscriptionId};
 
 /// Who asked, and under which number the answer is awaited.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -56,6 +60,28 @@ pub enum Input<'a> {
         /// What is asked; names and ranges were checked when it was decoded.
         request: Request<'a>,
     },
+    /// A dead-letter queue has answered an `Output::Letter`.
+    LetterAnswered {
+        /// As in the letter.
+        from: (QueueId, SubscriptionId),
+        /// As in the letter.
+        lsn: Lsn,
+        /// Ok: the messages are there.
+        code: ErrorCode,
+    },
+    /// What a memory-only queue is, as the partition says that has its name; `None` if it is gone. Only a volatile
+    /// partition is told.
+    Define {
+        /// Its name.
+        queue: &'a str,
+        /// Its configuration.
+        config: Option<QueueConfig>,
+    },
+    /// How memory-only queues stand that are in a volatile partition: for the list that is asked for next.
+    Beside {
+        /// Those whose names this partition has.
+        queues: &'a [QueueInfo],
+    },
     /// A connection is gone: its waiting dequeues and its consumers vanish, its leases stay.
     Disconnected {
         /// Which one.
@@ -106,8 +132,11 @@ pub enum Input<'a> {
         /// Of their records.
         bytes: u64,
     },
-    /// The first record that `Output::Fetch` asked for and that was not given yet was read, or cannot be.
+    /// The first record that `Output::Fetch` asked for with this `whose` and that was not given yet was read, or cannot
+    /// be.
     Fetched {
+        /// As in the output.
+        whose: FetchFor,
         /// Its batch.
         batch: Option<&'a [u8]>,
     },
@@ -134,8 +163,14 @@ pub fn only_looks(request: &Request<'_>) -> bool {
             SubscriptionVerb::Show | SubscriptionVerb::ListAside { .. }
         );
     }
+    if let Request::Schedule(on) = request {
+        return matches!(on.verb, ScheduleVerb::List { .. });
+    }
     matches!(
         request,
-        Request::Peek(_) | Request::QueueShow { .. } | Request::QueueList(_)
+        Request::Peek(_)
+            | Request::QueueShow { .. }
+            | Request::QueueList(_)
+            | Request::QueueConfigure { config: None, .. }
     )
 }

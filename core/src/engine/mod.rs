@@ -10,45 +10,58 @@
 //!           visible     a reply waits here
 //! ```
 
+mod broadcast;
 mod clock;
 mod deliver;
 mod demand;
 mod enqueue;
 mod gate;
 mod input;
+mod keep;
+mod keys;
 mod loads;
+mod memory;
+mod outbox;
 mod output;
 mod pack;
 mod queues;
 mod range_set;
+mod readers;
 mod relocate;
 mod request;
+mod reschedule;
 mod sessions;
 mod stats;
 mod subscriptions;
+mod takers;
 mod throttle;
 mod turn;
 
 use std::collections::VecDeque;
 
-use corelane_wire::{Epoch, Lsn, PartitionId, Timestamp};
+use corelane_wire::{Epoch, Lsn, PartitionId, QueueInfo, Timestamp};
 
 use crate::checkpoint::{Cut, ReadChunk, RestoreError};
 use crate::ids::QueueId;
 use crate::limits::Limits;
 use crate::record::Record;
 use crate::state::{Effects, ReplayError, State};
+use broadcast::Missed;
 use demand::Demand;
 use gate::{Answer, Gate};
+use keys::Keys;
 use loads::Loads;
+use outbox::Outbox;
 use output::poisoned;
+use readers::Readers;
 use relocate::Moves;
 use sessions::LostSessions;
 use throttle::Throttle;
 use turn::Turn;
 
 pub use input::{Input, Requester, SparseStretch, only_looks};
-pub use output::{DeliverTo, Delivery, Output, Reply, Run};
+pub use outbox::Outgoing;
+pub use output::{DeliverTo, Delivery, FetchFor, Output, Reply, Run};
 pub use stats::{Positions, Stats};
 
 /// The delivery state machine of one partition.
@@ -84,9 +97,15 @@ pub struct Engine {
     uncommitted_leases_count: u64,
     loads: Loads,
     moves: Moves,
+    keys: Keys,
     throttle: Throttle,
+    readers: Readers,
+    missed: Missed,
     /// Sessions without a connection.
     lost: LostSessions,
+    outbox: Outbox,
+    /// How memory-only queues stand, for the list that is asked for next.
+    beside: Vec<QueueInfo>,
     /// The turn ended with more to give out than one turn may.
     more: bool,
     /// Nothing is given out now.
@@ -149,8 +168,13 @@ impl Engine {
             uncommitted_leases_count: 0,
             loads: Loads::default(),
             moves: Moves::default(),
+            keys: Keys::default(),
             throttle: Throttle::default(),
+            readers: Readers::default(),
+            missed: Missed::default(),
             lost: LostSessions::default(),
+            outbox: Outbox::default(),
+            beside: Vec::new(),
             more: false,
             withholds: false,
         }
@@ -220,6 +244,11 @@ impl Engine {
         match input {
             Input::Start { epoch } => self.on_start(now, epoch, outputs),
             Input::Request { from, request } => self.on_request(now, from, request, outputs),
+            Input::Define { queue, config } => self.on_define(now, queue, config, outputs),
+            Input::Beside { queues } => self.beside = queues.to_vec(),
+            Input::LetterAnswered { from, lsn, code } => {
+                self.on_letter_answered(now, (from, lsn), code, outputs);
+            }
             Input::Disconnected { connection } => {
                 self.demand.disconnect(connection);
                 self.gate.disconnect(connection);
@@ -239,7 +268,11 @@ impl Engine {
             } => self.on_loaded(queue, first, chunk, outputs),
             Input::Relocate { stretches } => self.on_relocate(stretches),
             Input::Move { bytes } => self.on_move(bytes, outputs),
-            Input::Fetched { batch } => self.on_fetched(now, batch, outputs),
+            Input::Fetched { whose, batch } => match whose {
+                FetchFor::Relocation => self.on_fetched(now, batch, outputs),
+                FetchFor::Keys => self.on_keys_fetched(batch, outputs),
+                FetchFor::DeadLetters => self.on_letter_read(now, batch, outputs),
+            },
             Input::Durable { end } => self.on_durable(end, outputs),
             Input::Poisoned => self.on_poisoned(outputs),
             Input::ReadOnly => self.on_read_only(),
@@ -302,6 +335,7 @@ impl Engine {
             acked: counts.acked,
             expired: counts.expired,
             purged: counts.purged,
+            missed: self.missed.all,
             enqueued: counts.enqueued,
             unaccounted: counts.enqueued.abs_diff(counts.accounted()),
             leases: self.state.leases.len(),
@@ -400,12 +434,14 @@ impl Engine {
             panic!("E2: the engine decided a record that does not fit: {error}; {record:?}");
         }
         self.demand.absorb(&self.effects);
+        self.keys.absorb(&self.state, &self.effects);
         self.flush.unflushed_since.get_or_insert(now);
         outputs.push_back(Output::Append { lsn, time, record });
         lsn
     }
 
-    /// Answers as soon as everything that the answer was computed from is committed (E3).
+    /// Answers as soon as everything that the answer was computed from is committed (E3): any answer but a receipt of
+    /// class memory.
     fn reply(&mut self, to: Requester, reply: Reply, outputs: &mut VecDeque<Output>) {
         if self.status == Status::Poisoned && self.committed < self.state.end {
             outputs.push_back(poisoned(to));

@@ -1,11 +1,12 @@
 //! Everything that a partition can want done.
 
 use corelane_wire::{
-    ChunkPlace, ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueInfo, Receipt, Settled,
-    SubscriptionAnswer, Timestamp,
+    ChunkPlace, ConsumerId, ErrorCode, LeaseId, Lsn, Offset, QueueConfig, QueueInfo, Receipt,
+    ScheduleAnswer, Settled, SubscriptionAnswer, Timestamp,
 };
 
 use super::input::Requester;
+use super::outbox::Outgoing;
 use crate::ids::{ConnectionId, QueueId};
 use crate::record::Record;
 
@@ -47,8 +48,13 @@ pub enum Output {
         /// Where it lies.
         place: ChunkPlace,
     },
-    /// Read this record and give its batch back with `Input::Fetched`, in the order of these outputs.
+    /// Enqueue dead messages elsewhere, and say with `Input::LetterAnswered` what came of it.
+    Letter(Box<Outgoing>),
+    /// Read this record and give its batch back with `Input::Fetched`, in the order of these outputs with the same
+    /// `whose`.
     Fetch {
+        /// What for.
+        whose: FetchFor,
         /// Its number.
         lsn: Lsn,
         /// The first message of its batch.
@@ -59,6 +65,17 @@ pub enum Output {
         /// Whose request it was.
         to: Requester,
     },
+}
+
+/// What a record is read for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchFor {
+    /// Its messages get a new place.
+    Relocation,
+    /// A subscription has to know their keys.
+    Keys,
+    /// They are dead, and go to another queue.
+    DeadLetters,
 }
 
 /// An answer without message bytes; mirrors the responses of the wire protocol.
@@ -94,8 +111,17 @@ pub enum Reply {
     Queue(Box<QueueInfo>),
     /// A queue is deleted.
     QueueDeleted,
+    /// A queue has this configuration; boxed like a queue.
+    QueueConfigured {
+        /// Whether it was made by that.
+        created: bool,
+        /// All of it.
+        config: Box<QueueConfig>,
+    },
     /// About one subscription; boxed like a queue.
     Subscription(Box<SubscriptionAnswer>),
+    /// About messages that are not due yet.
+    Schedule(Box<ScheduleAnswer>),
     /// The request had no effect.
     Refused {
         /// The class of the code says who has to act.

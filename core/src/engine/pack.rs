@@ -5,7 +5,7 @@ use corelane_wire::{ChunkPlace, Lsn, Offset, OffsetRange};
 
 use super::Run;
 use crate::state::runs::RunsAt;
-use crate::state::{EnqueueRun, Queue, Subscription};
+use crate::state::{EnqueueRun, Fragment, Queue, Standing, Subscription};
 
 /// The messages chosen so far.
 #[derive(Debug)]
@@ -51,14 +51,102 @@ impl Pack {
                 return self.sort();
             }
         }
-        if !returned_only {
-            for (first, end) in subscription.unread(visible) {
-                if !self.take(queue, first, end, 1) {
-                    break;
+        self.fill_in_turn(queue, subscription, visible, returned_only);
+        self.sort();
+    }
+
+    /// Chooses new messages, and between them those that came back behind others; the latter only, if `returned_only`.
+    fn fill_in_turn(
+        &mut self,
+        queue: &Queue,
+        subscription: &Subscription,
+        visible: Offset,
+        returned_only: bool,
+    ) -> Option<()> {
+        let new_end = if returned_only {
+            subscription.cursor
+        } else {
+            visible
+        };
+        let mut unread = subscription.unread(new_end);
+        let mut next = unread.next();
+        for (first, row) in subscription.behind.in_turn() {
+            let turn = row.back.queue_end;
+            while let Some((first, end)) = next
+                && first < turn
+            {
+                let to = end.min(turn);
+                self.take(queue, first, to, 1).then_some(())?;
+                next = if to < end {
+                    Some((to, end))
+                } else {
+                    unread.next()
+                };
+            }
+            if turn > visible && !returned_only {
+                return None;
+            }
+            let Fragment { count, attempts } = row.fragment;
+            let end = Offset(first.0 + count).min(visible);
+            let attempt = attempts.saturating_add(1);
+            (first < visible && self.take(queue, first, end, attempt)).then_some(())?;
+        }
+        for (first, end) in next.into_iter().chain(unread) {
+            self.take(queue, first, end, 1).then_some(())?;
+        }
+        Some(())
+    }
+
+    /// Chooses among these messages, which are ready and in order; of those that were never given out none if
+    /// `returned_only`.
+    pub(super) fn fill_with(
+        &mut self,
+        queue: &Queue,
+        subscription: &Subscription,
+        offsets: impl Iterator<Item = Offset>,
+        returned_only: bool,
+    ) {
+        let mut next: Option<(Offset, Offset, Standing)> = None;
+        for offset in offsets {
+            let standing = subscription.standing(offset);
+            if returned_only && standing == Standing::New {
+                break;
+            }
+            let after = Offset(offset.0 + 1);
+            match &mut next {
+                Some((first, end, of))
+                    if *end == offset
+                        && *of == standing
+                        && offset.0 - first.0 < self.count_left.into() =>
+                {
+                    *end = after;
+                }
+                Some(_) | None => {
+                    let before = next.replace((offset, after, standing));
+                    if before.is_some_and(|before| !self.take_alike(queue, before)) {
+                        return;
+                    }
                 }
             }
         }
-        self.sort();
+        if let Some(last) = next {
+            self.take_alike(queue, last);
+        }
+    }
+
+    /// Adds what fits of messages that stand alike; false if not all of it did.
+    fn take_alike(
+        &mut self,
+        queue: &Queue,
+        (first, end, standing): (Offset, Offset, Standing),
+    ) -> bool {
+        match standing {
+            Standing::New => self.take(queue, first, end, 1),
+            Standing::Returned(attempts) => {
+                self.take(queue, first, end, attempts.saturating_add(1))
+            }
+            Standing::Held | Standing::Over => false,
+        }
     }
 
     /// A Lease record has its ranges in order; what was scheduled may be given out before what stands before it.

@@ -9,6 +9,7 @@ use super::gate::Answer;
 use super::pack::Pack;
 use super::request::Refusal;
 use super::{DeliverTo, Delivery, Engine, Output, Reply, Requester, Status};
+use crate::ids::QueueId;
 use crate::record::Record;
 use crate::state::Queue;
 
@@ -40,12 +41,14 @@ impl Engine {
         list: &QueueList<'_>,
         outputs: &mut VecDeque<Output>,
     ) {
+        let beside = std::mem::take(&mut self.beside);
         let limit = list.limit.min(LIST_MAX) as usize;
         let mut queues = Vec::new();
         let mut bytes = 0;
         let mut more = false;
         for queue in self.state.queues.after(list.after) {
-            let info = self.info(queue);
+            let beside = beside.iter().find(|info| info.name == queue.name);
+            let info = beside.cloned().unwrap_or_else(|| self.info(queue));
             bytes += info.encoded_bytes();
             if queues.len() == limit || bytes > LIST_BYTES_MAX {
                 more = true;
@@ -79,6 +82,18 @@ impl Engine {
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), Refusal> {
         let queue = self.find_queue(name)?;
+        self.delete_queue(now, (queue, name), outputs);
+        self.reply(from, Reply::QueueDeleted, outputs);
+        Ok(())
+    }
+
+    /// Deletes a queue that exists.
+    pub(super) fn delete_queue(
+        &mut self,
+        now: Timestamp,
+        (queue, name): (QueueId, &str),
+        outputs: &mut VecDeque<Output>,
+    ) {
         self.append(now, Record::Delete { queue }, outputs);
         for waiting in self.demand.forget_queue(queue) {
             let code = ErrorCode::QueueNotFound;
@@ -86,8 +101,9 @@ impl Engine {
             self.reply(waiting, Reply::Refused { code, text }, outputs);
         }
         self.throttle.forget(|key| key.0 == queue);
-        self.reply(from, Reply::QueueDeleted, outputs);
-        Ok(())
+        self.keys.forget(queue);
+        self.readers.forget_where(|key| key.0 == queue);
+        self.missed.forget(|key| key.0 == queue);
     }
 
     /// Shows committed messages that are still there; takes nothing.
@@ -143,13 +159,13 @@ impl Engine {
         Ok(())
     }
 
-    fn info(&self, queue: &Queue) -> QueueInfo {
+    pub(super) fn info(&self, queue: &Queue) -> QueueInfo {
         let id = self.state.queues.find(&queue.name).unwrap_or_default();
-        let subscriptions = queue.subscriptions.iter();
+        let subscriptions = queue.subscriptions.iter().chain(&queue.broadcasts);
         let subscriptions = subscriptions
             .map(|subscription| SubscriptionInfo {
                 name: subscription.name.clone(),
-                ready: subscription.ready(queue.end),
+                ready: subscription.ready(subscription.end_of(queue)),
                 leased: subscription.leased,
                 delayed: subscription.delayed_count,
                 done: subscription.done.0 + subscription.done_set.count(),

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use corelane_wire::{Batch, Lsn, Offset, Timestamp};
 
+use super::output::FetchFor;
 use super::{Engine, Output, Run, SparseStretch, Status};
 use crate::ids::QueueId;
 use crate::record::Record;
@@ -45,8 +46,8 @@ impl Moves {
             return;
         }
         for run in runs {
-            let found = self.uncommitted.binary_search_by_key(&run.lsn, |it| it.0);
-            if let Ok(at) = found {
+            // One that moved twice meanwhile lies at the place before the first of its moves.
+            while let Ok(at) = self.uncommitted.binary_search_by_key(&run.lsn, |it| it.0) {
                 let (_, old) = self.uncommitted[at];
                 run.lsn = old.lsn;
                 run.index = u32::try_from(run.first.0 - old.first.0)
@@ -189,6 +190,7 @@ fn ask_for<'a>(
         *left = left.saturating_sub(run.record_bytes());
         asked.push((*stretch, *run));
         outputs.push_back(Output::Fetch {
+            whose: FetchFor::Relocation,
             lsn: run.lsn,
             first: run.first,
         });

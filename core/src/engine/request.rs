@@ -7,6 +7,7 @@ use corelane_wire::names::DEFAULT_SUBSCRIPTION;
 use corelane_wire::{Aside, Dequeue, ErrorCode, Fate, Request, Settle, Subscribe, Timestamp};
 
 use super::demand::{Consumer, Waiter};
+use super::readers::check_leases;
 use super::turn::SettleKind;
 use super::{Engine, Output, Reply, Requester, Status, poisoned};
 use crate::ids::QueueId;
@@ -67,12 +68,16 @@ impl Engine {
                 Ok(())
             }
             Request::QueueShow { queue } => self.on_queue_show(from, queue, outputs),
+            Request::QueueConfigure { queue, config } => {
+                self.on_queue_configure(now, from, (queue, config), outputs)
+            }
             Request::QueueDelete { queue } => self.on_queue_delete(now, from, queue, outputs),
             Request::Reject(reject) => {
                 let kind = self.turn.reject(reject.fate, reject.text);
                 self.on_settle(from, &reject.settle, kind)
             }
             Request::Subscription(on) => self.on_subscription(now, from, &on, outputs),
+            Request::Schedule(on) => self.on_schedule(now, from, &on, outputs),
             Request::Hello(_) | Request::Ping | Request::Metadata => Err((
                 ErrorCode::Internal,
                 "the connection answers this request, not a partition".to_owned(),
@@ -159,6 +164,9 @@ impl Engine {
             ));
         }
         let key = self.ensure_subscription(now, (dequeue.queue, dequeue.subscription), outputs)?;
+        if let Some(subscription) = self.state.subscription(key) {
+            check_leases(subscription)?;
+        }
         self.demand.wait(Waiter {
             from,
             key,
@@ -166,6 +174,7 @@ impl Engine {
             lease_ms: dequeue.lease_ms,
             deadline: now.add(Duration::from_millis(dequeue.wait_ms.into())),
         });
+        self.flush_messages();
         Ok(())
     }
 
@@ -198,10 +207,17 @@ impl Engine {
         let names = (subscribe.queue, subscribe.subscription);
         let key = self.ensure_subscription(now, names, outputs)?;
         let (credit, lease_ms) = (subscribe.credit, subscribe.lease_ms);
-        self.demand
-            .listen(Consumer::new(from, id, key, credit, lease_ms));
+        let mut consumer = Consumer::new(from, id, key, credit, lease_ms);
+        consumer.next = self.broadcast_end(key).unwrap_or_default();
+        self.demand.listen(consumer);
+        self.flush_messages();
         self.reply(from, Reply::Subscribed, outputs);
         Ok(())
+    }
+
+    /// Messages of class memory may be in no flush yet, and somebody wants some.
+    fn flush_messages(&mut self) {
+        self.flush.wanted |= !self.uncommitted.is_empty();
     }
 
     fn answer_consumer(
@@ -229,6 +245,7 @@ impl Engine {
         kind: SettleKind,
     ) -> Result<(), Refusal> {
         let (key, subscription) = self.find_subscription(settle.queue, settle.subscription)?;
+        check_leases(subscription)?;
         let full = match kind {
             SettleKind::Nack { delay_ms: 0, .. } | SettleKind::Ack | SettleKind::Extend { .. } => {
                 false

@@ -46,6 +46,8 @@ pub struct Stats {
     pub expired: u64,
     /// Messages that were purged, once per subscription.
     pub purged: u64,
+    /// Messages that were gone before a consumer of a broadcast got them, once for each, since the start.
+    pub missed: u64,
     /// Messages that the subscriptions are there for.
     pub enqueued: u64,
     /// How many of those are in no state, or in two: 0, unless messages were lost or made up.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use corelane_wire::limits::{LIST_BYTES_MAX, RETURN_MAX};
 use corelane_wire::{
-    Aside, AsideInfo, ErrorCode, Offset, OffsetRange, OnSubscription, Start, SubscriptionAnswer,
-    SubscriptionConfig, SubscriptionDetail, SubscriptionVerb, Timestamp,
+    Aside, AsideInfo, Contract, ErrorCode, Offset, OffsetRange, OnSubscription, Start,
+    SubscriptionAnswer, SubscriptionConfig, SubscriptionDetail, SubscriptionVerb, Timestamp,
 };
 
 use super::request::{Refusal, subscription_name};
@@ -53,6 +53,15 @@ impl Engine {
             Err(refusal) => return Err(refusal),
         }
         let names = (on.queue, on.subscription);
+        self.check_config(None, &config)?;
+        let is_broadcast = config.contract == Contract::Broadcast;
+        if is_broadcast && !matches!(start, None | Some(Start::Latest)) {
+            let text =
+                "a broadcast has no start: its consumers get what comes while they are there";
+            return Err((ErrorCode::NotSupported, text.to_owned()));
+        }
+        // Nothing goes because a broadcast begins: where it would be the first one, it begins with what is kept.
+        let start = start.filter(|_| !is_broadcast);
         let key = self.create_subscription(now, names, start, outputs)?;
         if config != SubscriptionConfig::default() {
             self.change(now, key, Change::Configure(config), outputs);
@@ -68,6 +77,13 @@ impl Engine {
         verb: SubscriptionVerb<'_>,
         outputs: &mut VecDeque<Output>,
     ) -> Result<SubscriptionAnswer, Refusal> {
+        if let SubscriptionVerb::Seek { .. }
+        | SubscriptionVerb::Purge { .. }
+        | SubscriptionVerb::Return { .. }
+        | SubscriptionVerb::DeadLetters { .. } = verb
+        {
+            self.check_kept_for(key)?;
+        }
         let (change, answer) = match verb {
             SubscriptionVerb::Create { .. } | SubscriptionVerb::Show => {
                 return Ok(SubscriptionAnswer::Shown(Box::new(self.detail(key))));
@@ -88,6 +104,7 @@ impl Engine {
                 return Ok(SubscriptionAnswer::Purged { count });
             }
             SubscriptionVerb::Configure { config } => {
+                self.check_config(Some(key), &config)?;
                 (Change::Configure(config), SubscriptionAnswer::Configured)
             }
             SubscriptionVerb::Pause { reason } => {
@@ -102,30 +119,46 @@ impl Engine {
                 (Change::Seek { from: at }, SubscriptionAnswer::Sought { at })
             }
             SubscriptionVerb::Delete => (Change::Unsubscribe, SubscriptionAnswer::Deleted),
+            SubscriptionVerb::DeadLetters { change } => {
+                return self.dead_letters(now, key, change, outputs);
+            }
+            SubscriptionVerb::Checkpoint { offset } => {
+                return self.checkpoint(now, key, offset, outputs);
+            }
         };
         self.change(now, key, change, outputs);
         if verb == SubscriptionVerb::Delete {
             self.throttle.forget(|of| of == key);
+            self.readers.forget_where(|of| of == key);
+            self.missed.forget(|of| of == key);
             self.forget_subscription(key, outputs);
+        }
+        if matches!(verb, SubscriptionVerb::Seek { .. }) || !self.is_reader(key) {
+            self.restart_reader(key);
+        } else {
+            self.end_dequeues(key, outputs);
         }
         // Its bounds may be others now.
         self.demand.activate(key);
         Ok(answer)
     }
 
-    fn change(
+    pub(super) fn change(
         &mut self,
         now: Timestamp,
         (queue, subscription): SubscriptionKey,
         change: Change,
         outputs: &mut VecDeque<Output>,
     ) {
+        self.keys.change((queue, subscription), &change);
         let record = Record::Change {
             queue,
             subscription,
             change,
         };
         self.append(now, record, outputs);
+        // Its bounds may be others now, or what it knows of its keys.
+        self.demand.activate((queue, subscription));
     }
 
     /// Dequeues that wait are told, consumers vanish.
@@ -165,8 +198,9 @@ impl Engine {
         let found = self.state.queues.find(queue_name);
         let of_queue = found.and_then(|id| self.state.queues.get(id));
         let siblings = of_queue.map_or(0, |queue| queue.subscriptions.len());
+        let broadcasts = of_queue.map_or(0, |queue| queue.broadcasts.len());
         let limits = &self.limits;
-        if siblings >= limits.subscriptions_max
+        if siblings + broadcasts >= limits.subscriptions_max
             || self.state.counts.subscriptions >= limits.subscriptions_total_max
         {
             return Err((
@@ -282,8 +316,11 @@ impl Engine {
         let queue = self.state.queues.get(key.0);
         let found = queue.and_then(|queue| Some((queue, queue.subscription(key.1)?)));
         let consumers = self.demand.consumers_in(key);
+        let read = self.readers.next(key).unwrap_or_default();
         let detail = found.map(|(queue, of)| SubscriptionDetail {
             consumers,
+            missed: self.missed.of(key),
+            position: of.cursor.max(read),
             ..detail(queue, of)
         });
         detail.unwrap_or_default()
@@ -301,16 +338,17 @@ fn detail(queue: &Queue, of: &Subscription) -> SubscriptionDetail {
         paused: pause.is_some(),
         pause_reason: pause.map(|pause| pause.reason.clone()).unwrap_or_default(),
         paused_since: pause.map(|pause| pause.since).unwrap_or_default(),
-        enqueued: of.enqueued(queue.end),
-        ready: of.ready(queue.end),
+        enqueued: of.enqueued(of.end_of(queue)),
+        ready: of.ready(of.end_of(queue)),
         delayed: of.delayed_count,
         leased: of.leased,
         parked: of.parked.count(),
-        dead: of.dead.count(),
+        dead: of.dead_count(),
         done: of.finished.acked,
         expired: of.finished.expired,
         purged: of.finished.purged,
         consumers: 0,
+        missed: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What changes about a subscription as a whole, and its bytes behind queue and subscription.
 
-use corelane_wire::codec::{Reader, put_bool, put_str16, put_u8, put_u64};
+use corelane_wire::codec::{Reader, put_bool, put_str16, put_u8, put_u32, put_u64};
 use corelane_wire::record::record_kind;
 use corelane_wire::{Aside, Offset, OffsetRange, PurgeStates, SubscriptionConfig};
 
@@ -33,6 +33,21 @@ pub enum Change {
     },
     /// It goes.
     Unsubscribe,
+    /// Dead messages go to a queue, or stay.
+    DeadLetters {
+        /// To this one; `None` if they stay.
+        to: Option<Box<str>>,
+    },
+    /// Dead messages are under way to the dead-letter queue.
+    Forward {
+        /// Which; they died together.
+        range: OffsetRange,
+    },
+    /// Those under way have arrived, or are dead as before.
+    Forwarded {
+        /// Whether they are there.
+        arrived: bool,
+    },
 }
 
 impl Change {
@@ -45,6 +60,9 @@ impl Change {
             Self::Purge(_) => record_kind::PURGE,
             Self::Seek { .. } => record_kind::SEEK,
             Self::Unsubscribe => record_kind::UNSUBSCRIBE,
+            Self::DeadLetters { .. } => record_kind::DEAD_LETTERS,
+            Self::Forward { .. } => record_kind::FORWARD,
+            Self::Forwarded { .. } => record_kind::FORWARDED,
         }
     }
 
@@ -62,6 +80,15 @@ impl Change {
             Self::Purge(states) => put_u8(out, states.bits()),
             Self::Seek { from } => put_u64(out, from.0),
             Self::Unsubscribe => {}
+            Self::DeadLetters { to } => {
+                put_bool(out, to.is_some());
+                put_str16(out, to.as_deref().unwrap_or_default());
+            }
+            Self::Forward { range } => {
+                put_u64(out, range.first.0);
+                put_u32(out, range.count);
+            }
+            Self::Forwarded { arrived } => put_bool(out, *arrived),
         }
     }
 
@@ -87,6 +114,21 @@ impl Change {
                 from: Offset(reader.u64()?),
             },
             record_kind::UNSUBSCRIBE => Self::Unsubscribe,
+            record_kind::DEAD_LETTERS => {
+                let has_queue = reader.bool()?;
+                let to = reader.str16()?;
+                let to = has_queue.then(|| to.into());
+                Self::DeadLetters { to }
+            }
+            record_kind::FORWARD => Self::Forward {
+                range: OffsetRange {
+                    first: Offset(reader.u64()?),
+                    count: reader.u32()?,
+                },
+            },
+            record_kind::FORWARDED => Self::Forwarded {
+                arrived: reader.bool()?,
+            },
             kind => return Err(RecordDecodeError::UnknownKind { kind }),
         })
     }

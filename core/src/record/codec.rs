@@ -3,8 +3,8 @@
 use corelane_wire::codec::{Reader, put_bool, put_str16, put_u8, put_u32, put_u64, put_u128};
 use corelane_wire::record::record_kind;
 use corelane_wire::{
-    Epoch, Fate, LeaseId, Lsn, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry,
-    Timestamp, check_name,
+    Epoch, Fate, LeaseId, Lsn, Offset, OffsetRange, ProducerId, QueueConfig, Sequence, SessionId,
+    SettleEntry, Timestamp, check_name,
 };
 
 use super::{Change, Record, RecordDecodeError, Scheduled};
@@ -23,21 +23,7 @@ impl Record {
                 put_str16(out, name);
             }
             Self::Enqueue { .. } => self.encode_enqueue(out),
-            Self::Relocate {
-                queue,
-                first,
-                count,
-                bytes,
-                largest,
-                enqueued,
-            } => {
-                put_u32(out, queue.0);
-                put_u64(out, first.0);
-                put_u32(out, *count);
-                put_u32(out, *bytes);
-                put_u32(out, *largest);
-                put_u64(out, enqueued.0);
-            }
+            Self::Relocate { .. } => self.encode_relocate(out),
             Self::Lease {
                 queue,
                 subscription,
@@ -56,6 +42,10 @@ impl Record {
             Self::Tick => {}
             Self::Release { session } => put_u128(out, session.0),
             Self::Delete { queue } => put_u32(out, queue.0),
+            Self::ConfigureQueue { queue, config } => {
+                put_u32(out, queue.0);
+                config.put(out);
+            }
             Self::Subscribe {
                 queue,
                 subscription,
@@ -72,6 +62,11 @@ impl Record {
                 ranges,
             } => {
                 put_subscription(out, *queue, *subscription);
+                put_ranges(out, ranges);
+            }
+            Self::Reschedule { queue, due, ranges } => {
+                put_u32(out, queue.0);
+                put_u64(out, due.map_or(0, |due| due.0));
                 put_ranges(out, ranges);
             }
             Self::Change {
@@ -115,11 +110,20 @@ impl Record {
                 decode_settle(kind, &mut reader)?
             }
             record_kind::TICK => Self::Tick,
+            record_kind::RESCHEDULE => Self::Reschedule {
+                queue: QueueId(reader.u32()?),
+                due: Some(Timestamp(reader.u64()?)).filter(|due| due.0 > 0),
+                ranges: ranges(&mut reader)?,
+            },
             record_kind::RELEASE => Self::Release {
                 session: SessionId(reader.u128()?),
             },
             record_kind::DELETE => Self::Delete {
                 queue: QueueId(reader.u32()?),
+            },
+            record_kind::QUEUE_CONFIGURE => Self::ConfigureQueue {
+                queue: QueueId(reader.u32()?),
+                config: queue_config(&mut reader)?,
             },
             record_kind::SUBSCRIBE => Self::Subscribe {
                 queue: QueueId(reader.u32()?),
@@ -132,7 +136,8 @@ impl Record {
                 subscription: SubscriptionId(reader.u32()?),
                 ranges: ranges(&mut reader)?,
             },
-            record_kind::CONFIGURE..=record_kind::UNSUBSCRIBE => Self::Change {
+            record_kind::CONFIGURE..=record_kind::UNSUBSCRIBE
+            | record_kind::DEAD_LETTERS..=record_kind::FORWARDED => Self::Change {
                 queue: QueueId(reader.u32()?),
                 subscription: SubscriptionId(reader.u32()?),
                 change: Change::read(kind, &mut reader)?,
@@ -173,6 +178,25 @@ impl Record {
         }
     }
 
+    fn encode_relocate(&self, out: &mut Vec<u8>) {
+        if let Self::Relocate {
+            queue,
+            first,
+            count,
+            bytes,
+            largest,
+            enqueued,
+        } = self
+        {
+            put_u32(out, queue.0);
+            put_u64(out, first.0);
+            put_u32(out, *count);
+            put_u32(out, *bytes);
+            put_u32(out, *largest);
+            put_u64(out, enqueued.0);
+        }
+    }
+
     fn encode_settle(&self, out: &mut Vec<u8>) {
         let (queue, subscription) = match self {
             Self::Ack {
@@ -203,6 +227,8 @@ impl Record {
             | Self::Tick
             | Self::Release { .. }
             | Self::Delete { .. }
+            | Self::ConfigureQueue { .. }
+            | Self::Reschedule { .. }
             | Self::Subscribe { .. }
             | Self::Take { .. }
             | Self::Change { .. } => return,
@@ -356,6 +382,12 @@ pub(super) fn numbered<T>(
 ) -> Result<T, RecordDecodeError> {
     let number = reader.u8()?;
     meaning(number).ok_or(RecordDecodeError::BadNumber { number })
+}
+
+fn queue_config(reader: &mut Reader<'_>) -> Result<Box<QueueConfig>, RecordDecodeError> {
+    let config = QueueConfig::read(reader)?;
+    let config = config.map_err(|(_, number)| RecordDecodeError::BadNumber { number })?;
+    Ok(Box::new(config))
 }
 
 fn name(reader: &mut Reader<'_>) -> Result<String, RecordDecodeError> {

@@ -9,7 +9,8 @@ mod error;
 
 use corelane_wire::record::record_kind;
 use corelane_wire::{
-    Epoch, Fate, Offset, OffsetRange, ProducerId, Sequence, SessionId, SettleEntry, Timestamp,
+    Epoch, Fate, Offset, OffsetRange, ProducerId, QueueConfig, Sequence, SessionId, SettleEntry,
+    Timestamp,
 };
 
 use crate::ids::{QueueId, SubscriptionId};
@@ -136,6 +137,13 @@ pub enum Record {
         /// Which one.
         queue: QueueId,
     },
+    /// A queue has another configuration.
+    ConfigureQueue {
+        /// Which one.
+        queue: QueueId,
+        /// The whole of it.
+        config: Box<QueueConfig>,
+    },
     /// A subscription comes into being.
     Subscribe {
         /// Of which queue.
@@ -159,6 +167,15 @@ pub enum Record {
         text: Box<str>,
         /// Which, each held under its lease.
         entries: Vec<SettleEntry>,
+    },
+    /// Scheduled messages are due at another time, or done without a delivery.
+    Reschedule {
+        /// Of the messages.
+        queue: QueueId,
+        /// When, in log time; `None`: they are done, in every subscription.
+        due: Option<Timestamp>,
+        /// Which; the messages of each are due at the same time before.
+        ranges: Vec<OffsetRange>,
     },
     /// A subscription changes as a whole.
     Change {
@@ -198,9 +215,11 @@ impl Record {
             Self::Tick => record_kind::TICK,
             Self::Release { .. } => record_kind::RELEASE,
             Self::Delete { .. } => record_kind::DELETE,
+            Self::ConfigureQueue { .. } => record_kind::QUEUE_CONFIGURE,
             Self::Subscribe { .. } => record_kind::SUBSCRIBE,
             Self::Relocate { .. } => record_kind::RELOCATE,
             Self::Reject { .. } => record_kind::REJECT,
+            Self::Reschedule { .. } => record_kind::RESCHEDULE,
             Self::Change { change, .. } => change.kind(),
         }
     }

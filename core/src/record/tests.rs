@@ -1,5 +1,8 @@
 use super::*;
-use corelane_wire::{Aside, Contract, LeaseId, Lsn, OffsetRange, PurgeStates, SubscriptionConfig};
+use corelane_wire::{
+    Aside, Contract, LeaseId, Lsn, OffsetRange, Overflow, PurgeStates, ReturnTo, Storage,
+    SubscriptionConfig,
+};
 
 fn range(first: u64, count: u32) -> OffsetRange {
     OffsetRange {
@@ -25,8 +28,39 @@ fn samples() -> Vec<(Record, &'static str)> {
     let mut samples = samples_of_queues();
     samples.extend(samples_of_settlements());
     samples.extend(samples_of_subscriptions());
+    samples.extend(samples_of_letters());
+    samples.extend(samples_of_rescheduling());
     samples.push(sample_of_a_schedule());
+    samples.push(sample_of_a_queue_config());
     samples
+}
+
+fn samples_of_letters() -> Vec<(Record, &'static str)> {
+    let of = |change| Record::Change {
+        queue: QueueId(2),
+        subscription: SubscriptionId(3),
+        change,
+    };
+    vec![
+        (
+            of(Change::DeadLetters {
+                to: Some("graves".into()),
+            }),
+            "02000000 03000000 01 0600 677261766573",
+        ),
+        (
+            of(Change::DeadLetters { to: None }),
+            "02000000 03000000 00 0000",
+        ),
+        (
+            of(Change::Forward { range: range(9, 2) }),
+            "02000000 03000000 0900000000000000 02000000",
+        ),
+        (
+            of(Change::Forwarded { arrived: true }),
+            "02000000 03000000 01",
+        ),
+    ]
 }
 
 fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
@@ -48,6 +82,7 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
     };
     let config = SubscriptionConfig {
         contract: Contract::AtMostOnce,
+        returned: ReturnTo::Back,
         in_flight_max: 6,
         rate_max: 7,
         attempts_max: 5,
@@ -64,7 +99,7 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
         ),
         (
             of(Change::Configure(config)),
-            "02000000 03000000 01 06000000 07000000 05000000 0201000000000000 0403000000000000",
+            "02000000 03000000 81 06000000 07000000 05000000 0201000000000000 0403000000000000",
         ),
         (of(reason(Some("why"))), "02000000 03000000 01 0300 776879"),
         (of(reason(None)), "02000000 03000000 00 0000"),
@@ -92,6 +127,24 @@ fn samples_of_subscriptions() -> Vec<(Record, &'static str)> {
     ]
 }
 
+fn samples_of_rescheduling() -> Vec<(Record, &'static str)> {
+    let of = |due| Record::Reschedule {
+        queue: QUEUE,
+        due,
+        ranges: vec![range(9, 2)],
+    };
+    vec![
+        (
+            of(Some(Timestamp(0x0102))),
+            "02000000 0201000000000000 01000000 0900000000000000 02000000",
+        ),
+        (
+            of(None),
+            "02000000 0000000000000000 01000000 0900000000000000 02000000",
+        ),
+    ]
+}
+
 fn sample_of_a_schedule() -> (Record, &'static str) {
     let queue = QUEUE;
     (
@@ -111,6 +164,26 @@ fn sample_of_a_schedule() -> (Record, &'static str) {
         },
         "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000 \
              01000000 01000000 02000000 0403000000000000",
+    )
+}
+
+fn sample_of_a_queue_config() -> (Record, &'static str) {
+    let config = QueueConfig {
+        retention_ms: 1,
+        retention_bytes: 2,
+        retention_count: 3,
+        messages_max: 4,
+        bytes_max: 5,
+        overflow: Overflow::Dead,
+        ttl_ms: 6,
+        slow_down_at: 7,
+        storage: Storage::Memory,
+    };
+    let (queue, config) = (QUEUE, Box::new(config));
+    (
+        Record::ConfigureQueue { queue, config },
+        "02000000 0100000000000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 02 \
+             0600000000000000 0700000000000000 01",
     )
 }
 

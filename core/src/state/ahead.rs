@@ -2,6 +2,7 @@
 
 use corelane_wire::{Offset, OffsetRange, Timestamp};
 
+use super::pages::Pages;
 use super::subscription::{Fragment, Subscription};
 
 impl Subscription {
@@ -35,6 +36,46 @@ impl Subscription {
         self.ahead.insert(first, end.0 - first.0);
     }
 
+    /// Whether a message behind the cursor is ahead.
+    pub(super) fn is_ahead(&self, offset: Offset) -> bool {
+        self.is_ahead_within(OffsetRange {
+            first: offset,
+            count: 1,
+        })
+    }
+
+    /// Whether one of the messages behind the cursor is ahead.
+    pub(super) fn is_ahead_within(&self, range: OffsetRange) -> bool {
+        let last = Offset(range.end().0 - 1);
+        let before = self.ahead.at_or_before(&last);
+        before.is_some_and(|(&first, &count)| first.0 + count > range.first.0)
+    }
+
+    /// Moves the cursor to `to`: what is ready before it is ready as if it had come back.
+    pub(super) fn pass_over(&mut self, to: Offset) {
+        let passed: Vec<_> = self.unread(to).collect();
+        for (first, end) in passed {
+            let count = end.0 - first.0;
+            let attempts = 0;
+            self.put_returned(first, Fragment { count, attempts });
+        }
+        while let Some((&first, &count)) = self.ahead.first()
+            && first < to
+        {
+            self.ahead.remove(&first);
+            self.ahead_count -= count;
+        }
+        self.cursor = to;
+    }
+
+    /// How many messages before `end` are returned, and how many are new: what is visible, if `end` is its end.
+    pub(crate) fn ready_before(&self, end: Offset) -> (u64, u64) {
+        let returned = self.returned_count - behind(&self.returned, end, |of| of.count);
+        let ahead = self.ahead_count - behind(&self.ahead, end, |count| *count);
+        let unread = end.0.saturating_sub(self.cursor.0);
+        (returned, unread.saturating_sub(ahead))
+    }
+
     /// Moves the cursor behind what is ahead and touches it.
     pub(super) fn pass_by_ahead(&mut self) {
         while let Some((&first, &count)) = self.ahead.first()
@@ -59,4 +100,13 @@ impl Subscription {
             .take_while(move |(first, _)| *first < end)
             .filter(|(first, to)| first < to)
     }
+}
+
+/// How many messages stand from `end` on; those are few where they only wait for a commit.
+fn behind<V: Clone>(pages: &Pages<Offset, V>, end: Offset, count: impl Fn(&V) -> u64) -> u64 {
+    let behind: u64 = pages.from(end).map(|(_, of)| count(of)).sum();
+    let last = end.0.checked_sub(1).map(Offset);
+    let across = last.and_then(|last| pages.at_or_before(&last));
+    let across = across.map_or(0, |(first, of)| first.0 + count(of));
+    behind + across.saturating_sub(end.0)
 }

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use corelane_wire::{Epoch, LeaseId, Lsn, Offset, OffsetRange, ProducerId, SettleEntry, Timestamp};
+use corelane_wire::{
+    Contract, Epoch, LeaseId, Lsn, Offset, OffsetRange, ProducerId, SettleEntry, Timestamp,
+};
 
+use super::behind::Comeback;
 use super::{
     Effects, EnqueueRun, HeldRun, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD, Queue, ReplayError,
     State, SubscriptionKey, WRONG_KIND,
@@ -64,6 +67,9 @@ impl State {
             Record::Epoch { epoch, jump_ns } => self.apply_epoch(*epoch, *jump_ns, before),
             Record::Create { queue, name } => self.queues.create(*queue, name, self.clock.log),
             Record::Enqueue { .. } => self.apply_enqueue(lsn, record),
+            Record::Reschedule { queue, due, ranges } => {
+                self.apply_reschedule(*queue, *due, ranges, effects)
+            }
             Record::Relocate { .. } => self.apply_relocate(lsn, record),
             Record::Lease { .. } => self.apply_lease(lsn, record),
             Record::Take {
@@ -88,6 +94,7 @@ impl State {
                 Ok(())
             }
             Record::Delete { queue } => self.apply_delete(*queue, effects),
+            Record::ConfigureQueue { queue, config } => self.apply_queue_config(*queue, config),
             Record::Subscribe {
                 queue,
                 subscription,
@@ -98,7 +105,7 @@ impl State {
                 queue,
                 subscription,
                 change,
-            } => self.apply_change((*queue, *subscription), change, effects),
+            } => self.apply_change(lsn, (*queue, *subscription), change, effects),
         }
     }
 
@@ -181,7 +188,8 @@ impl State {
                 count: each.count,
             };
             queue.schedule(now, each.due, range);
-            scheduled += u64::from(each.count) * queue.subscriptions.len() as u64;
+            let delaying = queue.subscriptions.iter().filter(|it| it.delays());
+            scheduled += u64::from(each.count) * delaying.count() as u64;
         }
         self.counts.ready -= scheduled;
         self.counts.delayed += scheduled;
@@ -266,10 +274,14 @@ impl State {
         Ok(())
     }
 
-    /// Messages are done before they are given out.
+    /// Messages are done before they are given out, or because a reader has read them for good.
     fn apply_take(&mut self, key: SubscriptionKey, ranges: &[OffsetRange]) -> Result<(), Misfit> {
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
         let queue_end = queue.end;
+        let subscription = queue.subscription(key.1).ok_or(NO_SUBSCRIPTION)?;
+        if subscription.config.contract == Contract::Reader {
+            return self.apply_read(key, ranges);
+        }
         for &range in ranges {
             let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
             let attempt = subscription.take(range, queue_end);
@@ -304,6 +316,7 @@ impl State {
         subscription.assert_counts();
         let finished = leased - subscription.leased;
         let done = subscription.done;
+        effects.change_removed(key, subscription);
         for run in effects.removed.drain(..) {
             queue.done_in(key.1, run.first, run.end());
         }
@@ -344,29 +357,42 @@ impl State {
             && let Some(&(due, key)) = self.due.first()
             && due <= self.clock.log
         {
-            work = self.apply_due(key, work, effects);
+            work = self.apply_due(lsn, key, work, effects);
         }
         self.producers.sweep(now, work);
     }
 
     /// Makes what is due in a subscription ready; handles at most `work` fragments and returns what is left of it.
-    fn apply_due(&mut self, key: SubscriptionKey, mut work: usize, effects: &mut Effects) -> usize {
+    fn apply_due(
+        &mut self,
+        lsn: Lsn,
+        key: SubscriptionKey,
+        mut work: usize,
+        effects: &mut Effects,
+    ) -> usize {
         let now = self.clock.log;
-        let subscription = self
-            .queues
-            .get_mut(key.0)
-            .and_then(|queue| queue.subscription_mut(key.1))
-            .expect("a queue that is deleted leaves no entry in `due`");
+        let queue = self.queues.get_mut(key.0).expect(NO_DUE);
+        let back = Comeback {
+            lsn,
+            queue_end: queue.end,
+        };
+        let subscription = queue.subscription_mut(key.1).expect(NO_DUE);
+        let mut came = Vec::new();
         let before = subscription.next_due();
         while work > 0
-            && let Some(count) = subscription.come_due(now)
+            && let Some((first, end)) = subscription.come_due(now, back)
         {
             work -= 1;
-            self.counts.delayed -= count;
-            self.counts.ready += count;
+            self.counts.delayed -= end.0 - first.0;
+            self.counts.ready += end.0 - first.0;
+            effects.change(key, subscription, first, end);
+            came.push((first, end));
         }
         subscription.assert_counts();
         let after = subscription.next_due();
+        for (first, end) in came {
+            queue.forget_due(now, first, end);
+        }
         self.move_due(key, before, after);
         effects.ready.push(key);
         work
@@ -415,4 +441,5 @@ const fn millis(milliseconds: u32) -> Duration {
     Duration::from_millis(milliseconds as u64)
 }
 
+const NO_DUE: &str = "a queue that is deleted leaves no entry in `due`";
 const OFFSET_OVERFLOW: Misfit = "the offsets are used up";

@@ -18,6 +18,13 @@ pub(super) fn assert_consistent(state: &State) {
         assert_eq!(state.queues.find(&queue.name), Some(id), "queue by name");
         assert_queue(queue);
         counts.messages += queue.end.0 - queue.start.0;
+        counts.subscriptions += queue.broadcasts.len();
+        for broadcast in &queue.broadcasts {
+            broadcast.assert_counts();
+            let (begin, none) = (broadcast.begin, broadcast.done_set.count());
+            assert_eq!((begin, none), (broadcast.cursor, 0), "{broadcast:?}");
+            assert!(!broadcast.is_kept_for() && broadcast.begin <= queue.end);
+        }
         assert!(
             queue
                 .subscriptions
@@ -37,12 +44,16 @@ pub(super) fn assert_consistent(state: &State) {
             pieces.extend(subscription.done_set.iter());
             let returned = subscription.returned.iter();
             pieces.extend(returned.map(|(&first, fragment)| piece(first, fragment.count)));
+            let behind = subscription.behind.rows().iter();
+            pieces.extend(behind.map(|(&first, row)| piece(first, row.fragment.count)));
             let delayed = subscription.delayed.iter();
             pieces.extend(delayed.map(|(&(_, first), fragment)| piece(first, fragment.count)));
             for aside in [&subscription.dead, &subscription.parked] {
                 let rows = aside.rows().iter();
                 pieces.extend(rows.map(|(&first, row)| piece(first, row.count)));
             }
+            let letter = subscription.letter.iter();
+            pieces.extend(letter.map(|letter| (letter.first, letter.end())));
             let ahead = subscription.ahead.iter();
             let ahead = ahead.map(|(&first, &count)| piece(first, count));
             let regions = [(subscription.done, subscription.cursor)].into_iter();

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::{
-    Aside, AsideCause, Fate, LeaseId, Lsn, SessionId, SettleEntry, SubscriptionConfig, Timestamp,
+    Aside, AsideCause, Fate, LeaseId, Lsn, Offset, SessionId, SettleEntry, SubscriptionConfig,
+    Timestamp,
 };
 
 use super::aside::SetAside;
+use super::behind::Comeback;
 use super::lease::Holder;
 use super::{Counts, Effects, HeldRun, Lease, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD};
 use super::{State, Subscription, SubscriptionKey};
@@ -176,10 +178,12 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let queue_end = queue.end;
         let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
         let due_before = subscription.next_due();
+        effects.change_removed(key, subscription);
         for run in effects.removed.drain(..) {
-            ended.end(subscription, run, holder, &mut self.counts);
+            ended.end((subscription, queue_end), run, holder, &mut self.counts);
         }
         // Others may be given out now, though these may not.
         effects.ready.push(key);
@@ -194,7 +198,7 @@ impl Ended {
     /// Puts the messages of a run where they belong.
     fn end(
         &self,
-        subscription: &mut Subscription,
+        (subscription, queue_end): (&mut Subscription, Offset),
         run: HeldRun,
         holder: Holder,
         counts: &mut Counts,
@@ -228,7 +232,8 @@ impl Ended {
         };
         let delay = self.delay.unwrap_or_else(backoff);
         if delay == 0 {
-            subscription.give_back(run, attempts);
+            let lsn = self.lsn;
+            subscription.give_back(run, attempts, Comeback { lsn, queue_end });
             counts.ready += count;
             return;
         }

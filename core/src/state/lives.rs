@@ -1,8 +1,9 @@
 //! What records do to a subscription as a whole: its beginning and end, its configuration, and what is brought back or
 //! finished without a delivery.
 
-use corelane_wire::{Aside, Offset, OffsetRange, PurgeStates};
+use corelane_wire::{Aside, Lsn, Offset, OffsetRange, PurgeStates};
 
+use super::behind::Comeback;
 use super::{
     Counts, Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, Pause, State, Subscription, SubscriptionKey,
 };
@@ -12,24 +13,30 @@ use crate::record::Change;
 impl State {
     pub(super) fn apply_change(
         &mut self,
+        lsn: Lsn,
         key: SubscriptionKey,
         change: &Change,
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
         match change {
-            Change::Configure(config) => {
-                self.subscription_mut(key)?.config = *config;
-                Ok(())
-            }
+            Change::Configure(config) => self.apply_configure(key, *config),
             Change::Pause { reason } => self.apply_pause(key, reason.as_deref(), effects),
-            Change::Return { aside, ranges } => self.apply_return(key, *aside, ranges, effects),
+            Change::Return { aside, ranges } => {
+                self.apply_return(lsn, key, (*aside, ranges), effects)
+            }
             Change::Purge(states) => self.apply_purge(key, *states),
             Change::Seek { from } => self.apply_seek(key, *from, effects),
             Change::Unsubscribe => self.apply_unsubscribe(key, effects),
+            Change::DeadLetters { to } => self.apply_dead_letters(key, to.as_deref()),
+            Change::Forward { range } => self.apply_forward(key, *range),
+            Change::Forwarded { arrived } => self.apply_forwarded(key, *arrived, effects),
         }
     }
 
-    fn subscription_mut(&mut self, key: SubscriptionKey) -> Result<&mut Subscription, Misfit> {
+    pub(super) fn subscription_mut(
+        &mut self,
+        key: SubscriptionKey,
+    ) -> Result<&mut Subscription, Misfit> {
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
         queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)
     }
@@ -63,6 +70,7 @@ impl State {
         if before < start {
             queue.runs.kill(before, start);
         }
+        queue.forget_scheduled(now);
         self.move_due(key, None, due);
         Ok(())
     }
@@ -78,20 +86,24 @@ impl State {
             reason: reason.to_owned(),
             since,
         });
-        self.subscription_mut(key)?.pause = pause;
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let subscription = queue.any_subscription_mut(key.1);
+        subscription.ok_or(NO_SUBSCRIPTION)?.pause = pause;
         effects.ready.push(key);
         Ok(())
     }
 
     fn apply_return(
         &mut self,
+        lsn: Lsn,
         key: SubscriptionKey,
-        aside: Aside,
-        ranges: &[OffsetRange],
+        (aside, ranges): (Aside, &[OffsetRange]),
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
+        let queue_end = self.queues.get(key.0).ok_or(NO_QUEUE)?.end;
+        let back = Comeback { lsn, queue_end };
         for range in ranges {
-            if !self.subscription_mut(key)?.bring_back(aside, *range) {
+            if !self.subscription_mut(key)?.bring_back(aside, *range, back) {
                 return Err("a message was not set aside");
             }
             *self.counts.aside_mut(aside) -= u64::from(range.count);
@@ -124,7 +136,7 @@ impl State {
             queue.done_in(key.1, first, end);
         }
         self.counts.messages -= queue.advance_start();
-        queue.forget_scheduled();
+        queue.forget_scheduled(self.clock.log);
         self.move_due(key, due, due_after);
         Ok(())
     }
@@ -151,7 +163,7 @@ impl State {
         let due_after = subscription.next_due();
         self.counts.enter(subscription, end);
         self.counts.messages -= queue.advance_start();
-        queue.forget_scheduled();
+        queue.forget_scheduled(self.clock.log);
         self.move_due(key, due, due_after);
         effects.ready.push(key);
         Ok(())
@@ -164,10 +176,14 @@ impl State {
     ) -> Result<(), Misfit> {
         self.end_leases_of(key, effects);
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        if queue.end_broadcast(key.1).is_some() {
+            self.counts.subscriptions -= 1;
+            return Ok(());
+        }
         let (gone, moved) = queue.unsubscribe(key.1).ok_or(NO_SUBSCRIPTION)?;
         self.counts.leave(&gone, queue.end);
         self.counts.messages -= moved;
-        queue.forget_scheduled();
+        queue.forget_scheduled(self.clock.log);
         self.move_due(key, gone.next_due(), None);
         Ok(())
     }
@@ -197,6 +213,7 @@ impl State {
             self.move_due(key, subscription.next_due(), None);
             self.counts.leave(subscription, queue.end);
         }
+        self.counts.subscriptions -= queue.broadcasts.len();
         self.counts.messages -= queue.end.0 - queue.start.0;
         Ok(())
     }
@@ -210,7 +227,7 @@ impl Counts {
         self.ready += subscription.ready(end);
         self.leased += subscription.leased;
         self.delayed += subscription.delayed_count;
-        self.dead += subscription.dead.count();
+        self.dead += subscription.dead_count();
         self.parked += subscription.parked.count();
         self.acked += subscription.finished.acked;
         self.expired += subscription.finished.expired;
@@ -218,13 +235,13 @@ impl Counts {
     }
 
     /// It counts no more.
-    fn leave(&mut self, subscription: &Subscription, end: Offset) {
+    pub(super) fn leave(&mut self, subscription: &Subscription, end: Offset) {
         self.subscriptions -= 1;
         self.enqueued -= subscription.enqueued(end);
         self.ready -= subscription.ready(end);
         self.leased -= subscription.leased;
         self.delayed -= subscription.delayed_count;
-        self.dead -= subscription.dead.count();
+        self.dead -= subscription.dead_count();
         self.parked -= subscription.parked.count();
         self.acked -= subscription.finished.acked;
         self.expired -= subscription.finished.expired;

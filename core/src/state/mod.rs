@@ -6,37 +6,47 @@
 mod ahead;
 mod apply;
 pub(crate) mod aside;
+pub(crate) mod behind;
+mod broadcast;
 pub(crate) mod chunk;
 pub(crate) mod done_set;
 mod error;
 mod failure;
 mod hash;
+mod keep;
 mod lease;
+pub(crate) mod letter;
 mod lives;
 mod loaded;
 pub(crate) mod pages;
 mod producer;
 mod queue;
 mod queues;
+mod reader;
 pub(crate) mod runs;
+mod schedule;
+mod standing;
 pub(crate) mod stretch;
 mod subscription;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use corelane_wire::{Aside, Epoch, LeaseId, Lsn, Offset, Timestamp};
+use corelane_wire::{Aside, Contract, Epoch, LeaseId, Lsn, Offset, Timestamp};
 
 use crate::ids::{QueueId, SubscriptionId};
 use crate::time::LogClock;
 
 pub use error::ReplayError;
+pub(crate) use hash::StateHasher;
 pub(crate) use lease::{HeldRun, Lease, Leases};
 pub(crate) use loaded::Loaded;
 pub(crate) use producer::{Producers, Verdict, Window, WindowRun};
 pub(crate) use queue::Queue;
 pub(crate) use queues::{QueuePage, Queues};
 pub(crate) use runs::{EnqueueRun, Layout};
+pub(crate) use schedule::Group;
+pub(crate) use standing::Standing;
 pub(crate) use subscription::{Finished, Fragment, Pause, Subscription};
 
 /// Why a record does not fit the state.
@@ -129,6 +139,9 @@ pub(crate) struct Effects {
     pub(crate) ended: Vec<LeaseId>,
     /// Subscriptions that may have messages ready which they could not give out before.
     pub(crate) ready: Vec<SubscriptionKey>,
+    /// Messages that are not in the state any more in which they were, as ranges, ends exclusive; only of subscriptions
+    /// that give them out by their key.
+    pub(crate) changed: Vec<(SubscriptionKey, Offset, Offset)>,
     /// Scratch space of `apply`.
     removed: Vec<HeldRun>,
 }
@@ -139,7 +152,24 @@ impl Effects {
         self.freed.clear();
         self.ended.clear();
         self.ready.clear();
+        self.changed.clear();
         self.removed.clear();
+    }
+
+    /// Messages of a subscription are in another state.
+    fn change(&mut self, key: SubscriptionKey, of: &Subscription, first: Offset, end: Offset) {
+        if of.config.contract == Contract::KeyOrdered {
+            self.changed.push((key, first, end));
+        }
+    }
+
+    /// The same of what was taken out of leases.
+    fn change_removed(&mut self, key: SubscriptionKey, of: &Subscription) {
+        if of.config.contract == Contract::KeyOrdered {
+            let removed = self.removed.iter();
+            self.changed
+                .extend(removed.map(|run| (key, run.first, run.end())));
+        }
     }
 }
 
@@ -151,7 +181,7 @@ impl State {
 
     /// The same for the same state, on every machine.
     pub(crate) fn hash(&self) -> u64 {
-        let mut hasher = hash::StateHasher::new();
+        let mut hasher = StateHasher::new();
         self.end.hash(&mut hasher);
         self.epoch.hash(&mut hasher);
         self.clock.hash(&mut hasher);

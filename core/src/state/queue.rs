@@ -6,13 +6,14 @@
 
 use std::hash::{Hash, Hasher};
 
-use corelane_wire::{Lsn, Offset, OffsetRange, Timestamp};
+use corelane_wire::{Lsn, Offset, QueueConfig, Timestamp};
 
+use super::done_set::DoneSet;
 use super::pages::Pages;
 use super::runs::{EnqueueRun, Layout, Runs};
+use super::schedule::Group;
 use super::subscription::Subscription;
 use crate::ids::SubscriptionId;
-use crate::limits::SWEEP_MAX;
 
 /// The replicated part of a queue.
 #[derive(Clone, Debug)]
@@ -29,12 +30,24 @@ pub(crate) struct Queue {
     pub(crate) enqueued: u64,
     /// Which records the messages came with.
     pub(crate) runs: Runs,
-    /// By number, ascending.
+    /// By number, ascending; those that messages are kept for.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// By number, ascending; those that nothing is kept for.
+    pub(crate) broadcasts: Vec<Subscription>,
     /// The number of the next subscription; never given twice.
     pub(crate) next_subscription: SubscriptionId,
-    /// Messages that are due later, by then: for subscriptions that begin before. What came due goes some time after.
-    pub(crate) scheduled: Pages<(Timestamp, Offset), u64>,
+    /// Messages that are due later, by offset. What comes due goes then, or some time after.
+    pub(crate) scheduled: Pages<Offset, Group>,
+    /// What it keeps and takes.
+    pub(crate) config: QueueConfig,
+    /// Messages from here on are kept although every subscription is done with them: its end when that was configured.
+    pub(crate) retained_from: Option<Offset>,
+    /// Messages whose time to live ends, by then.
+    pub(crate) expiring: Pages<(Timestamp, Offset), u64>,
+    /// How many groups were in it after those were last looked for that nobody needs.
+    pub(crate) expiring_swept: u64,
+    /// Kept messages whose time to live has ended.
+    pub(crate) lapsed: DoneSet,
 }
 
 impl Queue {
@@ -48,81 +61,33 @@ impl Queue {
             enqueued: 0,
             runs: Runs::default(),
             subscriptions: Vec::new(),
+            broadcasts: Vec::new(),
             next_subscription: SubscriptionId(0),
             scheduled: Pages::new(),
+            config: QueueConfig::PLAIN,
+            retained_from: None,
+            expiring: Pages::new(),
+            expiring_swept: 0,
+            lapsed: DoneSet::new(),
         }
-    }
-
-    /// Messages at the end are due later, in every subscription.
-    pub(crate) fn schedule(&mut self, now: Timestamp, due: Timestamp, range: OffsetRange) {
-        for _ in 0..SWEEP_MAX {
-            match self.scheduled.first() {
-                Some((&(due, first), _)) if due <= now => {
-                    self.scheduled.remove(&(due, first));
-                }
-                Some(_) | None => break,
-            }
-        }
-        self.scheduled
-            .insert((due, range.first), range.count.into());
-        for subscription in &mut self.subscriptions {
-            subscription.schedule(due, range);
-        }
-    }
-
-    /// Forgets what is scheduled but needed by nobody any more.
-    pub(crate) fn forget_scheduled(&mut self) {
-        let all = self.scheduled.iter();
-        let gone = all.filter(|(key, count)| {
-            let end = Offset(key.1.0 + **count);
-            live_count(&self.subscriptions, key.1.max(self.start), end) == 0
-        });
-        for key in gone.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.scheduled.remove(&key);
-        }
-    }
-
-    /// What is not due yet from an offset on, less what is gone.
-    fn scheduled_from(
-        &self,
-        now: Timestamp,
-        from: Offset,
-        gone: &[(Offset, Offset)],
-    ) -> Vec<(Timestamp, OffsetRange)> {
-        let mut scheduled = Vec::new();
-        let behind = self.scheduled.from((Timestamp(now.0 + 1), Offset(0)));
-        for (&(due, first), &count) in behind {
-            let end = Offset(first.0 + count);
-            let mut next = first.max(from);
-            let after = gone.partition_point(|(_, end)| *end <= next);
-            let holes = gone[after..].iter().copied();
-            for (hole, after) in holes.chain([(end, end)]) {
-                let piece = hole.min(end).0.saturating_sub(next.0);
-                if let Ok(count @ 1..) = u32::try_from(piece) {
-                    scheduled.push((due, OffsetRange { first: next, count }));
-                }
-                next = next.max(after);
-                if next >= end {
-                    break;
-                }
-            }
-        }
-        scheduled
     }
 
     /// The number of the subscription with this name.
     pub(crate) fn find(&self, name: &str) -> Option<SubscriptionId> {
-        let mut subscriptions = self.subscriptions.iter();
+        let mut subscriptions = self.subscriptions.iter().chain(&self.broadcasts);
         let found = subscriptions.find(|subscription| subscription.name == name)?;
         Some(found.id)
     }
 
     /// The subscription with this number.
     pub(crate) fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
-        self.subscriptions.get(self.place_of(id)?)
+        match self.place_of(id) {
+            Some(at) => self.subscriptions.get(at),
+            None => self.broadcasts.iter().find(|it| it.id == id),
+        }
     }
 
-    /// The subscription with this number, to change it.
+    /// The subscription with this number, to change it; none that nothing is kept for.
     pub(crate) fn subscription_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
         let at = self.place_of(id)?;
         self.subscriptions.get_mut(at)
@@ -185,7 +150,7 @@ impl Queue {
     }
 
     /// What a subscription was not done with before `end` is dead if all others are done with it.
-    fn pass_by(&mut self, id: SubscriptionId, end: Offset) -> Option<()> {
+    pub(super) fn pass_by(&mut self, id: SubscriptionId, end: Offset) -> Option<()> {
         let subscription = self.subscription(id)?;
         let mut needed = Vec::new();
         let mut next = self.start;
@@ -263,6 +228,11 @@ impl Queue {
         });
     }
 
+    /// Whether some subscription is not done with a message of a range.
+    pub(super) fn is_needed(&self, first: Offset, end: Offset) -> bool {
+        live_count(&self.subscriptions, first.max(self.start), end) > 0
+    }
+
     /// The messages of a run that some subscription is not done with, as ranges, ends exclusive.
     pub(crate) fn live_in(&self, run: EnqueueRun) -> Vec<(Offset, Offset)> {
         live_between(&self.subscriptions, run.first.max(self.start), run.end())
@@ -301,6 +271,8 @@ impl Queue {
             subscription.freeze();
         }
         self.scheduled.freeze(|_| {});
+        self.expiring.freeze(|_| {});
+        self.lapsed.map_mut().freeze(|_| {});
         self.runs.freeze(layout)
     }
 }
@@ -314,8 +286,14 @@ impl Hash for Queue {
         self.start.hash(state);
         self.enqueued.hash(state);
         self.subscriptions.hash(state);
+        self.broadcasts.hash(state);
         self.next_subscription.hash(state);
         self.scheduled.hash(state);
+        self.config.hash(state);
+        self.retained_from.hash(state);
+        self.expiring.hash(state);
+        self.expiring_swept.hash(state);
+        self.lapsed.hash(state);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use corelane_wire::{Offset, Timestamp};
+use corelane_wire::{Offset, QueueConfig, Storage, Timestamp};
 
 use super::chunk::{Chunk, Frozen};
 use super::queue::Queue;
@@ -20,6 +20,8 @@ pub(crate) struct Queues {
     by_name: BTreeMap<String, QueueId>,
     /// The number of the next queue; never given twice.
     next: u32,
+    /// How many keep their messages in memory only; follows from the queues.
+    in_memory: usize,
 }
 
 /// Queues with neighbouring numbers, ascending.
@@ -85,8 +87,23 @@ impl Queues {
             self.pages.remove(&page_of(id));
         }
         self.len -= 1;
+        self.in_memory -= usize::from(queue.config.storage == Storage::Memory);
         self.by_name.remove(&queue.name);
         Some(queue)
+    }
+
+    /// Replaces a queue's configuration; `None` if there is no such queue.
+    pub(crate) fn configure(&mut self, id: QueueId, config: QueueConfig) -> Option<()> {
+        let queue = self.get_mut(id)?;
+        let before = std::mem::replace(&mut queue.config, config);
+        self.in_memory -= usize::from(before.storage == Storage::Memory);
+        self.in_memory += usize::from(config.storage == Storage::Memory);
+        Some(())
+    }
+
+    /// How many keep their messages in memory only.
+    pub(crate) const fn in_memory(&self) -> usize {
+        self.in_memory
     }
 
     /// Takes in a page that was read from a checkpoint; false if it does not follow those before.
@@ -112,6 +129,7 @@ impl Queues {
             if self.by_name.insert(queue.name.clone(), *id).is_some() {
                 return false;
             }
+            self.in_memory += usize::from(queue.config.storage == Storage::Memory);
         }
         self.pages.insert(number, page);
         true

@@ -14,11 +14,13 @@
 //! returned, delayed, dead and parked. What is ahead does not touch the cursor, nor each other. (S1) returned fragments that touch differ in their attempts. (S2) what is done from
 //! `begin` on was gone when the subscription began, or was acknowledged, expired or purged since.
 
-use corelane_wire::{Aside, Offset, OffsetRange, SubscriptionConfig, Timestamp};
+use corelane_wire::{Aside, Offset, OffsetRange, ReturnTo, SubscriptionConfig, Timestamp};
 
 use super::aside::{AsideSet, SetAside};
+use super::behind::{Behind, BehindRow, Comeback};
 use super::done_set::DoneSet;
 use super::lease::HeldRun;
+use super::letter::Letter;
 use super::pages::Pages;
 use crate::ids::SubscriptionId;
 
@@ -45,6 +47,8 @@ pub(crate) struct Subscription {
     pub(crate) done_set: DoneSet,
     /// Given out before and ready again, by first offset; they go first.
     pub(crate) returned: Pages<Offset, Fragment>,
+    /// The same, where they go behind those that were enqueued before they came back.
+    pub(crate) behind: Behind,
     /// Ready again at an instant of log time, by instant and first offset.
     pub(crate) delayed: Pages<(Timestamp, Offset), Fragment>,
     /// Behind the cursor, and not ready by their place, by first offset.
@@ -53,7 +57,7 @@ pub(crate) struct Subscription {
     pub(crate) ahead_count: u64,
     /// Messages under lease.
     pub(crate) leased: u64,
-    /// Messages in `returned`.
+    /// Messages in `returned` and `behind`.
     pub(crate) returned_count: u64,
     /// Messages in `delayed`.
     pub(crate) delayed_count: u64,
@@ -61,6 +65,12 @@ pub(crate) struct Subscription {
     pub(crate) dead: AsideSet,
     /// Set aside by a consumer.
     pub(crate) parked: AsideSet,
+    /// The queue that dead messages go to, if they do.
+    pub(crate) dead_letters: Option<Box<str>>,
+    /// Those that are under way there.
+    pub(crate) letter: Option<Letter>,
+    /// Messages that were brought back: their time to live is over, whatever it was.
+    pub(crate) spared: DoneSet,
     /// Messages that were finished since it began, by how.
     pub(crate) finished: Finished,
 }
@@ -115,6 +125,7 @@ impl Subscription {
             cursor: from,
             done_set: DoneSet::new(),
             returned: Pages::new(),
+            behind: Behind::new(),
             delayed: Pages::new(),
             ahead: Pages::new(),
             ahead_count: 0,
@@ -123,6 +134,9 @@ impl Subscription {
             delayed_count: 0,
             dead: AsideSet::new(),
             parked: AsideSet::new(),
+            dead_letters: None,
+            letter: None,
+            spared: DoneSet::new(),
             finished: Finished {
                 acked: 0,
                 expired: 0,
@@ -142,6 +156,7 @@ impl Subscription {
         *self = Self {
             config: self.config,
             pause: self.pause.take(),
+            dead_letters: self.dead_letters.take(),
             ..Self::new(self.id, std::mem::take(&mut self.name), from)
         };
         for &(first, end) in gone {
@@ -154,6 +169,7 @@ impl Subscription {
             self.cursor = end;
             self.mark_done(first, end);
         }
+        let scheduled = if self.delays() { scheduled } else { &[] };
         for &(due, range) in scheduled {
             self.schedule(due, range);
         }
@@ -181,6 +197,17 @@ impl Subscription {
         }
     }
 
+    /// Messages that are dead, those under way to a dead-letter queue included.
+    pub(crate) fn dead_count(&self) -> u64 {
+        self.dead.count() + self.letter.as_ref().map_or(0, |letter| letter.row.count)
+    }
+
+    /// Dead messages have arrived in their dead-letter queue: whoever consumes that has them now.
+    pub(super) fn forwarded(&mut self, first: Offset, end: Offset) {
+        self.finished.acked += end.0 - first.0;
+        self.mark_done(first, end);
+    }
+
     /// How far messages are done from `offset` on, if it is.
     pub(crate) fn done_end(&self, offset: Offset) -> Option<Offset> {
         if offset < self.done {
@@ -197,18 +224,24 @@ impl Subscription {
 
     /// Gives out messages that are ready; returns the attempt.
     pub(crate) fn take(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
-        if range.first == self.cursor {
+        let is_new =
+            range.first == self.cursor || self.cursor < range.first && !self.is_ahead_within(range);
+        if is_new {
             self.advance(range, queue_end)
         } else {
             self.take_returned(range)
         }
     }
 
-    /// Gives out the next messages for the first time.
+    /// Gives messages out for the first time: mostly the next ones; those that are passed over can be given out
+    /// still, as if they had come back.
     pub(crate) fn advance(&mut self, range: OffsetRange, queue_end: Offset) -> Option<u32> {
-        let ahead = self.ahead.first().map_or(queue_end, |(&first, _)| first);
-        if range.first != self.cursor || range.end() > ahead.min(queue_end) {
+        let is_there = self.cursor <= range.first && range.end() <= queue_end;
+        if !is_there || self.is_ahead_within(range) {
             return None;
+        }
+        if self.cursor < range.first {
+            self.pass_over(range.first);
         }
         self.cursor = range.end();
         self.leased += u64::from(range.count);
@@ -225,6 +258,10 @@ impl Subscription {
 
     /// Takes messages out of what is returned; `None` without effect unless one fragment holds all.
     pub(super) fn cut_returned(&mut self, range: OffsetRange) -> Option<Fragment> {
+        if let Some(fragment) = self.behind.take(range) {
+            self.returned_count -= u64::from(range.count);
+            return Some(fragment);
+        }
         let (&first, &fragment) = self.returned.at_or_before(&range.first)?;
         let end = Offset(first.0 + fragment.count);
         if range.end() > end {
@@ -256,6 +293,7 @@ impl Subscription {
     /// `end`; returns them.
     pub(crate) fn purge_waiting(&mut self, end: Offset) -> Vec<(Offset, Offset)> {
         let returned = std::mem::take(&mut self.returned);
+        let behind = std::mem::replace(&mut self.behind, Behind::new());
         let delayed = std::mem::take(&mut self.delayed);
         (self.returned_count, self.delayed_count) = (0, 0);
         let returned = returned
@@ -263,7 +301,9 @@ impl Subscription {
             .map(|(&first, fragment)| (first, fragment.count));
         let delayed = delayed.iter();
         let delayed = delayed.map(|(&(_, first), fragment)| (first, fragment.count));
-        let fragments = returned.chain(delayed);
+        let behind = behind.rows().iter();
+        let behind = behind.map(|(&first, row)| (first, row.fragment.count));
+        let fragments = returned.chain(behind).chain(delayed);
         let mut purged: Vec<_> = fragments
             .map(|(first, count)| (first, Offset(first.0 + count)))
             .collect();
@@ -282,14 +322,14 @@ impl Subscription {
         purged
     }
 
-    fn purge(&mut self, ranges: &[(Offset, Offset)]) {
+    pub(super) fn purge(&mut self, ranges: &[(Offset, Offset)]) {
         for &(first, end) in ranges {
             self.finished.purged += end.0 - first.0;
             self.mark_done(first, end);
         }
     }
 
-    fn mark_done(&mut self, first: Offset, end: Offset) {
+    pub(super) fn mark_done(&mut self, first: Offset, end: Offset) {
         if first == self.done {
             self.done = end;
             if let Some(end) = self.done_set.take_first(self.done) {
@@ -307,7 +347,7 @@ impl Subscription {
     }
 
     /// Messages that were set aside are ready again; false, without effect, unless one row holds all.
-    pub(crate) fn bring_back(&mut self, aside: Aside, range: OffsetRange) -> bool {
+    pub(crate) fn bring_back(&mut self, aside: Aside, range: OffsetRange, back: Comeback) -> bool {
         let count = range.count.into();
         let Some(row) = self.aside_mut(aside).take(range.first, count) else {
             return false;
@@ -316,20 +356,15 @@ impl Subscription {
             Aside::Dead => 0,
             Aside::Parked => row.attempts,
         };
-        self.put_returned(range.first, Fragment { count, attempts });
+        self.come_back(range.first, Fragment { count, attempts }, back);
         true
     }
 
     /// Held messages are ready again at once.
-    pub(crate) fn give_back(&mut self, run: HeldRun, attempts: u32) {
+    pub(crate) fn give_back(&mut self, run: HeldRun, attempts: u32, back: Comeback) {
         self.leased -= u64::from(run.count);
-        self.put_returned(
-            run.first,
-            Fragment {
-                count: run.count.into(),
-                attempts,
-            },
-        );
+        let count = run.count.into();
+        self.come_back(run.first, Fragment { count, attempts }, back);
     }
 
     /// Held messages are ready again at `due`.
@@ -345,16 +380,16 @@ impl Subscription {
         );
     }
 
-    /// Makes the first delayed fragment ready if it is due; returns how many messages that are.
-    pub(crate) fn come_due(&mut self, now: Timestamp) -> Option<u64> {
+    /// Makes the first delayed fragment ready if it is due; returns which messages that are, as a range, end exclusive.
+    pub(crate) fn come_due(&mut self, now: Timestamp, back: Comeback) -> Option<(Offset, Offset)> {
         let (&(due, first), &fragment) = self.delayed.first()?;
         if due > now {
             return None;
         }
         self.delayed.remove(&(due, first));
         self.delayed_count -= fragment.count;
-        self.put_returned(first, fragment);
-        Some(fragment.count)
+        self.come_back(first, fragment, back);
+        Some((first, Offset(first.0 + fragment.count)))
     }
 
     /// When the first delayed message is due.
@@ -365,7 +400,8 @@ impl Subscription {
     /// How scattered the messages between `done` and `cursor`, and ahead, are, but for those that are leased or set aside:
     /// what they cost.
     pub(crate) const fn fragments(&self) -> usize {
-        self.done_set.pages() + self.returned.len() + self.delayed.len() + self.ahead.len()
+        let ready = self.returned.len() + self.behind.rows().len();
+        self.done_set.pages() + ready + self.delayed.len() + self.ahead.len()
     }
 
     /// Which messages of `first..end` it is done with, as ranges, ends exclusive.
@@ -389,14 +425,16 @@ impl Subscription {
     /// Derives the counts of what was read from a checkpoint; false if there is more than was given out. What is
     /// neither done nor ready must be under lease.
     pub(crate) fn derive(&mut self) -> bool {
-        let returned = sum(self.returned.iter().map(|(_, fragment)| fragment.count));
+        let behind = self.behind.rows().iter().map(|(_, row)| row.fragment);
+        let returned = self.returned.iter().map(|(_, fragment)| *fragment);
+        let returned = sum(returned.chain(behind).map(|fragment| fragment.count));
         let delayed = sum(self.delayed.iter().map(|(_, fragment)| fragment.count));
         let (Some(returned), Some(delayed)) = (returned, delayed) else {
             return false;
         };
         self.returned_count = returned;
         self.delayed_count = delayed;
-        let aside = [self.dead.count(), self.parked.count()];
+        let aside = [self.dead_count(), self.parked.count()];
         let others = [self.done_set.count(), returned, delayed].into_iter();
         let others = sum(others.chain(aside));
         let Some(ahead) = sum(self.ahead.iter().map(|(_, count)| *count)) else {
@@ -413,10 +451,12 @@ impl Subscription {
     pub(crate) fn freeze(&mut self) {
         self.done_set.map_mut().freeze(|_| {});
         self.returned.freeze(|_| {});
+        self.behind.rows_mut().freeze(|_| {});
         self.delayed.freeze(|_| {});
         self.ahead.freeze(|_| {});
         self.dead.rows_mut().freeze(|_| {});
         self.parked.rows_mut().freeze(|_| {});
+        self.spared.map_mut().freeze(|_| {});
     }
 
     /// S2, the law: every message that is done was finished in some way.
@@ -440,14 +480,34 @@ impl Subscription {
                 + self.leased
                 + self.returned_count
                 + self.delayed_count
-                + self.dead.count()
+                + self.dead_count()
                 + self.parked.count(),
             "E4: messages between done and cursor of {}",
             self.name
         );
     }
 
-    fn put_returned(&mut self, mut first: Offset, mut fragment: Fragment) {
+    /// Messages are ready again, at the place that the configuration gives them.
+    fn come_back(&mut self, first: Offset, fragment: Fragment, back: Comeback) {
+        match self.config.returned {
+            ReturnTo::Front => self.put_returned(first, fragment),
+            ReturnTo::Back => {
+                self.returned_count += fragment.count;
+                self.behind.put(first, BehindRow { fragment, back });
+            }
+        }
+    }
+
+    /// What waits behind others has its turn by its offset from now on.
+    pub(super) fn bring_to_front(&mut self) {
+        let behind = std::mem::replace(&mut self.behind, Behind::new());
+        for (&first, row) in behind.rows().iter() {
+            self.returned_count -= row.fragment.count;
+            self.put_returned(first, row.fragment);
+        }
+    }
+
+    pub(super) fn put_returned(&mut self, mut first: Offset, mut fragment: Fragment) {
         self.returned_count += fragment.count;
         if let Some((&before, other)) = self.returned.at_or_before(&first)
             && before.0 + other.count == first.0

@@ -1,6 +1,7 @@
-//! `corelane dead ls|show|redrive` and `corelane park ls|show|kick`.
+//! `corelane dead ls|show|redrive|forward` and `corelane park ls|show|kick`.
 
 mod filter;
+mod forward;
 mod returning;
 mod rows;
 
@@ -9,6 +10,7 @@ use corelane_client::{Aside, Offset};
 use serde::Serialize;
 
 use self::filter::{Condition, Filter};
+use self::forward::Forward;
 use self::returning::Return;
 use self::rows::{AsideRow, History, Pages};
 use super::Common;
@@ -25,6 +27,8 @@ pub(super) enum Dead {
     Show(Show),
     /// Give dead messages out again, beginning with attempt 1.
     Redrive(Return),
+    /// Let dead messages go to a dead-letter queue, those that are dead already included.
+    Forward(Forward),
 }
 
 /// Commands about messages that a consumer set aside.
@@ -87,6 +91,7 @@ impl Dead {
             Self::Ls(ls) => ls.run(common, Aside::Dead).await,
             Self::Show(show) => show.run(common, Aside::Dead).await,
             Self::Redrive(redrive) => redrive.run(common, Aside::Dead).await,
+            Self::Forward(forward) => forward.run(common).await,
         }
     }
 }

@@ -152,7 +152,7 @@ impl Ending {
 }
 
 /// What a future has ready, after everything else on the runtime had its turn.
-async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         ready = future => Some(ready),

@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use corelane::config::quantity::parse_duration;
-use corelane_client::{Message, Receipt};
+use corelane_client::{Class, Message, Receipt};
 use corelane_wire::limits::MESSAGE_BYTES_MAX;
 use serde::Serialize;
 
@@ -27,9 +27,19 @@ pub(super) struct Enqueue {
     /// A named value; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// What the broker waits for before it confirms: stable storage, or nothing.
+    #[arg(long, value_enum, default_value = "durable")]
+    class: ClassName,
     /// Not to be given out before this much time has passed, such as 90s or 12h; up to 366 days.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delay: Option<Duration>,
+}
+
+/// A class by its name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ClassName {
+    Durable,
+    Memory,
 }
 
 /// Where one message went.
@@ -54,14 +64,22 @@ impl Enqueue {
             Some(_) | None => {
                 let source = Source::stdin(MESSAGE_BYTES_MAX);
                 let to_message = |line| Ok(self.message(line));
-                lines::enqueue(common, &self.queue, source, to_message).await
+                let target = lines::Target {
+                    queue: &self.queue,
+                    class: self.class.into(),
+                };
+                lines::enqueue(common, target, source, to_message).await
             }
         }
     }
 
     async fn one(&self, common: &Common, body: &str) -> Result<(), Failure> {
         let client = common.connect().await?;
-        let producer = lines::producer(&client, common, &self.queue)?;
+        let target = lines::Target {
+            queue: &self.queue,
+            class: self.class.into(),
+        };
+        let producer = lines::producer(&client, common, target)?;
         let begun = Instant::now();
         let receipt = producer.enqueue(&self.message(body)).await.into_result()?;
         let stored = Stored::new(&self.queue, &receipt, begun.elapsed());
@@ -95,8 +113,8 @@ impl<'a> Stored<'a> {
             offset: receipt.offset.0,
             epoch: receipt.epoch.0,
             class: match receipt.class {
-                corelane_client::Class::Durable => "durable",
-                corelane_client::Class::Memory => "memory",
+                Class::Durable => "durable",
+                Class::Memory => "memory",
             },
             copies: receipt.copies,
             duplicate: receipt.duplicate,
@@ -109,6 +127,15 @@ impl<'a> Stored<'a> {
             "{}@{}  stored ({}, copies {}) in {} us",
             self.queue, self.offset, self.class, self.copies, self.micros
         )
+    }
+}
+
+impl From<ClassName> for Class {
+    fn from(name: ClassName) -> Self {
+        match name {
+            ClassName::Durable => Self::Durable,
+            ClassName::Memory => Self::Memory,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
-use corelane_client::{Client, Message, Outcome, Pending, Producer};
+use corelane_client::{Class, Client, Message, Outcome, Pending, Producer};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -48,22 +48,33 @@ impl Source {
     }
 }
 
+/// Where messages go.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) queue: &'a str,
+    pub(super) class: Class,
+}
+
 /// A producer that gives up when the time of a call is over.
-pub(super) fn producer(client: &Client, common: &Common, queue: &str) -> Result<Producer, Failure> {
-    let builder = client.producer(queue).give_up_after(common.timeout);
-    Ok(builder.build()?)
+pub(super) fn producer(
+    client: &Client,
+    common: &Common,
+    to: Target<'_>,
+) -> Result<Producer, Failure> {
+    let builder = client.producer(to.queue).class(to.class);
+    Ok(builder.give_up_after(common.timeout).build()?)
 }
 
 /// Enqueues every line as the message that `to_message` makes of it, in order, and tells how many
 /// are confirmed. Reads no further than the first line that is no message or is not enqueued.
 pub(super) async fn enqueue(
     common: &Common,
-    queue: &str,
+    to: Target<'_>,
     source: Source,
     to_message: impl Fn(Vec<u8>) -> Result<Message, Failure>,
 ) -> Result<(), Failure> {
     let client = common.connect().await?;
-    let producer = producer(&client, common, queue)?;
+    let producer = producer(&client, common, to)?;
     let begun = Instant::now();
     let (pending, settled) = mpsc::channel(PENDING_MAX);
     let collector = tokio::spawn(collect(settled));
@@ -73,7 +84,7 @@ pub(super) async fn enqueue(
         .await
         .map_err(|error| Failure::other(format!("a receipt was lost: {error}")))?;
     client.close().await;
-    output::one(common.output, &collected.summary(queue, begun.elapsed()))?;
+    output::one(common.output, &collected.summary(to.queue, begun.elapsed()))?;
     if let Some((line, failure)) = collected.first_failure {
         return Err(failure.at(&format!("line {line}")));
     }

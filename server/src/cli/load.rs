@@ -5,10 +5,11 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use corelane_client::Class;
 
 use super::Common;
 use super::exit::Failure;
-use super::lines::{Source, enqueue};
+use super::lines::{Source, Target, enqueue};
 use super::shown::{LINE_BYTES_MAX, Shown};
 
 /// Arguments of `load`.
@@ -38,6 +39,10 @@ impl Load {
             None => Source::stdin(LINE_BYTES_MAX),
         };
         let to_message = |line: Vec<u8>| Ok(Shown::read(&line)?.into_message()?);
-        enqueue(common, &self.queue, source, to_message).await
+        let target = Target {
+            queue: &self.queue,
+            class: Class::Durable,
+        };
+        enqueue(common, target, source, to_message).await
     }
 }

@@ -122,11 +122,20 @@ pub(super) fn number(number: Option<u64>) -> String {
 
 /// How long ago something was, in its largest unit.
 pub(super) fn age(since_ms: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let seconds = now_ms.saturating_sub(since_ms) / 1_000;
+    largest_unit(now_ms().saturating_sub(since_ms) / 1_000)
+}
+
+/// In how long something will be, in its largest unit.
+pub(super) fn until(due_ms: u64) -> String {
+    largest_unit(due_ms.saturating_sub(now_ms()).div_ceil(1_000))
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn largest_unit(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m", seconds / 60),

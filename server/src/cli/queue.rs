@@ -1,8 +1,12 @@
 //! `corelane queue ls|show|create|rm`.
 
+mod create;
+
 use clap::{Args, Subcommand};
 use corelane_client::{Client, Error, ErrorCode, QueueInfo, SubscriptionDetail, SubscriptionInfo};
 use serde::Serialize;
+
+use create::Create;
 
 use super::consent::Consent;
 use super::exit::{Failure, NOT_FOUND};
@@ -17,7 +21,7 @@ pub(super) enum Queue {
     /// Show one queue with its subscriptions.
     Show(Named),
     /// Create a queue, if it does not exist.
-    Create(Named),
+    Create(Create),
     /// Delete a queue with all its messages.
     Rm(Rm),
 }
@@ -85,7 +89,7 @@ impl Queue {
         match self {
             Self::Ls => ls(common).await,
             Self::Show(named) => show(common, &named.queue).await,
-            Self::Create(named) => create(common, &named.queue).await,
+            Self::Create(create) => create.run(common).await,
             Self::Rm(rm) => rm.run(common).await,
         }
     }
@@ -170,14 +174,6 @@ fn needs(subscription: &SubscriptionInfo, (parked, dead): (u64, u64)) -> Option<
         .map(|(count, state)| format!("{count} {state}"))
         .collect();
     (!counts.is_empty()).then(|| format!("{} ({})", subscription.name, counts.join(", ")))
-}
-
-async fn create(common: &Common, queue: &str) -> Result<(), Failure> {
-    let client = common.connect().await?;
-    let created = client.admin().queue_create(queue).await?;
-    client.close().await;
-    let change = if created { "created" } else { "exists" };
-    tell(common, &Changed { queue, change })
 }
 
 impl Rm {

@@ -5,7 +5,9 @@ mod shown;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use corelane_client::{Client, Contract, PurgeStates, SubscriptionConfig, SubscriptionOptions};
+use corelane_client::{
+    Client, Contract, Offset, PurgeStates, ReturnTo, SubscriptionConfig, SubscriptionOptions,
+};
 use serde::Serialize;
 
 use super::consent::Consent;
@@ -32,6 +34,8 @@ pub(super) enum Subscription {
     Resume(Named),
     /// Begin anew elsewhere; what was done, leased or set aside is forgotten.
     Seek(Seek),
+    /// Say that a reader has read everything before an offset for good.
+    Checkpoint(Checkpoint),
     /// Delete a subscription, with the messages that no other one needs.
     Rm(Rm),
 }
@@ -81,6 +85,10 @@ struct Terms {
     /// What consumers are promised.
     #[arg(long, value_enum)]
     contract: Option<Promise>,
+    /// Where messages that come back have their place: before those that were never given out, or behind all that were
+    /// enqueued before they came back.
+    #[arg(long, value_enum)]
+    returned: Option<ReturnedTo>,
     /// Messages under lease at once; 0: no bound.
     #[arg(long, value_name = "N")]
     in_flight_max: Option<u32>,
@@ -107,6 +115,30 @@ enum Promise {
     AtMostOnce,
     /// One consumer at a time; the others stand by.
     SingleActive,
+    /// Messages with one key one at a time and in order.
+    KeyOrdered,
+    /// One consumer at a time reads all messages in order, from the checkpoint on.
+    Reader,
+    /// Every consumer gets every message that comes while it is there.
+    Broadcast,
+}
+
+/// Where messages that come back have their place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum ReturnedTo {
+    /// Before those that were never given out.
+    Front,
+    /// Behind those that were enqueued before they came back.
+    Back,
+}
+
+impl ReturnedTo {
+    const fn place(self) -> ReturnTo {
+        match self {
+            Self::Front => ReturnTo::Front,
+            Self::Back => ReturnTo::Back,
+        }
+    }
 }
 
 impl Promise {
@@ -115,6 +147,9 @@ impl Promise {
             Self::Competing => Contract::Competing,
             Self::AtMostOnce => Contract::AtMostOnce,
             Self::SingleActive => Contract::SingleActive,
+            Self::KeyOrdered => Contract::KeyOrdered,
+            Self::Reader => Contract::Reader,
+            Self::Broadcast => Contract::Broadcast,
         }
     }
 }
@@ -139,6 +174,16 @@ pub(super) struct Seek {
     to: Place,
     #[command(flatten)]
     consent: Consent,
+}
+
+/// Arguments of `subscription checkpoint`.
+#[derive(Debug, Args)]
+pub(super) struct Checkpoint {
+    #[command(flatten)]
+    named: Named,
+    /// The first message that is not read for good.
+    #[arg(long, value_name = "OFFSET")]
+    to: u64,
 }
 
 /// Arguments of `subscription rm`.
@@ -206,6 +251,7 @@ impl Subscription {
             Self::Pause(pause) => pause.run(common).await,
             Self::Resume(named) => named.resume(common).await,
             Self::Seek(seek) => seek.run(common).await,
+            Self::Checkpoint(checkpoint) => checkpoint.run(common).await,
             Self::Rm(rm) => rm.run(common).await,
         }
     }
@@ -294,7 +340,7 @@ impl Configure {
     async fn run(self, common: &Common) -> Result<(), Failure> {
         if self.terms.are_empty() {
             return Err(Failure::usage(
-                "nothing to change\n  name --contract, --in-flight-max, --rate-max, --attempts-max, \
+                "nothing to change\n  name --contract, --returned, --in-flight-max, --rate-max, --attempts-max, \
                  --backoff or --backoff-max",
             ));
         }
@@ -312,6 +358,7 @@ impl Terms {
         let bounds = [self.in_flight_max, self.rate_max, self.attempts_max];
         let times = [self.backoff, self.backoff_max];
         self.contract.is_none()
+            && self.returned.is_none()
             && bounds.iter().all(Option::is_none)
             && times.iter().all(Option::is_none)
     }
@@ -321,6 +368,7 @@ impl Terms {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         SubscriptionConfig {
             contract: self.contract.map_or(config.contract, Promise::contract),
+            returned: self.returned.map_or(config.returned, ReturnedTo::place),
             in_flight_max: self.in_flight_max.unwrap_or(config.in_flight_max),
             rate_max: self.rate_max.unwrap_or(config.rate_max),
             attempts_max: self.attempts_max.unwrap_or(config.attempts_max),
@@ -353,6 +401,16 @@ impl Seek {
         let at = self.named.on(&client).seek(start).await?;
         client.close().await;
         self.named.tell(common, "sought", Some(at.0))
+    }
+}
+
+impl Checkpoint {
+    async fn run(self, common: &Common) -> Result<(), Failure> {
+        let client = common.connect().await?;
+        let on = self.named.on(&client);
+        let at = on.checkpoint(Offset(self.to)).await?;
+        client.close().await;
+        self.named.tell(common, "checkpointed", Some(at.0))
     }
 }
 

@@ -299,6 +299,14 @@ pub const KEYS: &[Key] = &[
         value: |config| format_duration(config.stop_timeout),
     },
     Key {
+        name: "volatile_bytes",
+        default: "64MiB",
+        kind: Kind::Size,
+        doc: "Memory, over all shards, for the messages of memory-only queues; what is beyond it goes to unnamed files of the data directory.",
+        sample: "",
+        value: |config| format_bytes(config.volatile_bytes),
+    },
+    Key {
         name: "watchdog",
         default: "10s",
         kind: Kind::Duration,

@@ -76,7 +76,7 @@ fn unknown_key_is_refused_with_its_line_and_the_nearest_name() {
         refused(text),
         "corelane.toml:3: unknown key \"listen_port\"\n  known keys: allow_unauthenticated, \
          cache_bytes, commit_mode, commit_threads, connections_max, control, cores, data_dir, dev, driver, \
-         force_network_fs, listen, log, partitions, port_file, scrub_bytes_per_second, shard_port, stop_timeout, watchdog, write_timeout"
+         force_network_fs, listen, log, partitions, port_file, scrub_bytes_per_second, shard_port, stop_timeout, volatile_bytes, watchdog, write_timeout"
     );
     assert_eq!(
         refused("data-dirr = \"x\""),

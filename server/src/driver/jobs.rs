@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use corelane_storage::{Buffer, Directory, SegmentNumber, Task};
+use corelane_storage::{Buffer, SegmentNumber, Task, Volumes};
 use corelane_wire::PartitionId;
 use rustix::io::ReadWriteFlags;
 
@@ -102,7 +102,7 @@ impl Jobs {
     /// pinned one: a commit thread on the shard's own core would wait for the shard's slice to end.
     pub(super) fn start(
         threads: &FileThreads<'_>,
-        directory: &Directory,
+        volumes: &Volumes,
         waker: Waker,
         stats: Arc<DriverStats>,
     ) -> io::Result<Self> {
@@ -124,20 +124,20 @@ impl Jobs {
             haste: Arc::default(),
         };
         let name = threads.name;
-        let hastened = directory.hastened_by(Arc::clone(&jobs.haste));
+        let hastened = volumes.hastened_by(Arc::clone(&jobs.haste));
         for index in 0..threads.commits {
-            jobs.spawn(format!("{name}-commit{index}"), directory, |shared| {
+            jobs.spawn(format!("{name}-commit{index}"), volumes, |shared| {
                 &shared.commits
             })?;
         }
         for index in 0..threads.reads {
-            jobs.spawn(format!("{name}-read{index}"), directory, |shared| {
+            jobs.spawn(format!("{name}-read{index}"), volumes, |shared| {
                 &shared.reads
             })?;
         }
-        jobs.spawn(format!("{name}-files"), directory, |shared| &shared.files)?;
+        jobs.spawn(format!("{name}-files"), volumes, |shared| &shared.files)?;
         jobs.spawn(format!("{name}-spares"), &hastened, |shared| &shared.spares)?;
-        jobs.spawn(format!("{name}-checkpoint"), directory, |shared| {
+        jobs.spawn(format!("{name}-checkpoint"), volumes, |shared| {
             &shared.checkpoints
         })?;
         Ok(jobs)
@@ -146,14 +146,14 @@ impl Jobs {
     fn spawn(
         &mut self,
         name: String,
-        directory: &Directory,
+        volumes: &Volumes,
         queue: fn(&Shared) -> &Queue,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let mut directory = directory.clone();
+        let mut volumes = volumes.clone();
         let work = move || {
             while let Some((token, job)) = queue(&shared).take() {
-                let finished = job.run(token, &mut directory, &shared);
+                let finished = job.run(token, &mut volumes, &shared);
                 shared.report(finished);
             }
         };
@@ -266,7 +266,7 @@ impl Shared {
 }
 
 impl Job {
-    fn run(self, token: Token, directory: &mut Directory, shared: &Shared) -> Finished {
+    fn run(self, token: Token, volumes: &mut Volumes, shared: &Shared) -> Finished {
         let begun = Instant::now();
         let stats = &shared.stats;
         let (result, data) = match self {
@@ -294,11 +294,11 @@ impl Job {
                 stats.read.record(begun.elapsed());
                 (result, Data::Block(buffer))
             }
-            Self::Open { partition, segment } => match directory.open_segment(partition, segment) {
+            Self::Open { partition, segment } => match volumes.open_segment(partition, segment) {
                 Ok(file) => return Finished::Opened(token, file),
                 Err(error) => (Err(error), Data::None),
             },
-            Self::Housekeeping(chore) => chore.run(directory),
+            Self::Housekeeping(chore) => chore.run(volumes),
         };
         Finished::Done(Done {
             token,

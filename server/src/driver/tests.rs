@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use corelane_storage::{Directory, DirectoryOptions, SpareId, Task};
+use corelane_storage::{Directory, DirectoryOptions, SpareId, Task, Volumes};
 
 use super::*;
 
 /// What the tests need of a driver besides the seam.
 pub(super) trait Tested: Driver + Send + Sized {
     /// A driver, or why this machine has none.
-    fn start(sizes: &Sizes, directory: &Directory) -> Result<Self, String>;
+    fn start(sizes: &Sizes, volumes: &Volumes) -> Result<Self, String>;
     fn listen(&mut self, listener: TcpListener) -> Listener;
     /// Has each of the drivers know all of them, in their order.
     fn introduce(drivers: &mut [&mut Self]);
@@ -96,7 +96,7 @@ pub(super) struct Bench<D> {
     pub(super) done: Vec<Done>,
     /// Room of the driver's sockets for what is sent, if it shall be small.
     pub(super) send_room: Option<usize>,
-    directory: Directory,
+    volumes: Volumes,
     _folder: tempfile::TempDir,
 }
 
@@ -107,13 +107,13 @@ impl<D: Tested> Bench<D> {
 
     pub(super) fn with(sizes: &Sizes) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let directory = open_directory(folder.path());
-        let driver = D::start(sizes, &directory).unwrap();
+        let volumes = open_volumes(folder.path());
+        let driver = D::start(sizes, &volumes).unwrap();
         Self {
             driver,
             done: Vec::new(),
             send_room: None,
-            directory,
+            volumes,
             _folder: folder,
         }
     }
@@ -265,8 +265,9 @@ impl<D: Tested> Bench<D> {
     }
 }
 
-fn open_directory(path: &Path) -> Directory {
-    Directory::open(path, &DirectoryOptions::default()).unwrap()
+fn open_volumes(path: &Path) -> Volumes {
+    let directory = Directory::open(path, &DirectoryOptions::default());
+    directory.unwrap().into()
 }
 
 pub(super) fn pattern(bytes: usize) -> Vec<u8> {

@@ -30,7 +30,8 @@ struct Side {
 fn side() -> Side {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::open(folder.path(), &DirectoryOptions::default()).unwrap();
-    let inner = Epoll::new(&EpollOptions::default(), &directory, Clock::start()).unwrap();
+    let inner = Epoll::new(&EpollOptions::default(), &directory.into(), Clock::start());
+    let inner = inner.unwrap();
     let door = Door::new(inner.waker());
     Side {
         connector: InProcessConnector::new(vec![(7, Arc::clone(&door))]),

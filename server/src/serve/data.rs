@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use corelane_core::Limits;
 use corelane_storage::{
-    Directory, DirectoryOptions, FreshIds, LogConfig, SpareId, Superblock, Volume as _,
+    Directory, DirectoryOptions, FreshIds, LogConfig, SpareId, Superblock, Volume as _, Volumes,
     open_superblock,
 };
 use corelane_wire::{Epoch, PartitionId, SessionId, ShardId};
@@ -22,9 +22,10 @@ use crate::shard::spares_of;
 
 /// An opened data directory with its recovered partitions.
 pub(super) struct Data {
-    pub(super) directory: Directory,
+    pub(super) volumes: Volumes,
     pub(super) partitions: u32,
     pub(super) epoch: Epoch,
+    is_direct: bool,
     opened: Vec<Opened>,
     spares: Vec<(SpareId, u64)>,
     recovery: Duration,
@@ -51,11 +52,15 @@ impl Data {
         let spares = directory
             .spares()
             .map_err(|error| refuse(format!("cannot list the spare segments: {error}")))?;
+        let is_direct = directory.is_direct();
+        let first_volatile = PartitionId(superblock.partitions);
+        let memory_max = config.volatile_bytes as u64;
         Ok(Self {
+            volumes: Volumes::new(directory, first_volatile, memory_max),
+            is_direct,
             epoch: epoch_of_start(superblock.starts, &opened),
             partitions: superblock.partitions,
             recovery: begun.elapsed(),
-            directory,
             opened,
             spares,
         })
@@ -78,7 +83,7 @@ impl Data {
             recovery: self.recovery,
             epoch: self.epoch.0,
             driver,
-            is_direct: self.directory.is_direct(),
+            is_direct: self.is_direct,
         }
     }
 
@@ -91,6 +96,16 @@ impl Data {
         let is_own = |opened: &mut Opened| topology.shard_of(opened.start.partition) == shard;
         let own = self.opened.extract_if(.., is_own);
         own.map(|opened| opened.start).collect()
+    }
+
+    /// What a shard keeps of memory-only queues: nothing yet, since nothing outlives a process.
+    pub(super) fn volatile_partition(topology: &Topology, shard: ShardId) -> PartitionStart {
+        let config = LogConfig {
+            segment_bytes: corelane_storage::FIRST_SEGMENT_BYTES,
+            cache_bytes: CACHE_BYTES_MIN,
+            ..LogConfig::new(topology.volatile_of(shard), draw())
+        };
+        PartitionStart::unused(config, Limits::default())
     }
 
     /// The spare segments of a shard.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use corelane_storage::Directory;
+use corelane_storage::Volumes;
 
 use super::StartError;
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::driver::uring::{self, Refusal, Uring, UringOptions};
 /// What drivers are made of.
 pub(super) struct Drivers<'a> {
     pub(super) config: &'a Config,
-    pub(super) directory: &'a Directory,
+    pub(super) volumes: &'a Volumes,
     pub(super) clock: &'a Clock,
     pub(super) connections_max: usize,
 }
@@ -63,14 +63,14 @@ impl Drivers<'_> {
                 sockets_max: self.sockets_max(),
                 ..EpollOptions::default()
             };
-            let driver = Epoll::new(&options, self.directory, self.clock.clone())?;
+            let driver = Epoll::new(&options, self.volumes, self.clock.clone())?;
             Ok(Native::Epoll(Box::new(driver)))
         };
         (0..self.config.cores).map(make).collect()
     }
 
     fn uring(&self) -> Result<Vec<Native>, Refusal> {
-        uring::check(self.directory.root())?;
+        uring::check(self.volumes.root())?;
         let make = |shard| {
             let options = UringOptions {
                 name: format!("shard{shard}"),
@@ -79,7 +79,7 @@ impl Drivers<'_> {
                 sockets_max: self.sockets_max(),
                 ..UringOptions::default()
             };
-            let driver = Uring::new(&options, self.directory, self.clock.clone())?;
+            let driver = Uring::new(&options, self.volumes, self.clock.clone())?;
             Ok(Native::Uring(Box::new(driver)))
         };
         let drivers: io::Result<Vec<_>> = (0..self.config.cores).map(make).collect();
@@ -88,7 +88,7 @@ impl Drivers<'_> {
 
     #[cfg(feature = "glommio")]
     fn glommio(&self) -> Result<Vec<Native>, StartError> {
-        glommio::check(self.directory.root())
+        glommio::check(self.volumes.root())
             .map_err(|refusal| StartError::driver(self.config, &refusal))?;
         tracing::warn!(
             event = "experimental_driver",
@@ -103,7 +103,7 @@ impl Drivers<'_> {
                 sockets_max: self.sockets_max(),
                 ..GlommioOptions::default()
             };
-            let driver = Glommio::new(&options, self.directory, self.clock.clone())?;
+            let driver = Glommio::new(&options, self.volumes, self.clock.clone())?;
             Ok(Native::Glommio(Box::new(driver)))
         };
         let drivers: io::Result<Vec<_>> = (0..self.config.cores).map(make).collect();

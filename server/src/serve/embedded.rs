@@ -139,7 +139,7 @@ impl Embedded {
         let names = names(config, ports.as_ref());
         let drivers = Drivers {
             config,
-            directory: &data.directory,
+            volumes: &data.volumes,
             clock: &clock,
             connections_max,
         };

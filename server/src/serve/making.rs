@@ -8,7 +8,7 @@ use super::StartError;
 use super::data::Data;
 use super::ports::Ports;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DriverChoice};
 use crate::control::Observed;
 use crate::driver::native::Native;
 use crate::driver::{Driver, DriverStats, Listener, Waker};
@@ -84,8 +84,13 @@ impl Making<'_> {
             drivers.into_iter().zip(mailboxes(count)).zip(&stats)
         {
             let id = mailboxes.shard();
+            let mut partitions = data.take_partitions(&self.topology, id);
+            // That driver opens files by their names, and what is volatile has none.
+            if self.config.driver != DriverChoice::Glommio {
+                partitions.push(Data::volatile_partition(&self.topology, id));
+            }
             let start = ShardStart {
-                partitions: data.take_partitions(&self.topology, id),
+                partitions,
                 spares: data.take_spares(id, count),
                 listeners,
                 stats: Arc::clone(stats),

@@ -112,6 +112,16 @@ impl Partition {
         }
     }
 
+    /// After so many bytes of log it takes a checkpoint. That of a volatile one only lets segments go, and those are
+    /// memory.
+    fn checkpoint_bytes(&self, usual: u64) -> u64 {
+        if self.is_volatile {
+            usual.min(self.log.config().segment_bytes)
+        } else {
+            usual
+        }
+    }
+
     /// A checkpoint was written whose state needs these segments: of the others, those go that the one before did not
     /// need either (K2).
     fn free_segments(&mut self, live: &BTreeMap<SegmentNumber, u64>) {
@@ -190,7 +200,7 @@ impl State {
     pub(super) fn checkpoint(&mut self, slot: usize) {
         let bytes_max = self.config.checkpoints.bytes;
         if let Some(partition) = self.partitions[slot].serving_mut()
-            && partition.checkpoints.bytes >= bytes_max
+            && partition.checkpoints.bytes >= partition.checkpoint_bytes(bytes_max)
             && self.stopping.is_none()
         {
             partition.cut();
@@ -240,7 +250,8 @@ impl State {
         checkpoints.meta = Some(outcome.meta);
         partition.free_segments(&outcome.live);
         if partition.dead_in_current(&outcome.live) > self.config.first_segment_bytes {
-            self.spares.lend(partition.id);
+            let (id, is_volatile) = (partition.id, partition.is_volatile);
+            self.spares_for_mut(is_volatile).lend(id);
         }
         self.plan_relocation(slot, &outcome.relocation);
         let mut serving = self.partitions.iter().filter_map(Hosted::serving);
@@ -263,6 +274,7 @@ impl State {
         let Some(hosted) = self.partitions[slot].serving_mut() else {
             return;
         };
+        let is_volatile = hosted.is_volatile;
         match hosted.files.close(segment.0) {
             Closed::InUse => {
                 hosted.checkpoints.leaving.push(segment);
@@ -273,7 +285,7 @@ impl State {
             }
             Closed::NotOpen => {}
         }
-        let task = self.spares.retire(partition, segment);
+        let task = self.spares_for_mut(is_volatile).retire(partition, segment);
         self.counters.segments_freed_total += 1;
         self.submit(
             Work::Housekeeping(task),

@@ -5,7 +5,7 @@
 //! partition before anything else of it is looked at; nothing is retried.
 
 use corelane_core::Input;
-use corelane_storage::{Buffer, LogIo, ReadError, SegmentNumber, SpareId, Task};
+use corelane_storage::{Buffer, LogIo, ReadError, SegmentNumber, SpareId, Task, VOLATILE_SPARES};
 
 use super::delivery::Next;
 use super::stalls::Writing;
@@ -39,10 +39,12 @@ impl State {
             && let Some((segment, bytes)) = partition.log.wants_segment()
         {
             partition.wanted = Some((segment, bytes));
-            self.spares.want(partition.id, segment, bytes);
+            let (id, is_volatile) = (partition.id, partition.is_volatile);
+            self.spares_for_mut(is_volatile).want(id, segment, bytes);
         }
-        if partition.is_stuck() {
-            self.spares.press(partition.id);
+        if let Some(partition) = self.partitions[slot].serving().filter(|it| it.is_stuck()) {
+            let (id, is_volatile) = (partition.id, partition.is_volatile);
+            self.spares_for_mut(is_volatile).press(id);
         }
         self.write(slot);
     }
@@ -76,7 +78,7 @@ impl State {
                 position,
                 buffer,
                 bytes,
-                durable,
+                durable: durable && !partition.is_volatile,
             };
             partition.writing = Some(Writing::default());
             self.submit(Work::Write(site), op);
@@ -181,7 +183,9 @@ impl State {
             Ok(file) => file,
             Err(errno) => {
                 partition.files.not_opened(segment);
-                partition.relocation.not_opened(segment);
+                partition.relocation.fetches.not_opened(segment);
+                partition.key_reads.not_opened(segment);
+                partition.letter_reads.not_opened(segment);
                 let is_written_to = partition
                     .waiting_write
                     .as_ref()
@@ -218,7 +222,9 @@ impl State {
         {
             partition.pending.read_done();
         }
-        partition.relocation.opened(segment);
+        partition.relocation.fetches.opened(segment);
+        partition.key_reads.opened(segment);
+        partition.letter_reads.opened(segment);
         let has_leaving = partition.checkpoints.has_leaving();
         if let Some(file) = partition.files.surplus() {
             self.submit(Work::CloseFile, Op::CloseFile { file });
@@ -286,8 +292,8 @@ impl State {
         let result = result.map_err(|errno| errno.0);
         let log = &mut partition.log;
         let outcome = log.on_read_done(site.segment, site.position, buffer, result);
-        if site.purpose == ReadFor::Relocation {
-            partition.relocation.read_done(outcome.is_ok());
+        if let ReadFor::Fetch(whose) = site.purpose {
+            partition.fetches(whose).read_done(outcome.is_ok());
         }
         match outcome {
             Ok(()) if site.purpose == ReadFor::Delivery => partition.pending.read_done(),
@@ -316,7 +322,15 @@ impl State {
 
     /// Submits what the spare segments need.
     pub(super) fn keep_spares(&mut self) {
-        while let Some((task, bytes)) = self.spares.next_task(self.now) {
+        self.keep_spares_for(false);
+        if self.volatile.is_some() {
+            self.keep_spares_for(true);
+        }
+    }
+
+    fn keep_spares_for(&mut self, is_volatile: bool) {
+        let now = self.now;
+        while let Some((task, bytes)) = self.spares_for_mut(is_volatile).next_task(now) {
             if let Task::Install { partition, .. } = task {
                 let slot = self.topology.slot_of(partition);
                 let partition = self.partitions[slot].serving_mut();
@@ -328,10 +342,10 @@ impl State {
             let op = Op::Housekeeping(Chore::Task(task));
             let token = self.submit(Work::Housekeeping(task), op);
             if let Task::MakeSpare { .. } = task {
-                self.spares.being_made(token);
+                self.spares_for_mut(is_volatile).being_made(token);
             }
         }
-        if let Some(token) = self.spares.hasten() {
+        if let Some(token) = self.spares_for_mut(is_volatile).hasten() {
             self.actions.push_back(Action::Cancel(token));
         }
     }
@@ -352,8 +366,9 @@ impl State {
                     Err(errno) if errno.is_full() => {
                         let wanted = self.partitions[slot].serving().and_then(|it| it.wanted);
                         if let Some((_, bytes)) = wanted {
-                            let to = (partition, segment);
-                            self.spares.not_installed(self.now, (spare, bytes), to);
+                            let (now, to) = (self.now, (partition, segment));
+                            let spares = self.spares_for_mut(is_volatile(spare));
+                            spares.not_installed(now, (spare, bytes), to);
                         }
                     }
                     // What a failed rename or directory sync left behind is unknown (W1).
@@ -367,7 +382,8 @@ impl State {
             }
             // Nothing waits for a file that goes.
             Task::Retire { spare, .. } => {
-                self.spares.retired(spare, result == Ok(1));
+                let spares = self.spares_for_mut(is_volatile(spare));
+                spares.retired(spare, result == Ok(1));
                 left_behind(task, result);
             }
             Task::RemoveSegment { .. } => left_behind(task, result),
@@ -376,9 +392,11 @@ impl State {
 
     /// A spare segment was made, or could not be.
     fn on_spare(&mut self, spare: SpareId, bytes: u64, result: Result<usize, Errno>) {
-        let (was_full, was_short) = (self.spares.is_full(), self.spares.is_short());
-        self.spares.made(self.now, spare, bytes, result.is_ok());
-        let (is_full, is_short) = (self.spares.is_full(), self.spares.is_short());
+        let now = self.now;
+        let spares = self.spares_for_mut(is_volatile(spare));
+        let (was_full, was_short) = (spares.is_full(), spares.is_short());
+        spares.made(now, spare, bytes, result.is_ok());
+        let (is_full, is_short) = (spares.is_full(), spares.is_short());
         if let Err(errno) = result
             && is_full
             && !was_full
@@ -404,6 +422,11 @@ impl State {
             tracing::info!("there is room for segments again");
         }
     }
+}
+
+/// Whether a spare becomes a segment of a volatile partition.
+fn is_volatile(spare: SpareId) -> bool {
+    spare >= VOLATILE_SPARES
 }
 
 /// A segment that is not needed any more and could not go is looked at by the next start.

@@ -20,6 +20,11 @@ pub(super) fn shard_of(connection: ConnectionId) -> ShardId {
     ShardId(u16::try_from(shard).expect("the top 16 bits of 64"))
 }
 
+/// The connection on which a shard itself asks: its slot is never given to a client.
+pub(super) fn own_connection(shard: ShardId) -> ConnectionId {
+    ConnectionId(u64::from(shard.0) << (2 * SLOT_BITS) | FIELD_MASK)
+}
+
 /// The table.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -63,7 +68,7 @@ impl Connections {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
-        assert!(index as u64 <= FIELD_MASK, "C1: {index} connections");
+        assert!((index as u64) < FIELD_MASK, "C1: {index} connections");
         self.slots[index].connection = Some(connection);
         self.count += 1;
         let id = self.id(index);

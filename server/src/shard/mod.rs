@@ -32,7 +32,11 @@ mod clients;
 mod commit;
 mod connections;
 mod delivery;
+mod fetches;
 mod files;
+mod letters;
+mod memory;
+mod numbers;
 mod outlets;
 mod partition;
 mod relocation;
@@ -80,7 +84,7 @@ pub struct ShardConfig {
 pub struct ShardStart {
     /// Its ends of the mailboxes; they also say which shard it is. See [`crate::mail::mailboxes`].
     pub mailboxes: Mailboxes,
-    /// Exactly the partitions that the topology gives this shard, in any order.
+    /// Exactly the partitions that the topology gives this shard, in any order, and its volatile one unless it has none.
     pub partitions: Vec<PartitionStart>,
     /// Where to accept, once all of its partitions serve.
     pub listeners: Vec<Listener>,

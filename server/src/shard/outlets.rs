@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use corelane_core::{ConnectionId, Requester};
 use corelane_wire::{Correlation, Epoch, ErrorCode, Response, ShardId};
 
-use super::connections::{Connections, shard_of};
+use super::connections::{Connections, own_connection, shard_of};
 use crate::connection::{OUT_BYTES_HIGH, ROOM_BYTES_MAX, share_of};
 use crate::mail::{Mail, Mailboxes};
 
@@ -52,6 +52,8 @@ pub(super) struct Outlets {
     pub(super) given: Vec<ConnectionId>,
     /// How many places in line were given out.
     places: u64,
+    /// Letters of this shard that were answered, and with what.
+    pub(super) letters_answered: Vec<(Correlation, ErrorCode)>,
     /// Connections of this shard that must be closed because an answer will never come.
     pub(super) abandoned: Vec<ConnectionId>,
 }
@@ -67,8 +69,14 @@ impl Outlets {
             claims: BTreeMap::new(),
             given: Vec::new(),
             places: 0,
+            letters_answered: Vec::new(),
             abandoned: Vec::new(),
         }
+    }
+
+    /// The connection on which the shard itself asks: no client has it.
+    pub(super) fn own_connection(&self) -> ConnectionId {
+        own_connection(self.shard)
     }
 
     /// Whether a connection belongs to this shard.
@@ -238,7 +246,9 @@ impl Outlets {
         code: ErrorCode,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        if let Some(connection) = self.connections.get_mut(id)
+        if id == self.own_connection() {
+            self.letters_answered.push((correlation, code));
+        } else if let Some(connection) = self.connections.get_mut(id)
             && connection.is_heard()
         {
             write(connection.out());

@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 
-use corelane_core::{Engine, Input, Output, Record, Reply, Requester, Status};
+use corelane_core::{Engine, Input, Outgoing, Output, Record, Reply, Requester, Status};
 use corelane_storage::{Log, LogIo, NewRecord, SegmentNumber};
 use corelane_wire::{Deliveries, ErrorCode, Lsn, PartitionId, Request, Response, Timestamp};
 
 use super::checkpoints::Checkpoints;
 use super::delivery::Pending;
+use super::fetches::Fetches;
 use super::files::Files;
 use super::outlets::Outlets;
 use super::relocation::Relocation;
@@ -33,6 +34,8 @@ pub(super) enum Hosted {
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) id: PartitionId,
+    /// Whether nothing of it outlives the process: it is never synced.
+    pub(super) is_volatile: bool,
     pub(super) engine: Engine,
     pub(super) log: Log,
     pub(super) files: Files,
@@ -40,6 +43,12 @@ pub(super) struct Partition {
     pub(super) pending: Pending,
     pub(super) checkpoints: Checkpoints,
     pub(super) relocation: Relocation,
+    /// Records whose keys the engine has to know.
+    pub(super) key_reads: Fetches,
+    /// Records with dead messages that go to another queue.
+    pub(super) letter_reads: Fetches,
+    /// Letters that were composed of them.
+    pub(super) letters: Vec<Outgoing>,
     /// Records below it gate something.
     pub(super) flush_to: Lsn,
     /// Whether it was stepped since its last `TurnEnd`.
@@ -124,8 +133,12 @@ impl Partition {
     fn new(id: PartitionId, ready: ReadyPartition) -> Self {
         Self {
             id,
+            is_volatile: false,
             checkpoints: Checkpoints::new(ready.checkpoint, ready.leftovers),
             relocation: Relocation::default(),
+            key_reads: Fetches::default(),
+            letter_reads: Fetches::default(),
+            letters: Vec::new(),
             files: Files::default(),
             pending: Pending::default(),
             flush_to: Lsn(0),
@@ -166,6 +179,12 @@ impl Partition {
         self.wanted.is_some() || self.log.segments().is_empty()
     }
 
+    /// Bytes of the segments that hold its log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let sealed: u64 = self.log.sealed().map(|segment| segment.bytes).sum();
+        sealed + self.log.current().map_or(0, |(_, bytes)| bytes)
+    }
+
     /// Whether it was stepped since its last `TurnEnd`.
     pub(super) fn is_touched(&self) -> bool {
         self.touched
@@ -196,7 +215,7 @@ impl Partition {
             && let Request::Enqueue(enqueue) = request
         {
             enqueue.batch
-        } else if let Input::Fetched { batch } = &input {
+        } else if let Input::Fetched { batch, .. } = &input {
             batch.unwrap_or_default()
         } else {
             &[]
@@ -247,7 +266,8 @@ impl Partition {
                 first,
                 place,
             } => self.checkpoints.wanted.push((queue, first, place)),
-            Output::Fetch { lsn, first } => self.relocation.fetch(lsn, first),
+            Output::Fetch { whose, lsn, first } => self.fetches(whose).push(lsn, first),
+            Output::Letter(letter) => self.letters.push(*letter),
             Output::Abandon { to } => at.outlets.abandon(to.connection),
         }
     }
@@ -282,6 +302,8 @@ fn changes_demand(reply: &Reply) -> bool {
         | Reply::QueueList { .. }
         | Reply::Queue(_)
         | Reply::QueueDeleted
+        | Reply::QueueConfigured { .. }
+        | Reply::Schedule(_)
         | Reply::Subscription(_) => false,
     }
 }
@@ -300,7 +322,12 @@ fn response(reply: Reply) -> Response<'static> {
         Reply::QueueList { queues, more } => Response::QueueList { queues, more },
         Reply::Queue(info) => Response::Queue(*info),
         Reply::QueueDeleted => Response::QueueDeleted,
+        Reply::QueueConfigured { created, config } => Response::QueueConfigured {
+            created,
+            config: *config,
+        },
         Reply::Subscription(answer) => Response::Subscription(*answer),
+        Reply::Schedule(answer) => Response::Schedule(*answer),
         Reply::Refused { code, text } => Response::Error { code, text },
     }
 }

@@ -6,6 +6,7 @@
 use corelane_core::{ConnectionId, Input, Requester, only_looks};
 use corelane_wire::{ErrorCode, Frame, PartitionId, Request, Response};
 
+use super::memory::is_for_memory;
 use super::partition::Hosted;
 use super::state::State;
 use crate::connection::{Connection, Purpose, Unanswered};
@@ -134,6 +135,8 @@ impl State {
             | Request::QueueList(_)
             | Request::QueueShow { .. }
             | Request::QueueDelete { .. }
+            | Request::QueueConfigure { .. }
+            | Request::Schedule(_)
             | Request::Subscription(_) => Purpose::Plain,
         };
         Ok(Unanswered { partition, purpose })
@@ -173,6 +176,8 @@ impl State {
             | Request::QueueCreate { .. }
             | Request::QueueShow { .. }
             | Request::QueueDelete { .. }
+            | Request::QueueConfigure { .. }
+            | Request::Schedule(_)
             | Request::Subscription(_) => {
                 let text = String::from("no partition answers this request");
                 Err(Refusal(ErrorCode::Internal, text))
@@ -181,20 +186,25 @@ impl State {
     }
 
     /// Steps a partition of this shard with a request (Y1).
-    fn serve(&mut self, partition: PartitionId, from: Requester, request: Request<'_>) {
-        let slot = self.topology.slot_of(partition);
+    pub(super) fn serve(&mut self, partition: PartitionId, from: Requester, request: Request<'_>) {
+        let slot = self.lead(self.topology.slot_of(partition), from, &request);
         let refusal = match &self.partitions[slot] {
             Hosted::Damaged(reason) => Some(Refusal(ErrorCode::Damaged, reason.clone())),
             Hosted::Serving(_) if self.stopping.is_some() => Some(shutting_down()),
+            Hosted::Serving(_) if self.volatile.is_none() && is_for_memory(&request) => {
+                let text = String::from("this broker keeps no messages in memory only");
+                Some(Refusal(ErrorCode::NotSupported, text))
+            }
             Hosted::Serving(hosted) if let Some(reason) = &hosted.read_only => {
                 let refused = Refusal(ErrorCode::Damaged, reason.clone());
                 (!only_looks(&request)).then_some(refused)
             }
             Hosted::Serving(hosted) => {
-                let is_growing =
-                    matches!(request, Request::Enqueue(_) | Request::QueueCreate { .. });
+                let is_growing = grows(&request);
                 // Settling must go on while the disk is full: it is what makes room.
-                let is_full = is_growing && self.spares.is_full() && hosted.lacks_segment();
+                let is_full = is_growing
+                    && self.spares_for(hosted.is_volatile).is_full()
+                    && hosted.lacks_segment();
                 is_full.then(|| {
                     let text = format!("no room on disk for a segment of partition {partition}");
                     Refusal(ErrorCode::DiskFull, text)
@@ -209,6 +219,9 @@ impl State {
         }
         self.counters.enqueues_total += u64::from(matches!(request, Request::Enqueue(_)));
         self.step(slot, Input::Request { from, request });
+        if let Request::QueueDelete { queue } = request {
+            self.forget_memory_queue(slot, queue);
+        }
     }
 
     /// Mail from another shard.
@@ -244,6 +257,19 @@ impl State {
         let request = Request::decode(&frame).expect("a forwarded request was decoded before");
         self.serve(partition, from, request);
     }
+}
+
+/// Whether a request adds to what is kept.
+const fn grows(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Enqueue(_)
+            | Request::QueueCreate { .. }
+            | Request::QueueConfigure {
+                config: Some(_),
+                ..
+            }
+    )
 }
 
 fn shutting_down() -> Refusal {

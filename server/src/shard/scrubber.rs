@@ -93,7 +93,8 @@ impl Scrubber {
     /// What is to be read next, and of which partition; `None` at the end of a pass.
     fn next_subject(&mut self, partitions: &[Hosted]) -> Option<Subject> {
         while let Some(hosted) = partitions.get(self.slot) {
-            let subject = hosted.serving().and_then(|it| self.stage.next(it));
+            let durable = hosted.serving().filter(|it| !it.is_volatile);
+            let subject = durable.and_then(|it| self.stage.next(it));
             if subject.is_some() {
                 return subject;
             }

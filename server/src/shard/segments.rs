@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use corelane_storage::{SegmentNumber, SpareId, Task};
+use corelane_storage::{SegmentNumber, SpareId, Task, VOLATILE_SPARES};
 use corelane_wire::{PartitionId, ShardId, Timestamp};
 
 use crate::driver::Token;
@@ -56,6 +56,8 @@ pub(super) struct Spares {
     next: SpareId,
     step: u32,
     small_bytes: u64,
+    /// Small spares that are kept ready.
+    reserve: usize,
     /// The larger size that logs have asked for; one of it is kept ready from then on.
     large_bytes: Option<u64>,
     making: bool,
@@ -89,6 +91,7 @@ impl Spares {
             next: SpareId(first),
             step,
             small_bytes,
+            reserve: SMALL_READY,
             large_bytes: None,
             making: false,
             retiring: BTreeMap::new(),
@@ -98,6 +101,16 @@ impl Spares {
             large_again: None,
             install_again: None,
             ready: ready.into_iter().collect(),
+        }
+    }
+
+    /// Those of a volatile partition: none is made before it is needed.
+    pub(super) fn volatile(shard: ShardId, shards: u16, bytes: u64) -> Self {
+        let first = SpareId(VOLATILE_SPARES.0 + u32::from(shard.0));
+        Self {
+            next: first,
+            reserve: 0,
+            ..Self::new(shard, shards, bytes, Vec::new())
         }
     }
 
@@ -125,7 +138,7 @@ impl Spares {
     /// one of the reserve, unless that were the last (S6).
     pub(super) fn lend(&mut self, partition: PartitionId) {
         let is_pressing = self.wanted.iter().any(|wanted| wanted.is_pressing);
-        if self.is_full() && self.count_small() >= SMALL_READY && !is_pressing {
+        if self.is_full() && self.count_small() >= self.reserve && !is_pressing {
             self.press(partition);
         }
     }
@@ -259,7 +272,7 @@ impl Spares {
         let fits = sizes.clone().filter(|(bytes, _)| *bytes >= wanted.bytes);
         let is_reserve = |(bytes, _): &(u64, SpareId)| *bytes <= self.small_bytes;
         // The last small ones of a full disk are for records that wait.
-        let is_allowed = wanted.is_pressing || self.count_small() > SMALL_READY;
+        let is_allowed = wanted.is_pressing || self.count_small() > self.reserve;
         let of_its_size = fits.filter(|it| is_allowed || !self.is_full() || !is_reserve(it));
         // In need a small one is better than none.
         let is_in_need = self.is_short() || self.is_full();
@@ -292,7 +305,7 @@ impl Spares {
             return Some(bytes);
         }
         // One for the log that waits, beyond the reserve.
-        let smalls = SMALL_READY + usize::from(first.is_some());
+        let smalls = self.reserve + usize::from(first.is_some());
         if self.count_small() < smalls {
             return try_small.then_some(small);
         }

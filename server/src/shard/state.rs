@@ -12,6 +12,7 @@ use corelane_core::{ConnectionId, Input};
 use corelane_wire::{Epoch, SessionId, Timestamp};
 
 use super::delivery::Next;
+use super::letters::Letters;
 use super::outlets::{Outlets, Room};
 use super::partition::{Hosted, Partition, Scratch, Step};
 use super::scrubber::Scrubber;
@@ -51,7 +52,13 @@ pub(super) struct State {
     pub(super) draw_session: Box<dyn FnMut() -> SessionId + Send>,
     /// Those of this shard in order of their numbers: `Topology::slot_of` finds them.
     pub(super) partitions: Vec<Hosted>,
+    /// Of the data directory.
     pub(super) spares: Spares,
+    /// Of the volatile partition.
+    pub(super) volatile_spares: Spares,
+    pub(super) letters: Letters,
+    /// Where the volatile partition is, if the shard has one.
+    pub(super) volatile: Option<usize>,
     pub(super) scrubber: Scrubber,
     pub(super) tokens: Tokens,
     pub(super) actions: VecDeque<Action>,
@@ -100,14 +107,24 @@ impl State {
             }
         }
         let shards = topology.shard_count();
+        let mut partitions: Vec<_> = partitions.into_iter().map(Hosted::new).collect();
+        let volatile = topology.slot_of(topology.volatile_of(shard));
+        let hosted = partitions.get_mut(volatile).and_then(Hosted::serving_mut);
+        let volatile = hosted.map(|hosted| {
+            hosted.is_volatile = true;
+            volatile
+        });
         Self {
             now: Timestamp(0),
             epoch: config.epoch,
             outlets: Outlets::new(start.mailboxes),
             sessions: Sessions::default(),
             draw_session: start.draw_session,
-            partitions: partitions.into_iter().map(Hosted::new).collect(),
+            partitions,
             spares: Spares::new(shard, shards, config.first_segment_bytes, start.spares),
+            letters: Letters::default(),
+            volatile_spares: Spares::volatile(shard, shards, config.first_segment_bytes),
+            volatile,
             scrubber: Scrubber::new(config.scrub),
             tokens: Tokens::default(),
             actions: VecDeque::new(),
@@ -133,6 +150,24 @@ impl State {
         }
     }
 
+    /// The spares that become segments of durable partitions, or of the volatile one.
+    pub(super) const fn spares_for(&self, is_volatile: bool) -> &Spares {
+        if is_volatile {
+            &self.volatile_spares
+        } else {
+            &self.spares
+        }
+    }
+
+    /// The same, to change them.
+    pub(super) const fn spares_for_mut(&mut self, is_volatile: bool) -> &mut Spares {
+        if is_volatile {
+            &mut self.volatile_spares
+        } else {
+            &mut self.spares
+        }
+    }
+
     /// Collects an operation for the driver.
     pub(super) fn submit(&mut self, work: Work, op: Op) -> Token {
         let token = self.tokens.issue(work);
@@ -142,7 +177,7 @@ impl State {
 
     /// How long the shard may block.
     pub(super) fn timeout(&self) -> Duration {
-        if !self.is_started || self.deliver_later || self.is_touched() {
+        if !self.is_started || self.deliver_later || self.is_touched() || self.has_letters() {
             return Duration::ZERO;
         }
         let serving = self.partitions.iter().filter_map(Hosted::serving);
@@ -150,6 +185,7 @@ impl State {
         let others = [
             self.outlets.connections.next_deadline(),
             self.spares.next_deadline(),
+            self.volatile_spares.next_deadline(),
             self.scrubber
                 .next_deadline()
                 .filter(|_| self.stopping.is_none()),
@@ -177,9 +213,12 @@ impl State {
         }
         let log = partition.log.next_deadline();
         let relocation = partition.relocation.next_deadline();
-        let may_move = || !self.spares.is_full() && self.stopping.is_none();
+        let spares = self.spares_for(partition.is_volatile);
+        let may_move = || !spares.is_full() && self.stopping.is_none();
         let relocation = relocation.filter(|_| may_move() && !partition.lacks_segment());
-        let all = [engine, write, log, relocation];
+        let keys = partition.key_reads.next_deadline();
+        let letters = partition.letter_reads.next_deadline();
+        let all = [engine, write, log, relocation, keys, letters];
         all.into_iter().flatten().min()
     }
 
@@ -305,8 +344,10 @@ impl State {
 
     /// Ends the turn in the engines that were stepped in it, and sends their logs to the disk.
     pub(super) fn end_turn(&mut self) {
+        self.carry_letters();
         for slot in 0..self.partitions.len() {
             self.relocate(slot);
+            self.read_records(slot);
             let (partitions, mut at) = self.step_parts();
             if let Some(partition) = partitions[slot].serving_mut() {
                 partition.end_turn(&mut at);
@@ -426,67 +467,6 @@ impl State {
         self.counters.mail_full_turns_total += u64::from(self.outlets.mail.holds_mail());
         for shard in wake {
             self.submit(Work::Wake, Op::Wake { shard });
-        }
-    }
-
-    /// Publishes the numbers of this turn.
-    pub(super) fn publish(&mut self) {
-        self.count();
-        self.stats.publish(&self.counters);
-    }
-
-    fn count(&mut self) {
-        let Self {
-            counters,
-            partitions,
-            outlets,
-            spares,
-            ..
-        } = self;
-        counters.turns_total += 1;
-        counters.connections = outlets.connections.count() as u64;
-        counters.partitions = partitions.len() as u64;
-        counters.disk_full = u64::from(spares.is_full());
-        counters.partitions_serving = 0;
-        counters.partitions_poisoned = 0;
-        counters.partitions_stalled = 0;
-        counters.time_jumps_refused = 0;
-        counters.queues = 0;
-        counters.messages_ready = 0;
-        counters.messages_leased = 0;
-        counters.messages_delayed = 0;
-        counters.messages_dead = 0;
-        counters.messages_parked = 0;
-        counters.messages_done = 0;
-        counters.messages_expired = 0;
-        counters.messages_purged = 0;
-        counters.messages_enqueued = 0;
-        counters.messages_unaccounted = 0;
-        counters.partitions_damaged = 0;
-        for hosted in partitions.iter() {
-            let is_damaged = hosted.serving().is_none() || hosted.read_only().is_some();
-            counters.partitions_damaged += u64::from(is_damaged);
-        }
-        for partition in partitions.iter().filter_map(Hosted::serving) {
-            let stats = partition.engine.stats();
-            let is_serving = partition.is_started() && !partition.poisoned;
-            counters.partitions_serving += u64::from(is_serving);
-            let is_poisoned = partition.poisoned && partition.read_only.is_none();
-            counters.partitions_poisoned += u64::from(is_poisoned);
-            let is_stalled = partition.writing.is_some_and(|it| it.is_stalled());
-            counters.partitions_stalled += u64::from(is_stalled);
-            counters.time_jumps_refused += u64::from(stats.time_jump_refused);
-            counters.queues += stats.queues as u64;
-            counters.messages_ready += stats.ready;
-            counters.messages_leased += stats.leased;
-            counters.messages_delayed += stats.delayed;
-            counters.messages_dead += stats.dead;
-            counters.messages_parked += stats.parked;
-            counters.messages_done += stats.acked;
-            counters.messages_expired += stats.expired;
-            counters.messages_purged += stats.purged;
-            counters.messages_enqueued += stats.enqueued;
-            counters.messages_unaccounted += stats.unaccounted;
         }
     }
 }

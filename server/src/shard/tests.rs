@@ -5,6 +5,7 @@ use corelane_wire::{
 use super::*;
 
 mod hostile;
+mod memory;
 mod room;
 mod script;
 mod stalls;

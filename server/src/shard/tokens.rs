@@ -4,7 +4,7 @@
 //! operation's last completion, with another generation. A completion whose generation is not
 //! the slot's is not ours to handle and finds nothing.
 
-use corelane_core::{ConnectionId, QueueId};
+use corelane_core::{ConnectionId, FetchFor, QueueId};
 use corelane_storage::{SegmentNumber, Task};
 use corelane_wire::{Offset, Timestamp};
 
@@ -61,8 +61,8 @@ pub(super) struct ReadSite {
 pub(super) enum ReadFor {
     /// Messages that were given out.
     Delivery,
-    /// Messages that get a new place.
-    Relocation,
+    /// A record that the engine has asked for.
+    Fetch(FetchFor),
 }
 
 /// Which write, for its completion.

@@ -68,7 +68,7 @@ fn subscriptions_are_created_configured_listed_sought_and_deleted() {
     assert_eq!(listed["items"][0]["subscription"], "s");
     let table = broker.ok(&["subscription", "show", "q", "s"]);
     let settings: Vec<_> = table.lines().last().unwrap().split_whitespace().collect();
-    let expected = "0 0 0 0 competing any any 3 2s 366d no";
+    let expected = "0 0 0 0 competing front any any 3 2s 366d no";
     assert_eq!(settings.join(" "), expected);
 
     broker.run_with_input(&["enqueue", "q"], b"a\nb\nc\n").ok();

@@ -35,7 +35,7 @@ fn header_bytes_are_golden() {
     let hex = hex(&bytes[..BLOCK_HEADER_BYTES]);
     let expected = concat!(
         "434c424b", // magic
-        "a52fddc5", // header crc
+        "36201a8f", // header crc
         "05000000", // body_len
         "e27ea6a3", // body crc
         "8877665544332211",
@@ -47,7 +47,7 @@ fn header_bytes_are_golden() {
         "0020000000000000",
         "efbeadde",
         "0000",
-        "0400",
+        "0500",
     );
     assert_eq!(hex[..144], *expected);
     assert!(hex[144..].bytes().all(|digit| digit == b'0'));
@@ -113,7 +113,7 @@ fn what_no_writer_stores_is_refused_although_the_checksum_holds() {
     let changes = [
         (68, 3, BlockFault::Field),
         (70, 0, BlockFault::Field),
-        (70, 5, BlockFault::Level(5)),
+        (70, 6, BlockFault::Level(6)),
         (72, 1, BlockFault::Field),
         (127, 1, BlockFault::Field),
         (11, 0xff, BlockFault::Field),

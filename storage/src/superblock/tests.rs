@@ -14,7 +14,7 @@ const FRESH: FreshIds = FreshIds {
 };
 
 const SUPERBLOCK: Superblock = Superblock {
-    format: 4,
+    format: 5,
     log_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
     data_uuid: 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20,
     partitions: 8,
@@ -27,8 +27,8 @@ fn superblock_bytes_are_golden() {
     let hex = hex(&SUPERBLOCK.encode());
     let expected = concat!(
         "434c5342", // magic
-        "1b4a42ca", // crc
-        "04000000",
+        "daa44c5b", // crc
+        "05000000",
         "08000000",
         "100f0e0d0c0b0a090807060504030201",
         "201f1e1d1c1b1a191817161514131211",
@@ -75,7 +75,7 @@ fn every_flipped_byte_and_every_cut_is_found() {
 #[test]
 fn a_damaged_or_newer_superblock_is_refused_and_kept() {
     let mut newer = SUPERBLOCK;
-    newer.format = 5;
+    newer.format = 6;
     let files = [
         Vec::new(),
         vec![0; 128],

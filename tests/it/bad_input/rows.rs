@@ -237,6 +237,14 @@ fn requests() -> Vec<Row> {
             ],
         ),
         refused(
+            "an order by key in which messages that come back go to the back",
+            ErrorCode::NotSupported,
+            vec![frame(
+                kind::SUBSCRIPTION_CONFIGURE,
+                &join(&[&target("kept"), &named(b""), &[0x83], &[0; 28]]),
+            )],
+        ),
+        refused(
             "a correlation whose request is not answered yet",
             ErrorCode::CorrelationInUse,
             vec![twice],
@@ -297,8 +305,52 @@ fn out_of_range() -> Row {
         &join(&[&named(b"refused"), &[0; 4]]),
     ));
     sent.extend(subscriptions());
-    let what = "a count, limit, partition, credit, lease, wait, delay, start, contract, state or fate outside its range, or a reason of more than 256 bytes";
+    sent.extend(queues());
+    sent.extend(schedules());
+    let what = "a count, limit, partition, credit, lease, wait, delay, start, contract, state, fate, change, overflow or storage outside its range, a queue as its own dead-letter queue, or a reason of more than 256 bytes";
     refused(what, ErrorCode::OutOfRange, sent)
+}
+
+/// Configurations of a queue with something outside its range.
+fn queues() -> Vec<Vec<u8>> {
+    let config = |at: usize, value: &[u8]| {
+        let config = with(vec![0; 58], at, value);
+        frame(
+            kind::QUEUE_CONFIGURE,
+            &join(&[&named(b"kept"), &[1], &config]),
+        )
+    };
+    vec![
+        config(0, &316_224_000_001_u64.to_le_bytes()),
+        config(40, &[3]),
+        config(41, &31_622_400_001_u64.to_le_bytes()),
+        config(57, &[2]),
+    ]
+}
+
+/// Requests about scheduled messages with something outside its range.
+fn schedules() -> Vec<Vec<u8>> {
+    let list = |limit: u32| join(&[&target("kept"), &[0; 8], &limit.to_le_bytes()]);
+    let ranges = |ranges: &[(u64, u32)]| {
+        let mut fields = target("kept");
+        fields.extend(u32::try_from(ranges.len()).unwrap().to_le_bytes());
+        for (first, count) in ranges {
+            fields.extend(first.to_le_bytes());
+            fields.extend(count.to_le_bytes());
+        }
+        fields
+    };
+    let cancels = [
+        ranges(&[]),
+        ranges(&[(0, 0)]),
+        ranges(&[(0, 10_001)]),
+        ranges(&[(0, 6_000), (6_000, 6_000)]),
+        ranges(&[(5, 2), (6, 1)]),
+        ranges(&[(u64::MAX, 1)]),
+    ];
+    let cancels = cancels.map(|fields| frame(kind::SCHEDULE_CANCEL, &fields));
+    let lists = [0, 1_001].map(|limit| frame(kind::SCHEDULE_LIST, &list(limit)));
+    cancels.into_iter().chain(lists).collect()
 }
 
 /// Requests about a subscription with something outside its range.
@@ -309,7 +361,7 @@ fn subscriptions() -> Vec<Vec<u8>> {
         join(&[&[contract], &[0; 12], &delays])
     };
     let configs = [
-        config(3, 0, 0),
+        config(9, 0, 0),
         config(0, 31_622_400_001, 0),
         config(0, 0, u64::MAX),
     ];
@@ -322,6 +374,9 @@ fn subscriptions() -> Vec<Vec<u8>> {
     sent.push(on(kind::SUBSCRIPTION_SEEK, &[0; 9]));
     sent.push(on(kind::SUBSCRIPTION_PAUSE, &named(&[b'x'; 257])));
     sent.extend([0, 8].map(|states| on(kind::SUBSCRIPTION_PURGE, &[states])));
+    let letters = [join(&[&[3], &named(b"")]), join(&[&[2], &named(b"kept")])];
+    let letters = letters.iter();
+    sent.extend(letters.map(|fields| on(kind::SUBSCRIPTION_DEAD_LETTERS, fields)));
     let list = |state: u8, limit: u32| join(&[&[state], &[0; 8], &limit.to_le_bytes()]);
     let lists = [list(0, 1), list(3, 1), list(1, 0), list(2, 1_001)];
     sent.extend(lists.iter().map(|fields| on(kind::ASIDE_LIST, fields)));
@@ -371,6 +426,14 @@ fn settlements() -> Vec<Row> {
             ErrorCode::SubscriptionNotFound,
             vec![frame(kind::ACK, &settle("kept", "absent", 1, &[(0, 1)]))],
         ),
+        refused(
+            "a checkpoint of what is no reader",
+            ErrorCode::NotSupported,
+            vec![frame(
+                kind::SUBSCRIPTION_CHECKPOINT,
+                &join(&[&target("kept"), &named(b""), &[0; 8]]),
+            )],
+        ),
     ]
 }
 
@@ -406,6 +469,7 @@ fn states() -> Vec<Row> {
             vec![
                 frame(kind::QUEUE_SHOW, &named(b"absent")),
                 frame(kind::QUEUE_DELETE, &named(b"absent")),
+                frame(kind::QUEUE_CONFIGURE, &join(&[&named(b"absent"), &[0]])),
                 frame(kind::ACK, &settle("absent", "", 1, &[(0, 1)])),
                 frame(
                     kind::PEEK,

@@ -195,6 +195,7 @@ impl Index {
         let entries: &[SettleEntry] = match &entry.record {
             Record::Ack { entries, .. }
             | Record::Nack { entries, .. }
+            | Record::Reject { entries, .. }
             | Record::Extend { entries, .. } => entries,
             Record::Epoch { .. }
             | Record::Create { .. }
@@ -204,10 +205,11 @@ impl Index {
             | Record::Tick
             | Record::Release { .. }
             | Record::Delete { .. }
+            | Record::ConfigureQueue { .. }
+            | Record::Reschedule { .. }
             | Record::Subscribe { .. }
             | Record::Take { .. }
-            | Record::Change { .. }
-            | Record::Reject { .. } => &[],
+            | Record::Change { .. } => &[],
         };
         for settled in entries {
             for offset in settled.range.first.0..settled.range.end().0 {
@@ -313,6 +315,7 @@ fn kind_of(verb: Verb) -> u8 {
     match verb {
         Verb::Ack => record_kind::ACK,
         Verb::Nack => record_kind::NACK,
+        Verb::Reject => record_kind::REJECT,
         Verb::Extend => record_kind::EXTEND,
     }
 }

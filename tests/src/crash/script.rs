@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corelane_wire::{
-    ConsumerId, Dequeue, Extend, Lane, Nack, Offset, Peek, ProducerId, Request, Sequence,
-    Subscribe, Timestamp,
+    ConsumerId, Dequeue, Extend, Fate, Lane, Nack, Offset, Peek, ProducerId, Reject, Request,
+    Sequence, Subscribe, Timestamp,
 };
 
 use super::client::{Asked, Client, Fact};
@@ -101,7 +101,8 @@ impl Actor<'_> {
             61..=76 if piles_up => self.settle(Verb::Ack),
             61..=76 => self.settle_all(),
             77..=82 => self.settle(Verb::Nack),
-            83..=85 => self.settle(Verb::Extend),
+            83 => self.settle(Verb::Reject),
+            84..=85 => self.settle(Verb::Extend),
             86..=87 => self.peek(queue),
             88..=89 => self.create(),
             90..=91 => self.delete(),
@@ -232,6 +233,8 @@ impl Actor<'_> {
         let lease_ms = self.lease_ms();
         let delay_ms = self.random.pick(&[0, 0, 40, 3_000]);
         let count_attempt = self.random.one_in(2);
+        let fate = self.random.pick(&[Fate::Retry, Fate::Dead, Fate::Park]);
+        let text = "why";
         self.client.settle(held, verb, |settle| match verb {
             Verb::Ack => Request::Ack(settle),
             Verb::Nack => Request::Nack(Nack {
@@ -239,6 +242,7 @@ impl Actor<'_> {
                 delay_ms,
                 count_attempt,
             }),
+            Verb::Reject => Request::Reject(Reject { settle, fate, text }),
             Verb::Extend => Request::Extend(Extend { settle, lease_ms }),
         });
         if verb == Verb::Extend {

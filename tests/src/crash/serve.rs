@@ -158,7 +158,7 @@ fn check_dequeue(facts: &[Fact], of: Of, log: Option<&QueueLog>, now: Timestamp)
         let is_ready = known.is_none_or(|fact| match fact.place {
             Place::Ready => true,
             Place::Delayed { due } => due <= now.0 + SERVED_NS,
-            Place::Leased { .. } | Place::Done => false,
+            Place::Leased { .. } | Place::Dead | Place::Parked | Place::Done => false,
         });
         if !is_ready {
             return wrong(format!("{fact:?} is given out, it was {known:?}"));

@@ -184,6 +184,8 @@ impl Client {
             | Response::QueueList { .. }
             | Response::Queue(_)
             | Response::QueueDeleted
+            | Response::QueueConfigured { .. }
+            | Response::Schedule(_)
             | Response::Subscription(_)
             | Response::Error { .. }
             | Response::Fault { .. }) => panic!("not what was asked for: {other:?}"),

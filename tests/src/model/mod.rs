@@ -7,16 +7,17 @@
 //! of every state each subscription has. The model never decides what is packed into a delivery: it says what must
 //! not come, what must come first, and when something must come.
 
+mod answers;
 mod coverage;
 mod node;
 mod observe;
 mod operations;
 mod peeks;
 mod perform;
-mod progress;
 mod reference;
 pub mod run;
 mod side_by_side;
+mod tally;
 mod verbs;
 
 #[cfg(test)]

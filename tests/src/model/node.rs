@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use corelane_core::{ChunkSink, Cut, Engine, Input, Limits, Output, QueueId, Record, Run};
+use corelane_core::{
+    ChunkSink, Cut, Engine, FetchFor, Input, Limits, Output, QueueId, Record, Run,
+};
 use corelane_wire::{
     Batch, ChunkPlace, Epoch, Lsn, Offset, PartitionId, Request, Timestamp, checksum,
 };
@@ -18,10 +20,12 @@ pub(super) struct Node {
     cut: Option<Cut>,
     /// What the engine asked to be read.
     pub(super) loads: VecDeque<(QueueId, Offset, ChunkPlace)>,
-    /// Records of which the engine wants to relocate messages.
-    pub(super) fetches: VecDeque<(Lsn, Offset)>,
+    /// Records that the engine wants to see, and what for.
+    pub(super) fetches: VecDeque<(FetchFor, Lsn, Offset)>,
     /// The end of the last flush that was asked for.
     pub(super) flushed: u64,
+    /// When the first record was appended that no flush covers.
+    pub(super) unflushed: Option<u64>,
     /// Everything below survives a crash.
     pub(super) kept: u64,
 }
@@ -64,6 +68,7 @@ impl Node {
             loads: VecDeque::new(),
             fetches: VecDeque::new(),
             flushed: 0,
+            unflushed: None,
             kept: 0,
         }
     }
@@ -72,6 +77,8 @@ impl Node {
     pub(super) fn step(&mut self, input: Input<'_>) -> VecDeque<Output> {
         if let Input::Durable { end } = input {
             self.kept = end.0;
+            let is_all = end == self.engine.positions().end;
+            self.unflushed = self.unflushed.filter(|_| !is_all);
         }
         let mut outputs = VecDeque::new();
         self.engine.step(Timestamp(self.now), input, &mut outputs);
@@ -79,15 +86,26 @@ impl Node {
         let fetched = self.fetches.pop_front_if(|_| is_fetched);
         for output in &outputs {
             match output {
-                Output::Append { time, record, .. } => self.append(*time, record, &input, fetched),
-                Output::Flush { end } => self.flushed = end.0,
+                Output::Append { time, record, .. } => {
+                    self.unflushed.get_or_insert(self.now);
+                    self.append(*time, record, &input, fetched);
+                }
+                Output::Flush { end } => {
+                    self.flushed = end.0;
+                    self.unflushed = None;
+                }
                 Output::Load {
                     queue,
                     first,
                     place,
                 } => self.loads.push_back((*queue, *first, *place)),
-                Output::Fetch { lsn, first } => self.fetches.push_back((*lsn, *first)),
-                Output::Reply { .. } | Output::Deliver(_) | Output::Abandon { .. } => {}
+                Output::Fetch { whose, lsn, first } => {
+                    self.fetches.push_back((*whose, *lsn, *first));
+                }
+                Output::Reply { .. }
+                | Output::Deliver(_)
+                | Output::Letter(_)
+                | Output::Abandon { .. } => {}
             }
         }
         let is_done = |output: &Output| {
@@ -105,7 +123,7 @@ impl Node {
         time: Timestamp,
         record: &Record,
         input: &Input<'_>,
-        fetched: Option<(Lsn, Offset)>,
+        fetched: Option<(FetchFor, Lsn, Offset)>,
     ) {
         let mut head = Vec::new();
         record.encode_head(&mut head);
@@ -129,9 +147,11 @@ impl Node {
                     count,
                     ..
                 },
-                Input::Fetched { batch: Some(batch) },
+                Input::Fetched {
+                    batch: Some(batch), ..
+                },
             ) => {
-                let (_, of) = fetched.expect("the engine asked for the batch");
+                let (.., of) = fetched.expect("the engine asked for the batch");
                 let batch = Batch::trusted(batch).expect("the batch was taken once");
                 let index = u32::try_from(first.0 - of.0).expect("the message is in the batch");
                 let mut part = Vec::new();
@@ -174,11 +194,22 @@ impl Node {
         Ok(messages.queue)
     }
 
-    /// The batch of the first record that has to be relocated.
-    pub(super) fn fetched(&self) -> Option<Vec<u8>> {
-        let (lsn, _) = self.fetches.front()?;
+    /// The batch of the first record that was asked for, and what for.
+    pub(super) fn fetched(&self) -> Option<(FetchFor, Vec<u8>)> {
+        let (whose, lsn, _) = self.fetches.front()?;
+        Some((*whose, self.messages(*lsn)?.batch.clone()))
+    }
+
+    /// The queues of which keys are read.
+    pub(super) fn reading(&self) -> impl Iterator<Item = usize> {
+        let fetches = self.fetches.iter();
+        let of_keys = fetches.filter(|(whose, ..)| *whose == FetchFor::Keys);
+        of_keys.filter_map(|(_, lsn, _)| Some(self.messages(*lsn)?.queue))
+    }
+
+    fn messages(&self, lsn: Lsn) -> Option<&Messages> {
         let written = self.log.get(usize::try_from(lsn.0).ok()?)?;
-        Some(written.messages.as_ref()?.batch.clone())
+        written.messages.as_ref()
     }
 
     /// The first chunk that was asked for, with what names it.
@@ -223,6 +254,7 @@ impl Node {
         self.loads.clear();
         self.fetches.clear();
         self.flushed = 0;
+        self.unflushed = None;
         self.kept = end;
         Ok(from)
     }

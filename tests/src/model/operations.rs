@@ -1,6 +1,8 @@
 //! What is done to both sides: drawn from a seed, and from what there is to be done.
 
 use corelane_core::Limits;
+use corelane_wire::limits::DELAY_MS_MAX;
+use corelane_wire::message::{CLASS_DURABLE, CLASS_MEMORY};
 use corelane_wire::{
     ConsumerId, Dequeue, Fate, Lane, Offset, PartitionId, Peek, QueueList, Request, Subscribe,
 };
@@ -17,9 +19,7 @@ pub(super) enum Operation {
     Ask(Request<'static>),
     Enqueue {
         queue: &'static str,
-        producer: u128,
-        sequence: u64,
-        count: u32,
+        batch: Drawn,
     },
     Settle {
         entries: Vec<Held>,
@@ -59,8 +59,19 @@ pub(super) enum Operation {
         end: u64,
         wall: u64,
         from: StartFrom,
+        is_read_only: bool,
     },
     Poison,
+}
+
+/// A batch that is to be built.
+#[derive(Clone, Debug)]
+pub(super) struct Drawn {
+    pub(super) producer: u128,
+    pub(super) sequence: u64,
+    pub(super) class: u8,
+    /// When each message is due, and its key.
+    pub(super) messages: Vec<(Option<u64>, Option<&'static [u8]>)>,
 }
 
 /// What a client wants done with messages.
@@ -80,6 +91,9 @@ pub(super) struct Mood {
     /// In percent.
     turn_ends: u64,
     commits: u64,
+    /// Few chunks are read at a time. Nobody can tell then which queue waits for one, nor, with a single active consumer, for
+    /// what its dequeues wait; so there is none.
+    pub(super) has_few_loads: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +126,7 @@ impl Mood {
             weights,
             turn_ends: random.pick(&[20, 50, 80, 100]),
             commits: random.pick(&[10, 50, 80, 100]),
+            has_few_loads: random.one_in(4),
             random: Random::stream(seed, Concern::Schedule),
         }
     }
@@ -123,6 +138,8 @@ impl Mood {
             subscriptions_max: 3,
             waiters_max: 12,
             consumers_per_connection_max: 3,
+            loads_max: if self.has_few_loads { 1 } else { 64 },
+            turn_deliveries_max: self.random.pick(&[1_024, 1_024, 1, 3]),
             ..Limits::default()
         };
         if self.random.one_in(4) {
@@ -142,7 +159,8 @@ impl Mood {
     }
 
     pub(super) fn draw(&mut self, pair: &Pair) -> Operation {
-        if pair.model.status == Status::Poisoned && self.random.one_in(4) {
+        let is_over = matches!(pair.model.status, Status::Poisoned | Status::ReadOnly);
+        if is_over && self.random.one_in(4) {
             return self.crash(pair);
         }
         match self.kind() {
@@ -175,6 +193,9 @@ impl Mood {
             Kind::Life => self.about_subscription(pair, Self::life),
             Kind::Aside => self.about_subscription(pair, Self::aside),
             Kind::Checkpoint => self.checkpoint(pair),
+            Kind::Load if !pair.node.fetches.is_empty() && self.random.one_in(2) => {
+                Operation::Fetched { is_read: true }
+            }
             Kind::Load => Operation::Load,
             Kind::Relocate => self.relocate(pair),
             Kind::Crash => self.crash(pair),
@@ -201,7 +222,7 @@ impl Mood {
         let known = state
             .find(queue)
             .and_then(|queue| state.producers.get(&(queue, producer)));
-        let next = known.map_or(0, |producer| producer.receipts.len() as u64);
+        let next = known.map_or(0, |(receipts, _)| receipts.len() as u64);
         let sequence = match self.random.below(8) {
             _ if producer == 0 => 0,
             0 => next.saturating_sub(self.random.between(1, 3)),
@@ -214,11 +235,34 @@ impl Mood {
             0 => 9,
             _ => 1 + 3 * (sequence % 5 / 2),
         };
-        Operation::Enqueue {
-            queue,
+        let now = pair.model.log_now() / MILLISECOND;
+        let is_later = self.random.one_in(4);
+        let messages = (0..count).map(|_| {
+            let due_ms = self.due_ms(now).filter(|_| is_later);
+            (due_ms, self.random.pick(&KEYS))
+        });
+        let messages = messages.collect();
+        let class = self
+            .random
+            .pick(&[CLASS_DURABLE, CLASS_DURABLE, CLASS_MEMORY]);
+        let batch = Drawn {
             producer,
             sequence,
-            count: u32::try_from(count).unwrap_or(1),
+            class,
+            messages,
+        };
+        Operation::Enqueue { queue, batch }
+    }
+
+    /// Mostly so that neighbours are due together.
+    fn due_ms(&mut self, now: u64) -> Option<u64> {
+        match self.random.below(60) {
+            0 => Some(now + DELAY_MS_MAX + 1_000_000),
+            1 => Some(now - 5_000),
+            2..16 => None,
+            16..30 => Some(now + 3_000),
+            30..45 => Some(now / 20_000 * 20_000 + 40_000),
+            _ => Some(now + self.random.skewed(1, 60_000)),
         }
     }
 
@@ -231,7 +275,8 @@ impl Mood {
                 subscription: self.subscription(),
                 consumer,
                 credit,
-                lease_ms: self.lease_ms(),
+                // No two consumers of a session have the same, so that a record tells whose it is.
+                lease_ms: self.lease_ms() + consumer.0,
             }),
             3 | 4 => Request::Credit { consumer, credit },
             _ => Request::Unsubscribe { consumer },
@@ -372,6 +417,7 @@ impl Mood {
                 _ => self.random.pick(&ends),
             },
             wall,
+            is_read_only: self.random.one_in(8),
             from: self.random.pick(&[
                 StartFrom::Log,
                 StartFrom::Checkpoint,
@@ -418,5 +464,13 @@ const USUAL: [(Kind, u64); 17] = [
     (Kind::Relocate, 10),
     (Kind::Crash, 2),
     (Kind::Poison, 1),
+];
+const KEYS: [Option<&[u8]>; 6] = [
+    None,
+    None,
+    Some(b"one"),
+    Some(b"one"),
+    Some(b"two"),
+    Some(b"three"),
 ];
 const MILLISECOND: u64 = 1_000_000;

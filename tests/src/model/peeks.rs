@@ -114,9 +114,17 @@ impl Peeks {
         let peek = self.answered(from)?;
         let is_gone = |number: usize| model.state.queues[number].is_deleted;
         let is_poisoned = model.status == Status::Poisoned && code == ErrorCode::Poisoned;
-        let is_missing = code == ErrorCode::QueueNotFound && peek.number.is_none_or(is_gone);
+        let missing = match model.status {
+            Status::ReadOnly => ErrorCode::Damaged,
+            Status::Starting(_) | Status::Serving | Status::Poisoned => ErrorCode::QueueNotFound,
+        };
+        let is_missing = code == missing && peek.number.is_none_or(is_gone);
+        let is_full = self.waiting.len() >= model.limits.loads_max;
+        let is_busy = code == ErrorCode::Busy && is_full;
         let wrong = || format!("{peek:?} is refused with {code:?}");
-        (is_poisoned || is_missing).then_some(()).ok_or_else(wrong)
+        (is_poisoned || is_missing || is_busy)
+            .then_some(())
+            .ok_or_else(wrong)
     }
 
     fn answered(&mut self, from: Requester) -> Result<Waiting, String> {

@@ -1,17 +1,17 @@
 //! Does an operation to both sides.
 
-use corelane_core::{ConnectionId, Input, Limits, Requester, SparseStretch};
+use corelane_core::{ConnectionId, FetchFor, Input, Limits, Requester, SparseStretch};
 use corelane_wire::{
-    Aside, BatchBuilder, Correlation, Dequeue, Enqueue, Extend, Lane, Lsn, Nack, Offset,
+    Aside, BatchBuilder, Contract, Correlation, Dequeue, Enqueue, Extend, Lane, Lsn, Nack, Offset,
     OffsetRange, OnSubscription, OutgoingMessage, ProducerId, Reject, Request, Sequence, SessionId,
-    Settle, SettleEntries, SettleEntry, SubscriptionVerb,
+    Settle, SettleEntries, SettleEntry, SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::coverage::{Coverage, Feature};
 use super::node::{Node, StartFrom};
-use super::operations::{How, Mood, Operation};
-use super::reference::Status;
-use super::reference::state::Key;
+use super::operations::{Drawn, How, Mood, Operation};
+use super::reference::state::{Key, Message};
+use super::reference::{Status, connection_of};
 use super::side_by_side::{Held, Pair};
 
 /// A seed that runs.
@@ -70,8 +70,9 @@ impl World {
 
     /// Everything heals, is taken and acked: nothing may be left.
     pub(super) fn drain(&mut self) -> Result<Coverage, String> {
-        if self.pair.model.status == Status::Poisoned {
-            self.crash(self.pair.model.end, self.pair.node.now, StartFrom::Log)?;
+        if self.pair.model.status != Status::Serving {
+            let (end, now) = (self.pair.model.end, self.pair.node.now);
+            self.crash(end, now, StartFrom::Log, false)?;
         }
         self.commit()?;
         self.pair.step(Input::GiveOut { allowed: true })?;
@@ -85,14 +86,13 @@ impl World {
         self.clients
             .iter_mut()
             .for_each(|client| client.is_lost = false);
-        for key in self.pair.model.keys() {
+        for key in self.pair.model.state.keys() {
             self.drain_one(key)?;
         }
-        for key in self.pair.model.keys() {
-            let counts = self.pair.model.state.counts(key);
-            let left = counts.ready + counts.leased + counts.delayed + counts.dead + counts.parked;
-            if left > 0 {
-                return Err(format!("{key:?} is not drained: {counts:?}"));
+        for key in self.pair.model.state.keys() {
+            let of = self.pair.model.state.subscription(key);
+            if !of.messages.iter().all(Message::is_done) {
+                return Err(format!("{key:?} is not drained: {:?}", of.detail()));
             }
         }
         let mut coverage = std::mem::take(&mut self.pair.model.coverage);
@@ -102,7 +102,10 @@ impl World {
 
     fn drain_one(&mut self, (queue, subscription): Key) -> Result<(), String> {
         let of = &self.pair.model.state.queues[queue];
-        let (name, of) = (of.name.clone(), of.subscriptions[subscription].name.clone());
+        let (name, of) = (
+            of.name.clone(),
+            of.subscriptions[subscription].about.name.clone(),
+        );
         let bring_back = |aside| SubscriptionVerb::Return {
             aside,
             first: Offset(0),
@@ -110,7 +113,9 @@ impl World {
             max: 10_000,
         };
         let (dead, parked) = (bring_back(Aside::Dead), bring_back(Aside::Parked));
-        for verb in [SubscriptionVerb::Resume, dead, parked] {
+        let config = SubscriptionConfig::default();
+        let plain = SubscriptionVerb::Configure { config };
+        for verb in [SubscriptionVerb::Resume, plain, dead, parked] {
             let on = OnSubscription {
                 queue: &name,
                 lane: Lane(0),
@@ -149,13 +154,8 @@ impl World {
         let client = self.mood.random.index(self.clients.len());
         match operation {
             Operation::Ask(request) => self.request(client, *request),
-            Operation::Enqueue {
-                queue,
-                producer,
-                sequence,
-                count,
-            } => {
-                let batch = self.batch(*count, *producer, *sequence);
+            Operation::Enqueue { queue, batch } => {
+                let batch = self.batch(batch);
                 let (lane, batch) = (Lane(0), batch.as_slice());
                 self.request(client, Request::Enqueue(Enqueue { queue, lane, batch }))
             }
@@ -197,13 +197,26 @@ impl World {
             Operation::Relocate { below } => self.relocate(Lsn(*below)),
             Operation::Move { bytes } => self.pair.step(Input::Move { bytes: *bytes }),
             Operation::Fetched { is_read } => match self.pair.node.fetched() {
-                Some(batch) => {
+                Some((whose, batch)) => {
+                    // A key that cannot be read is none, which the model does not know.
+                    let is_read = *is_read || whose == FetchFor::Keys;
+                    for key in self.pair.model.state.keys() {
+                        let of = self.pair.model.state.subscription(key);
+                        let is_ordered = of.is(Contract::KeyOrdered);
+                        let is_met = is_ordered && whose == FetchFor::Keys;
+                        self.pair.model.meet_if(is_met, key, Feature::KeysRead);
+                    }
                     let batch = is_read.then_some(batch.as_slice());
-                    self.pair.step(Input::Fetched { batch })
+                    self.pair.step(Input::Fetched { whose, batch })
                 }
                 None => Ok(()),
             },
-            Operation::Crash { end, wall, from } => self.crash(*end, *wall, *from),
+            Operation::Crash {
+                end,
+                wall,
+                from,
+                is_read_only,
+            } => self.crash(*end, *wall, *from, *is_read_only),
             Operation::Poison => {
                 self.meet_all(Feature::Poison, true);
                 self.pair.step(Input::Poisoned)
@@ -280,19 +293,13 @@ impl World {
             return Ok(());
         }
         self.clients[at].is_lost = true;
+        let connection = ConnectionId(client.connection);
         let model = &mut self.pair.model;
-        let waits = model
-            .waiters
-            .iter()
-            .map(|it| (it.from.connection.0, it.key));
-        let listens = model.consumers.iter().map(|it| (it.connection, it.key));
-        let ended = waits
-            .chain(listens)
-            .filter(|(of, _)| *of == client.connection);
-        for (_, key) in ended.collect::<Vec<_>>() {
+        let takers = model.takers.iter();
+        let ended = takers.filter(|taker| connection_of(taker.to) == connection);
+        for key in ended.map(|taker| taker.key).collect::<Vec<_>>() {
             model.meet(key, Feature::Disconnect);
         }
-        let connection = ConnectionId(client.connection);
         self.pair.step(Input::Disconnected { connection })?;
         let session = SessionId(client.session);
         self.pair.step(Input::SessionLost { session })
@@ -309,8 +316,9 @@ impl World {
         let session = SessionId(client.session);
         let model = &mut self.pair.model;
         if model.lost.contains_key(&session.0) {
-            for key in model.keys_held_by(session.0) {
-                model.meet(key, Feature::SessionResumed);
+            let holders = model.state.holders().collect::<Vec<_>>();
+            for (key, holder) in holders {
+                model.meet_if(holder == session.0, key, Feature::SessionResumed);
             }
         }
         self.pair.step(Input::SessionResumed { session })
@@ -320,11 +328,8 @@ impl World {
         let Some((queue, first, chunk)) = self.pair.node.loaded() else {
             return Ok(());
         };
-        for key in self.pair.model.keys() {
-            if key.0 == queue.0 as usize {
-                self.pair.model.meet(key, Feature::ReadBack);
-            }
-        }
+        let number = queue.0 as usize;
+        self.pair.model.meet_all(number, Feature::ReadBack);
         let chunk = chunk.as_deref();
         self.pair.step(Input::Loaded {
             queue,
@@ -345,7 +350,13 @@ impl World {
     }
 
     /// Clients lose their connections, but come back; and the node starts in the next epoch.
-    fn crash(&mut self, end: u64, wall: u64, from: StartFrom) -> Result<(), String> {
+    fn crash(
+        &mut self,
+        end: u64,
+        wall: u64,
+        from: StartFrom,
+        is_read_only: bool,
+    ) -> Result<(), String> {
         let recovered = self.pair.node.crash(end, from);
         let from = recovered.map_err(|reason| format!("recovery: {reason}"))?;
         let model = &mut self.pair.model;
@@ -358,8 +369,12 @@ impl World {
         self.meet_all(Feature::Checkpoint, from == StartFrom::Checkpoint);
         self.meet_all(Feature::OlderCheckpoint, from == StartFrom::OlderCheckpoint);
         self.pair.node.now = wall;
-        self.epoch += 1;
-        self.pair.step(Node::start(self.epoch))?;
+        self.meet_all(Feature::ReadOnly, is_read_only);
+        if is_read_only {
+            self.pair.step(Input::ReadOnly)?;
+        } else {
+            self.begin()?;
+        }
         let connections = self.clients.map(|client| client.connection);
         let next = connections.into_iter().max().unwrap_or_default() + 1;
         for (client, connection) in self.clients.iter_mut().zip(next..) {
@@ -370,21 +385,24 @@ impl World {
     }
 
     fn meet_all(&mut self, feature: Feature, is_met: bool) {
-        for key in self.pair.model.keys().into_iter().filter(|_| is_met) {
+        for key in self.pair.model.state.keys().into_iter().filter(|_| is_met) {
             self.pair.model.meet(key, feature);
         }
     }
 
-    fn batch(&self, count: u32, producer: u128, sequence: u64) -> Vec<u8> {
+    fn batch(&self, of: &Drawn) -> Vec<u8> {
         let mut builder = BatchBuilder::new();
+        builder.class = of.class;
         let body = self.correlation.to_le_bytes();
-        for _ in 0..count {
+        for (due_ms, key) in &of.messages {
             let message = OutgoingMessage {
                 body: &body,
+                key: *key,
+                due_ms: *due_ms,
                 ..OutgoingMessage::default()
             };
             builder.push(&message).expect("a small message fits");
         }
-        builder.finish(ProducerId(producer), Sequence(sequence))
+        builder.finish(ProducerId(of.producer), Sequence(of.sequence))
     }
 }

@@ -1,8 +1,8 @@
 //! Random requests about one subscription as a whole.
 
 use corelane_wire::{
-    Aside, Lane, Offset, OnSubscription, PurgeStates, Request, Start, SubscriptionConfig,
-    SubscriptionVerb,
+    Aside, Contract, Lane, Offset, OnSubscription, PurgeStates, Request, ReturnTo, Start,
+    SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::operations::{Mood, Operation};
@@ -18,11 +18,20 @@ impl Mood {
         let end = state
             .find(queue)
             .map(|queue| state.queues[queue].messages.len());
+        let subscription = self.subscription();
+        let mut verb = verb(self, end.unwrap_or_default() as u64);
+        if let SubscriptionVerb::Create { config, .. } | SubscriptionVerb::Configure { config } =
+            &mut verb
+            && config.contract == Contract::KeyOrdered
+            && (queue, subscription) != ORDERED
+        {
+            config.contract = Contract::Competing;
+        }
         Operation::Ask(Request::Subscription(OnSubscription {
             queue,
             lane: Lane(0),
-            subscription: self.subscription(),
-            verb: verb(self, end.unwrap_or_default() as u64),
+            subscription,
+            verb,
         }))
     }
 
@@ -87,14 +96,27 @@ impl Mood {
         }
     }
 
-    /// Back-offs below 4 ms, which have no random part.
+    /// Back-offs that are over within seconds.
     pub(super) fn config(&mut self) -> SubscriptionConfig {
+        let backoff_ms = self.random.pick(&[0, 0, 1, 4, 100, 700]);
+        let uncapped = if backoff_ms > 4 { 5_000 } else { 0 };
         SubscriptionConfig {
+            returned: ReturnTo::Front,
+            contract: match self.random.below(10) {
+                0 | 1 => Contract::AtMostOnce,
+                2 | 3 if !self.has_few_loads => Contract::SingleActive,
+                4..7 => Contract::KeyOrdered,
+                _ => Contract::Competing,
+            },
             in_flight_max: self.random.pick(&[0, 0, 0, 1, 3]),
+            rate_max: self.random.pick(&[0, 0, 0, 0, 1, 7, 50, 3_000, u32::MAX]),
             attempts_max: self.random.pick(&[0, 0, 1, 2, 3]),
-            backoff_ms: self.random.pick(&[0, 0, 1, 2]),
-            backoff_max_ms: self.random.pick(&[1, 2, 3, 3]),
-            ..SubscriptionConfig::default()
+            backoff_ms,
+            backoff_max_ms: self.random.pick(&[uncapped, 3, 50, 5_000]),
         }
     }
 }
+
+/// The only subscription with keys in order: of what such ones still have to read only the engine knows, which shows in how
+/// many dequeues wait, if they are all of one.
+const ORDERED: (&str, &str) = ("a", "other");

@@ -56,12 +56,12 @@ impl Mutant {
     /// Reads the lines before the patch itself.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let Some((number, name)) = stem.split_once('-') else {
-            bail!("{stem}: a patch is called NN-name.patch");
+        let parts = stem.split_once('-').filter(|(number, _)| {
+            number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let Some((_, name)) = parts else {
+            bail!("{stem}: a patch is called NN-name.patch, NN at least two digits");
         };
-        if number.len() != 2 || number.bytes().any(|byte| !byte.is_ascii_digit()) {
-            bail!("{stem}: a patch is called NN-name.patch");
-        }
         let mut mutant = Self {
             name: name.to_owned(),
             about: String::new(),

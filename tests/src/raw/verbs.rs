@@ -4,9 +4,10 @@ use std::fmt;
 
 use anyhow::bail;
 use corelane_wire::{
-    BatchBuilder, Deliveries, Dequeue, Enqueue, ErrorCode, Extend, Lane, LeaseId, Nack, Offset,
-    OffsetRange, OutgoingMessage, ProducerId, Receipt, Request, Response, Sequence, Settle,
-    SettleEntries, SettleEntry, SettleOutcome, Subscribe,
+    BatchBuilder, Contract, Deliveries, Dequeue, Enqueue, ErrorCode, Extend, Lane, LeaseId, Nack,
+    Offset, OffsetRange, OnSubscription, OutgoingMessage, ProducerId, Receipt, Request, Response,
+    Sequence, Settle, SettleEntries, SettleEntry, SettleOutcome, Start, Subscribe,
+    SubscriptionAnswer, SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::RawConnection;
@@ -73,6 +74,33 @@ impl RawConnection {
         answer.or_else(anyhow::Error::downcast)
     }
 
+    /// Makes the default subscription of a queue, with this contract.
+    ///
+    /// # Errors
+    /// If it is refused or the connection fails.
+    pub fn create_with(&mut self, queue: &str, contract: Contract) -> anyhow::Result<()> {
+        let config = SubscriptionConfig {
+            contract,
+            ..SubscriptionConfig::PLAIN
+        };
+        let request = Request::Subscription(OnSubscription {
+            queue,
+            lane: Lane::default(),
+            subscription: "",
+            verb: SubscriptionVerb::Create {
+                start: Some(Start::Earliest),
+                config,
+            },
+        });
+        self.call(&request, |response| {
+            let created = SubscriptionAnswer::Created { created: true };
+            if *response != Response::Subscription(created) {
+                bail!("a create was answered with {response:?}");
+            }
+            Ok(())
+        })
+    }
+
     /// Enqueues texts as one batch of a producer that is not idempotent.
     ///
     /// # Errors
@@ -117,7 +145,11 @@ impl RawConnection {
         self.enqueue_batch(queue, &batch)
     }
 
-    fn enqueue_batch(&mut self, queue: &str, batch: &[u8]) -> anyhow::Result<Receipt> {
+    /// Enqueues a batch as it is.
+    ///
+    /// # Errors
+    /// If it is refused or the connection fails.
+    pub fn enqueue_batch(&mut self, queue: &str, batch: &[u8]) -> anyhow::Result<Receipt> {
         let request = Request::Enqueue(Enqueue {
             queue,
             lane: Lane::default(),

@@ -18,6 +18,12 @@ pub struct Coverage {
     pub acked: u64,
     /// Messages nacked.
     pub nacked: u64,
+    /// Messages rejected.
+    pub rejected: u64,
+    /// Messages that were dead or parked and came back.
+    pub brought_back: u64,
+    /// Subscriptions that gave nothing out for a while.
+    pub subscription_paused: u64,
     /// Messages whose lease was extended.
     pub extended: u64,
     /// Messages peeked.
@@ -174,6 +180,7 @@ impl Coverage {
     }
 
     /// Every counter with its name.
+    #[expect(clippy::too_many_lines, reason = "one line a counter")]
     pub fn rows(&mut self) -> Vec<(&'static str, &mut u64)> {
         vec![
             ("confirmed", &mut self.confirmed),
@@ -182,6 +189,9 @@ impl Coverage {
             ("duplicates", &mut self.duplicates),
             ("acked", &mut self.acked),
             ("nacked", &mut self.nacked),
+            ("rejected", &mut self.rejected),
+            ("brought_back", &mut self.brought_back),
+            ("subscription_paused", &mut self.subscription_paused),
             ("extended", &mut self.extended),
             ("peeked", &mut self.peeked),
             ("dequeued_nothing", &mut self.dequeued_nothing),

@@ -93,6 +93,8 @@ pub struct Habits {
     pub settle_foreign: Ppm,
     /// A confirmed batch is sent again much later.
     pub replay_old: Ppm,
+    /// A delivered message is rejected.
+    pub reject: Ppm,
 }
 
 impl Swarm {
@@ -181,6 +183,7 @@ impl Habits {
             send_twice: level(r, [20_000, 100_000, 300_000]),
             settle_foreign: level(r, [5_000, 20_000, 60_000]),
             replay_old: level(r, [10_000, 50_000, 150_000]),
+            reject: level(r, [10_000, 50_000, 150_000]),
         }
     }
 }

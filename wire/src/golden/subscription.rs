@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::request::{
-    Aside, Contract, Fate, OnSubscription, PurgeStates, Reject, Start, SubscriptionConfig,
-    SubscriptionVerb,
+    Aside, Contract, DeadLetters, Fate, OnSubscription, PurgeStates, Reject, ReturnTo, Start,
+    SubscriptionConfig, SubscriptionVerb,
 };
 use crate::response::{AsideCause, AsideInfo, SubscriptionAnswer, SubscriptionDetail};
 
 const CONFIG: SubscriptionConfig = SubscriptionConfig {
     contract: Contract::SingleActive,
+    returned: ReturnTo::Back,
     in_flight_max: 1_000,
     rate_max: 50,
     attempts_max: 10,
@@ -70,48 +71,31 @@ pub(super) fn requests(settle: Settle<'_>) -> Vec<(&'static str, Request<'_>)> {
         ("subscription_purge", on(SubscriptionVerb::Purge { states })),
         ("aside_list", on(list)),
         ("aside_return", on(back)),
+        (
+            "subscription_dead_letters",
+            on(SubscriptionVerb::DeadLetters {
+                change: Some(DeadLetters::To("graves")),
+            }),
+        ),
+        (
+            "subscription_checkpoint",
+            on(SubscriptionVerb::Checkpoint {
+                offset: Offset(1 << 33),
+            }),
+        ),
     ]
 }
 
 pub(super) fn responses() -> Vec<(&'static str, Response<'static>)> {
-    let row = |first, cause| AsideInfo {
-        range: OffsetRange {
-            first: Offset(first),
-            count: 3,
-        },
-        attempts: 10,
-        cause,
-        since: Timestamp(1_800_000_000_987_654_321),
-        leased: Timestamp(1_800_000_000_123_456_789),
-        session: SESSION,
-        text: "no such customer".to_owned(),
-    };
-    let detail = SubscriptionDetail {
-        name: "billing".to_owned(),
-        begin: Offset(1),
-        finished: Offset(2),
-        position: Offset(1 << 40),
-        config: CONFIG,
-        paused: true,
-        pause_reason: "deploy".to_owned(),
-        paused_since: Timestamp(1_800_000_000_000_000_000),
-        enqueued: 360,
-        ready: 10,
-        delayed: 20,
-        leased: 30,
-        parked: 40,
-        dead: 50,
-        done: 60,
-        expired: 70,
-        purged: 80,
-        consumers: 4,
-    };
     let answers = [
         (
             "subscription_created",
             SubscriptionAnswer::Created { created: true },
         ),
-        ("subscription", SubscriptionAnswer::Shown(Box::new(detail))),
+        (
+            "subscription",
+            SubscriptionAnswer::Shown(Box::new(detail())),
+        ),
         ("subscription_configured", SubscriptionAnswer::Configured),
         ("subscription_paused", SubscriptionAnswer::Paused),
         ("subscription_resumed", SubscriptionAnswer::Resumed),
@@ -140,8 +124,60 @@ pub(super) fn responses() -> Vec<(&'static str, Response<'static>)> {
                 next: Offset(1 << 40),
             },
         ),
+        ("subscription_dead_letters", dead_letters()),
+        (
+            "subscription_checkpointed",
+            SubscriptionAnswer::Checkpointed {
+                at: Offset(1 << 33),
+            },
+        ),
     ];
-    let answers = answers.into_iter();
-    let answers = answers.map(|(name, answer)| (name, Response::Subscription(answer)));
-    answers.collect()
+    answers
+        .into_iter()
+        .map(|(name, answer)| (name, Response::Subscription(answer)))
+        .collect()
+}
+
+fn dead_letters() -> SubscriptionAnswer {
+    let to = Some("graves".to_owned());
+    SubscriptionAnswer::DeadLetters { to }
+}
+
+fn row(first: u64, cause: AsideCause) -> AsideInfo {
+    AsideInfo {
+        range: OffsetRange {
+            first: Offset(first),
+            count: 3,
+        },
+        attempts: 10,
+        cause,
+        since: Timestamp(1_800_000_000_987_654_321),
+        leased: Timestamp(1_800_000_000_123_456_789),
+        session: SESSION,
+        text: "no such customer".to_owned(),
+    }
+}
+
+fn detail() -> SubscriptionDetail {
+    SubscriptionDetail {
+        name: "billing".to_owned(),
+        begin: Offset(1),
+        finished: Offset(2),
+        position: Offset(1 << 40),
+        config: CONFIG,
+        paused: true,
+        pause_reason: "deploy".to_owned(),
+        paused_since: Timestamp(1_800_000_000_000_000_000),
+        enqueued: 360,
+        ready: 10,
+        delayed: 20,
+        leased: 30,
+        parked: 40,
+        dead: 50,
+        done: 60,
+        expired: 70,
+        purged: 80,
+        consumers: 4,
+        missed: 90,
+    }
 }

@@ -12,7 +12,7 @@ use crate::{Frame, check_name, partition_of};
 fn golden_requests_have_the_same_bytes_and_meaning() {
     let (batch, entries) = (batch(), settle_entries());
     let requests = requests(&batch, &entries);
-    assert_eq!(requests.len(), 27, "a kind of request has no vector");
+    assert_eq!(requests.len(), 34, "a kind of request has no vector");
     for (name, request) in requests {
         let mut bytes = Vec::new();
         request.encode(CORRELATION, &mut bytes);

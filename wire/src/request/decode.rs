@@ -3,8 +3,8 @@
 use super::settle::SETTLE_ENTRY_BYTES;
 use super::subscription::reason;
 use super::{
-    Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSubscription, Peek, QueueList, Reject, Request,
-    RequestError, Settle, SettleEntries, Subscribe,
+    Dequeue, Enqueue, Extend, Fate, Hello, Nack, OnSchedule, OnSubscription, Peek, QueueList,
+    Reject, Request, RequestError, Settle, SettleEntries, Subscribe,
 };
 use crate::codec::Reader;
 use crate::frame::Frame;
@@ -73,9 +73,16 @@ impl<'a> Request<'a> {
             kind::QUEUE_DELETE => Self::QueueDelete {
                 queue: queue(reader)?,
             },
+            kind::QUEUE_CONFIGURE => Self::QueueConfigure {
+                queue: queue(reader)?,
+                config: super::queue::config(reader)?,
+            },
             kind => match OnSubscription::read(kind, reader)? {
                 Some(on) => Self::Subscription(on),
-                None => return Err(RequestError::UnknownKind { kind }),
+                None => match OnSchedule::read(kind, reader)? {
+                    Some(on) => Self::Schedule(on),
+                    None => return Err(RequestError::UnknownKind { kind }),
+                },
             },
         })
     }
@@ -271,6 +278,14 @@ pub(super) fn optional_name<'a>(
 }
 
 /// Bytes that are not UTF-8 are a bad name rather than a broken request: the frame around them is sound.
+/// A name that has to be there.
+pub(super) fn queue_name<'a>(
+    reader: &mut Reader<'a>,
+    what: &'static str,
+) -> Result<&'a str, RequestError> {
+    named(name_field(reader, what)?, what)
+}
+
 fn name_field<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<&'a str, RequestError> {
     let bytes = reader.bytes16()?;
     std::str::from_utf8(bytes).map_err(|error| {

@@ -66,7 +66,15 @@ impl Request<'_> {
             }
             Self::QueueList(list) => put_list(fields, list),
             Self::QueueShow { queue } | Self::QueueDelete { queue } => put_str16(fields, queue),
+            Self::QueueConfigure { queue, config } => {
+                put_str16(fields, queue);
+                put_bool(fields, config.is_some());
+                if let Some(config) = config {
+                    config.put(fields);
+                }
+            }
             Self::Subscription(on) => on.put(fields),
+            Self::Schedule(on) => on.put(fields),
         }
         writer.finish(&[messages]);
     }

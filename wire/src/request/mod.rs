@@ -8,13 +8,18 @@
 mod decode;
 mod encode;
 mod error;
+mod queue;
+mod schedule;
 mod settle;
 mod subscription;
 
 pub use error::RequestError;
+pub use queue::{Overflow, QueueConfig, Storage};
+pub use schedule::{OffsetRanges, OnSchedule, ScheduleVerb};
 pub use settle::{SettleEntries, SettleEntriesIter, SettleEntry};
 pub use subscription::{
-    Aside, Contract, OnSubscription, PurgeStates, Start, SubscriptionConfig, SubscriptionVerb,
+    Aside, Contract, DeadLetters, OnSubscription, PurgeStates, ReturnTo, Start, SubscriptionConfig,
+    SubscriptionVerb,
 };
 
 use crate::ids::{ConsumerId, Lane, Offset, PartitionId, SessionId};
@@ -76,8 +81,17 @@ pub enum Request<'a> {
         /// Its name.
         queue: &'a str,
     },
+    /// Replaces the configuration of a queue, and makes the queue if there is none; or only asks for it.
+    QueueConfigure {
+        /// Its name.
+        queue: &'a str,
+        /// The new configuration; `None` leaves everything as it is.
+        config: Option<QueueConfig>,
+    },
     /// Asks something about one subscription.
     Subscription(OnSubscription<'a>),
+    /// Asks something about messages that are not due yet.
+    Schedule(OnSchedule<'a>),
 }
 
 /// The greeting.
@@ -264,7 +278,9 @@ impl<'a> Request<'a> {
             Self::QueueList(_) => kind::QUEUE_LIST,
             Self::QueueShow { .. } => kind::QUEUE_SHOW,
             Self::QueueDelete { .. } => kind::QUEUE_DELETE,
+            Self::QueueConfigure { .. } => kind::QUEUE_CONFIGURE,
             Self::Subscription(on) => on.kind(),
+            Self::Schedule(on) => on.kind(),
         }
     }
 
@@ -283,11 +299,13 @@ impl<'a> Request<'a> {
             Self::Nack(nack) => Some((nack.settle.queue, nack.settle.lane)),
             Self::Reject(reject) => Some((reject.settle.queue, reject.settle.lane)),
             Self::Subscription(on) => Some((on.queue, on.lane)),
+            Self::Schedule(on) => Some((on.queue, on.lane)),
             Self::Extend(extend) => Some((extend.settle.queue, extend.settle.lane)),
             Self::Peek(peek) => Some((peek.queue, peek.lane)),
             Self::QueueCreate { queue, .. }
             | Self::QueueShow { queue }
-            | Self::QueueDelete { queue } => Some((queue, Lane(0))),
+            | Self::QueueDelete { queue }
+            | Self::QueueConfigure { queue, .. } => Some((queue, Lane(0))),
         }
     }
 }

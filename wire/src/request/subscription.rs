@@ -1,7 +1,7 @@
 //! Requests about one subscription as a whole: its life, its configuration, and messages that were set aside.
 
 use super::RequestError;
-use super::decode::{check_range, optional_name, target};
+use super::decode::{check_range, optional_name, queue_name, target};
 use crate::codec::{CodecError, Reader, put_str16, put_u8, put_u32, put_u64};
 use crate::ids::{Lane, Offset};
 use crate::kind;
@@ -76,6 +76,25 @@ pub enum SubscriptionVerb<'a> {
         /// Messages at most: 1 to 10,000.
         max: u32,
     },
+    /// Says to which queue dead messages go, or only asks for it.
+    DeadLetters {
+        /// What changes; `None`: nothing.
+        change: Option<DeadLetters<'a>>,
+    },
+    /// Everything before an offset is read for good; only of a reader. An offset before its checkpoint changes nothing.
+    Checkpoint {
+        /// The first message that is not read for good; not behind what was given out.
+        offset: Offset,
+    },
+}
+
+/// Where dead messages go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeadLetters<'a> {
+    /// They stay where they are.
+    Stay,
+    /// To this queue.
+    To(&'a str),
 }
 
 /// Where a subscription begins.
@@ -94,6 +113,8 @@ pub enum Start {
 pub struct SubscriptionConfig {
     /// What it promises.
     pub contract: Contract,
+    /// Where messages that come back have their place; not with an order by key.
+    pub returned: ReturnTo,
     /// Messages under lease at once; 0: no bound.
     pub in_flight_max: u32,
     /// Messages given out a second; 0: no bound.
@@ -117,6 +138,23 @@ pub enum Contract {
     AtMostOnce = 1,
     /// One consumer at a time gets messages, the others stand by.
     SingleActive = 2,
+    /// Messages with one key are given out one at a time and in order; those without a key are free.
+    KeyOrdered = 3,
+    /// One consumer at a time reads the messages in the order of their offsets, from the checkpoint on that the broker
+    /// keeps; nothing is leased.
+    Reader = 4,
+    /// Every consumer gets every message that is committed while it is subscribed; nothing is leased or kept for them.
+    Broadcast = 5,
+}
+
+/// Where messages that come back have their place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum ReturnTo {
+    /// Before those that were not given out yet.
+    #[default]
+    Front,
+    /// Behind those that were enqueued before they came back.
+    Back,
 }
 
 /// Where messages are that nobody is given until somebody says so.
@@ -152,6 +190,9 @@ impl Contract {
             0 => Some(Self::Competing),
             1 => Some(Self::AtMostOnce),
             2 => Some(Self::SingleActive),
+            3 => Some(Self::KeyOrdered),
+            4 => Some(Self::Reader),
+            5 => Some(Self::Broadcast),
             _ => None,
         }
     }
@@ -196,6 +237,7 @@ impl SubscriptionConfig {
     /// Competing consumers without any bound: what a subscription has that nobody configured.
     pub const PLAIN: Self = Self {
         contract: Contract::Competing,
+        returned: ReturnTo::Front,
         in_flight_max: 0,
         rate_max: 0,
         attempts_max: 0,
@@ -203,9 +245,30 @@ impl SubscriptionConfig {
         backoff_max_ms: 0,
     };
 
+    /// The number of the contract, and 128 if messages that come back go to the back.
+    pub const fn promise(&self) -> u8 {
+        match self.returned {
+            ReturnTo::Front => self.contract.as_u8(),
+            ReturnTo::Back => self.contract.as_u8() | RETURNED_BACK,
+        }
+    }
+
+    /// What such a byte says; `None` if the contract is unknown.
+    pub const fn read_promise(byte: u8) -> Option<(Contract, ReturnTo)> {
+        let returned = if byte & RETURNED_BACK == 0 {
+            ReturnTo::Front
+        } else {
+            ReturnTo::Back
+        };
+        match Contract::from_u8(byte & !RETURNED_BACK) {
+            Some(contract) => Some((contract, returned)),
+            None => None,
+        }
+    }
+
     /// Appends its 29 bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
-        put_u8(out, self.contract.as_u8());
+        put_u8(out, self.promise());
         put_u32(out, self.in_flight_max);
         put_u32(out, self.rate_max);
         put_u32(out, self.attempts_max);
@@ -218,18 +281,21 @@ impl SubscriptionConfig {
     /// # Errors
     /// If there are too few bytes.
     pub fn read(reader: &mut Reader<'_>) -> Result<Result<Self, u8>, CodecError> {
-        let number = reader.u8()?;
+        let promise = reader.u8()?;
+        let known = Self::read_promise(promise);
+        let (contract, returned) = known.unwrap_or_default();
         let config = Self {
-            contract: Contract::from_u8(number).unwrap_or_default(),
+            contract,
+            returned,
             in_flight_max: reader.u32()?,
             rate_max: reader.u32()?,
             attempts_max: reader.u32()?,
             backoff_ms: reader.u64()?,
             backoff_max_ms: reader.u64()?,
         };
-        Ok(match Contract::from_u8(number) {
+        Ok(match known {
             Some(_) => Ok(config),
-            None => Err(number),
+            None => Err(promise & !RETURNED_BACK),
         })
     }
 }
@@ -247,12 +313,15 @@ impl<'a> OnSubscription<'a> {
             SubscriptionVerb::Purge { .. } => kind::SUBSCRIPTION_PURGE,
             SubscriptionVerb::ListAside { .. } => kind::ASIDE_LIST,
             SubscriptionVerb::Return { .. } => kind::ASIDE_RETURN,
+            SubscriptionVerb::DeadLetters { .. } => kind::SUBSCRIPTION_DEAD_LETTERS,
+            SubscriptionVerb::Checkpoint { .. } => kind::SUBSCRIPTION_CHECKPOINT,
         }
     }
 
     /// Reads the fields of a frame of this kind; `None` if the kind is none of a subscription's.
     pub(super) fn read(kind: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, RequestError> {
-        if !(kind::SUBSCRIPTION_CREATE..=kind::ASIDE_RETURN).contains(&kind) {
+        let is_one = (kind::SUBSCRIPTION_CREATE..=kind::SUBSCRIPTION_CHECKPOINT).contains(&kind);
+        if !is_one && kind != kind::SUBSCRIPTION_DEAD_LETTERS {
             return Ok(None);
         }
         let (queue, lane) = target(reader)?;
@@ -278,7 +347,11 @@ impl<'a> OnSubscription<'a> {
                 states: purge_states(reader)?,
             },
             kind::ASIDE_LIST => list_aside(reader)?,
-            _ => return_aside(reader)?,
+            kind::SUBSCRIPTION_DEAD_LETTERS => dead_letters(reader)?,
+            kind::ASIDE_RETURN => return_aside(reader)?,
+            _ => SubscriptionVerb::Checkpoint {
+                offset: Offset(reader.u64()?),
+            },
         };
         Ok(Some(Self {
             queue,
@@ -317,9 +390,34 @@ impl<'a> OnSubscription<'a> {
                 put_u64(out, end.0);
                 put_u32(out, *max);
             }
+            SubscriptionVerb::DeadLetters { change } => {
+                let (number, to) = match change {
+                    None => (0, ""),
+                    Some(DeadLetters::Stay) => (DEAD_LETTERS_STAY, ""),
+                    Some(DeadLetters::To(queue)) => (DEAD_LETTERS_TO, *queue),
+                };
+                put_u8(out, number);
+                put_str16(out, to);
+            }
+            SubscriptionVerb::Checkpoint { offset } => put_u64(out, offset.0),
             SubscriptionVerb::Show | SubscriptionVerb::Resume | SubscriptionVerb::Delete => {}
         }
     }
+}
+
+fn dead_letters<'a>(reader: &mut Reader<'a>) -> Result<SubscriptionVerb<'a>, RequestError> {
+    let number = reader.u8()?;
+    check_range("change", number, 0, DEAD_LETTERS_TO)?;
+    let change = match number {
+        0 => None,
+        DEAD_LETTERS_STAY => Some(DeadLetters::Stay),
+        _ => Some(DeadLetters::To(queue_name(reader, "dead-letter queue")?)),
+    };
+    if !matches!(change, Some(DeadLetters::To(_))) && !reader.str16()?.is_empty() {
+        let what = "dead-letter queue where none is said";
+        return Err(RequestError::ReservedNotZero { what });
+    }
+    Ok(SubscriptionVerb::DeadLetters { change })
 }
 
 /// A text that says why; up to 256 bytes.
@@ -364,8 +462,15 @@ fn config(reader: &mut Reader<'_>) -> Result<SubscriptionConfig, RequestError> {
         what: "contract",
         value: number.into(),
         min: 0,
-        max: 2,
+        max: Contract::Broadcast.as_u8().into(),
     })?;
+    let has_order = matches!(config.contract, Contract::KeyOrdered | Contract::Reader);
+    if has_order && config.returned == ReturnTo::Back {
+        return Err(RequestError::NotSupported {
+            what: "messages that come back behind others, where the contract says their place",
+            value: config.promise().into(),
+        });
+    }
     check_range("backoff_ms", config.backoff_ms, 0, DELAY_MS_MAX)?;
     check_range("backoff_max_ms", config.backoff_max_ms, 0, DELAY_MS_MAX)?;
     Ok(config)
@@ -410,6 +515,10 @@ fn return_aside<'a>(reader: &mut Reader<'_>) -> Result<SubscriptionVerb<'a>, Req
     })
 }
 
+const DEAD_LETTERS_STAY: u8 = 1;
+const DEAD_LETTERS_TO: u8 = 2;
+/// The bit of the contract's byte that says that messages that come back go to the back.
+const RETURNED_BACK: u8 = 0x80;
 const START_EARLIEST: u8 = 1;
 const START_LATEST: u8 = 2;
 const START_AT: u8 = 3;

@@ -2,13 +2,14 @@
 
 use super::{
     Deliveries, HelloAnswer, Metadata, PartitionPlace, QueueInfo, Receipt, Response, ResponseError,
-    SettleOutcome, Settled, SubscriptionAnswer, SubscriptionInfo,
+    ScheduleAnswer, SettleOutcome, Settled, SubscriptionAnswer, SubscriptionInfo,
 };
 use crate::codec::{CodecError, Reader};
 use crate::error_code::ErrorCode;
 use crate::frame::Frame;
 use crate::ids::{ConsumerId, NodeId, Offset, OffsetRange, PartitionId, SessionId, Timestamp};
 use crate::kind;
+use crate::request::QueueConfig;
 
 impl<'a> Response<'a> {
     /// Reads the answer in a frame; its fields must take up the frame's head exactly.
@@ -51,6 +52,10 @@ impl<'a> Response<'a> {
             QUEUE_LIST => queue_list(reader)?,
             QUEUE => Self::Queue(queue(reader)?),
             QUEUE_DELETED => Self::QueueDeleted,
+            QUEUE_CONFIGURED => Self::QueueConfigured {
+                created: reader.bool()?,
+                config: queue_config(reader)?,
+            },
             kind::DELIVERY => Self::Delivery {
                 consumer: ConsumerId(reader.u32()?),
                 deliveries: Deliveries::read(reader, frame.messages)?,
@@ -65,7 +70,10 @@ impl<'a> Response<'a> {
             }
             kind => match SubscriptionAnswer::read(kind, reader)? {
                 Some(answer) => Self::Subscription(answer),
-                None => return Err(ResponseError::UnknownKind { kind }),
+                None => match ScheduleAnswer::read(kind, reader)? {
+                    Some(answer) => Self::Schedule(answer),
+                    None => return Err(ResponseError::UnknownKind { kind }),
+                },
             },
         })
     }
@@ -142,6 +150,14 @@ fn settled(reader: &mut Reader<'_>) -> Result<Vec<Settled>, ResponseError> {
         settled.push(Settled { range, outcome });
     }
     Ok(settled)
+}
+
+fn queue_config(reader: &mut Reader<'_>) -> Result<QueueConfig, ResponseError> {
+    let config = QueueConfig::read(reader)?;
+    config.map_err(|(what, number)| ResponseError::OutOfRange {
+        what,
+        value: number.into(),
+    })
 }
 
 fn queue_list<'a>(reader: &mut Reader<'_>) -> Result<Response<'a>, ResponseError> {
@@ -236,5 +252,6 @@ const QUEUE_CREATED: u8 = kind::answer(kind::QUEUE_CREATE);
 const QUEUE_LIST: u8 = kind::answer(kind::QUEUE_LIST);
 const QUEUE: u8 = kind::answer(kind::QUEUE_SHOW);
 const QUEUE_DELETED: u8 = kind::answer(kind::QUEUE_DELETE);
+const QUEUE_CONFIGURED: u8 = kind::answer(kind::QUEUE_CONFIGURE);
 const PLACE_BYTES: usize = 10;
 const SETTLED_BYTES: usize = 13;

@@ -50,7 +50,9 @@ impl Response<'_> {
             Self::QueueList { .. } => kind::answer(kind::QUEUE_LIST),
             Self::Queue(_) => kind::answer(kind::QUEUE_SHOW),
             Self::QueueDeleted => kind::answer(kind::QUEUE_DELETE),
+            Self::QueueConfigured { .. } => kind::answer(kind::QUEUE_CONFIGURE),
             Self::Subscription(answer) => answer.kind(),
+            Self::Schedule(answer) => answer.kind(),
             Self::Delivery { .. } => kind::DELIVERY,
             Self::Error { .. } => kind::ERROR,
             Self::Fault { .. } => kind::FAULT,
@@ -67,6 +69,7 @@ impl Response<'_> {
             Self::Subscribed | Self::CreditSet | Self::Unsubscribed => ErrorCode::Ok,
             Self::QueueCreated { .. } | Self::QueueList { .. } => ErrorCode::Ok,
             Self::Queue(_) | Self::QueueDeleted | Self::Subscription(_) => ErrorCode::Ok,
+            Self::QueueConfigured { .. } | Self::Schedule(_) => ErrorCode::Ok,
         }
     }
 
@@ -81,8 +84,8 @@ impl Response<'_> {
             Self::Hello(_) | Self::Pong | Self::Metadata(_) | Self::Enqueued(_) => None,
             Self::Subscribed | Self::CreditSet | Self::Unsubscribed | Self::Settled(_) => None,
             Self::QueueCreated { .. } | Self::QueueList { .. } | Self::Queue(_) => None,
-            Self::QueueDeleted | Self::Subscription(_) => None,
-            Self::Error { .. } | Self::Fault { .. } => None,
+            Self::QueueDeleted | Self::Subscription(_) | Self::QueueConfigured { .. } => None,
+            Self::Schedule(_) | Self::Error { .. } | Self::Fault { .. } => None,
         }
     }
 
@@ -101,7 +104,12 @@ impl Response<'_> {
                 }
             }
             Self::Queue(queue) => put_queue(out, queue),
+            Self::QueueConfigured { created, config } => {
+                put_bool(out, *created);
+                config.put(out);
+            }
             Self::Subscription(answer) => answer.put(out),
+            Self::Schedule(answer) => answer.put(out),
             Self::Error { text, .. } | Self::Fault { text, .. } => {
                 put_str16(out, cut(text, TEXT_BYTES_MAX));
             }

@@ -11,17 +11,20 @@ mod decode;
 mod deliveries;
 mod encode;
 mod error;
+mod schedule;
 mod subscription;
 
 pub use deliveries::{
     Delivered, DeliveredIter, Deliveries, DeliveryHead, DeliveryKind, DeliveryRun,
 };
 pub use error::ResponseError;
+pub use schedule::{ScheduleAnswer, ScheduledInfo};
 pub use subscription::{AsideCause, AsideInfo, SubscriptionAnswer, SubscriptionDetail};
 
 use crate::error_code::ErrorCode;
 use crate::ids::{ConsumerId, NodeId, Offset, OffsetRange, PartitionId, SessionId, Timestamp};
 use crate::limits::NAME_BYTES_MAX;
+use crate::request::QueueConfig;
 
 /// An answer, or something that the server sends unasked; message bytes are borrowed from the frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,8 +65,17 @@ pub enum Response<'a> {
     Queue(QueueInfo),
     /// To a queue delete.
     QueueDeleted,
+    /// To a queue configure.
+    QueueConfigured {
+        /// Whether the queue was made by that.
+        created: bool,
+        /// The configuration that it has now.
+        config: QueueConfig,
+    },
     /// To a request about one subscription.
     Subscription(SubscriptionAnswer),
+    /// To a request about messages that are not due yet.
+    Schedule(ScheduleAnswer),
     /// Unasked: messages for a consumer.
     Delivery {
         /// The consumer's number on this connection.

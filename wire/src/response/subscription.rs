@@ -49,6 +49,16 @@ pub enum SubscriptionAnswer {
         /// From where on to ask again, if less than all were returned; else the end that was asked for.
         next: Offset,
     },
+    /// Where dead messages go.
+    DeadLetters {
+        /// To this queue; `None`: they stay where they are.
+        to: Option<String>,
+    },
+    /// Everything before the checkpoint is read for good.
+    Checkpointed {
+        /// The checkpoint: where it was, if the offset asked for lay before.
+        at: Offset,
+    },
 }
 
 /// What there is to know about a subscription as a whole.
@@ -92,6 +102,8 @@ pub struct SubscriptionDetail {
     pub purged: u64,
     /// Consumers that are subscribed now.
     pub consumers: u32,
+    /// Of a broadcast: messages that were gone before a consumer got them, once for each, since the broker started.
+    pub missed: u64,
 }
 
 /// Messages in a row that were set aside alike.
@@ -140,6 +152,15 @@ impl AsideCause {
     pub const fn as_u8(self) -> u8 {
         self as u8
     }
+
+    /// The word for it, as in headers of dead letters and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Attempts => "attempts",
+            Self::LeaseExpired => "lease_expired",
+        }
+    }
 }
 
 impl SubscriptionAnswer {
@@ -156,6 +177,8 @@ impl SubscriptionAnswer {
             Self::Purged { .. } => kind::SUBSCRIPTION_PURGE,
             Self::AsideList { .. } => kind::ASIDE_LIST,
             Self::Returned { .. } => kind::ASIDE_RETURN,
+            Self::DeadLetters { .. } => kind::SUBSCRIPTION_DEAD_LETTERS,
+            Self::Checkpointed { .. } => kind::SUBSCRIPTION_CHECKPOINT,
         })
     }
 
@@ -164,6 +187,7 @@ impl SubscriptionAnswer {
         match self {
             Self::AsideList { rows, .. } => rows.len() * AsideInfo::BYTES_MAX,
             Self::Shown(_) => size_of::<SubscriptionDetail>() + NAME_BYTES_MAX + REASON_BYTES_MAX,
+            Self::DeadLetters { .. } => NAME_BYTES_MAX,
             Self::Created { .. }
             | Self::Configured
             | Self::Paused
@@ -171,7 +195,8 @@ impl SubscriptionAnswer {
             | Self::Sought { .. }
             | Self::Deleted
             | Self::Purged { .. }
-            | Self::Returned { .. } => 0,
+            | Self::Returned { .. }
+            | Self::Checkpointed { .. } => 0,
         }
     }
 
@@ -206,6 +231,15 @@ impl SubscriptionAnswer {
                 count: reader.u32()?,
                 next: Offset(reader.u64()?),
             },
+            DEAD_LETTERS => {
+                let to = reader.str16()?;
+                Self::DeadLetters {
+                    to: (!to.is_empty()).then(|| to.to_owned()),
+                }
+            }
+            CHECKPOINTED => Self::Checkpointed {
+                at: Offset(reader.u64()?),
+            },
             _ => return Ok(None),
         }))
     }
@@ -214,7 +248,7 @@ impl SubscriptionAnswer {
         match self {
             Self::Created { created } => put_bool(out, *created),
             Self::Shown(detail) => detail.put(out),
-            Self::Sought { at } => put_u64(out, at.0),
+            Self::Sought { at } | Self::Checkpointed { at } => put_u64(out, at.0),
             Self::Purged { count } => put_u64(out, *count),
             Self::AsideList { rows, more } => {
                 put_bool(out, *more);
@@ -227,6 +261,7 @@ impl SubscriptionAnswer {
                 put_u32(out, *count);
                 put_u64(out, next.0);
             }
+            Self::DeadLetters { to } => put_str16(out, to.as_deref().unwrap_or_default()),
             Self::Configured | Self::Paused | Self::Resumed | Self::Deleted => {}
         }
     }
@@ -265,6 +300,7 @@ impl SubscriptionDetail {
             expired: reader.u64()?,
             purged: reader.u64()?,
             consumers: reader.u32()?,
+            missed: reader.u64()?,
         })
     }
 
@@ -292,6 +328,7 @@ impl SubscriptionDetail {
             put_u64(out, count);
         }
         put_u32(out, self.consumers);
+        put_u64(out, self.missed);
     }
 }
 
@@ -345,3 +382,5 @@ const DELETED: u8 = kind::answer(kind::SUBSCRIPTION_DELETE);
 const PURGED: u8 = kind::answer(kind::SUBSCRIPTION_PURGE);
 const ASIDE_LIST: u8 = kind::answer(kind::ASIDE_LIST);
 const RETURNED: u8 = kind::answer(kind::ASIDE_RETURN);
+const DEAD_LETTERS: u8 = kind::answer(kind::SUBSCRIPTION_DEAD_LETTERS);
+const CHECKPOINTED: u8 = kind::answer(kind::SUBSCRIPTION_CHECKPOINT);

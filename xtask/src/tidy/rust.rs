@@ -21,6 +21,11 @@ const UNSAFE_FILES: [&str; 4] = [
     "bench-harness/src/probe",
 ];
 
+/// A model that is as long as what it is compared with would prove little: its folder, and how many lines of code it may
+/// have, without comments and blank lines.
+const REFERENCE: &str = "tests/src/model/reference/";
+const REFERENCE_LINES: usize = 1_500;
+
 /// Words of unfinished work. They are put together here so that this file is free of them.
 const LEFTOVERS: [&str; 3] = [
     concat!("TO", "DO"),
@@ -36,7 +41,22 @@ pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
         check_leftovers(file, &mut findings);
         check_code(file, &mut findings);
     }
+    check_reference(files, &mut findings);
     findings
+}
+
+fn check_reference(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    let reference = files.iter().filter(|file| file.path.starts_with(REFERENCE));
+    let lines: usize = reference.map(lines_of_code).sum();
+    if lines > REFERENCE_LINES {
+        let message = format!("the model has {lines} lines of code, at most {REFERENCE_LINES}");
+        findings.push(Finding::failure(REFERENCE, 1, message));
+    }
+}
+
+fn lines_of_code(file: &SourceFile) -> usize {
+    let code = code_only(&file.text);
+    code.lines().filter(|line| !line.trim().is_empty()).count()
 }
 
 fn check_size(file: &SourceFile, findings: &mut Vec<Finding>) {

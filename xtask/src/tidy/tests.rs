@@ -44,6 +44,20 @@ fn long_files_warn_then_fail() {
 }
 
 #[test]
+fn a_long_reference_model_fails() {
+    let part = |name| {
+        let path = format!("tests/src/model/reference/{name}.rs");
+        file(&path, &format!("{}// says it\n\n", "x\n".repeat(500)))
+    };
+    let parts = [part("a"), part("b"), part("c")];
+    assert_eq!(rust::check(&parts).len(), 3, "each is long");
+    let more = file("tests/src/model/reference/d.rs", "x\n");
+    let [a, b, c] = parts;
+    let found = rust::check(&[a, b, c, more]);
+    assert_eq!(found.iter().filter(|one| !one.is_warning).count(), 1);
+}
+
+#[test]
 fn unsafe_stands_only_in_listed_files() {
     let text = "fn f() { unsafe { g() } }\n";
     assert_eq!(count(rust::check, "core/src/engine.rs", text), 1);

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use corelane_wire::limits::FRAME_BYTES_MAX;
 use corelane_wire::{
-    Correlation, Frame, Hello, Lane, Metadata, Request, Response, SessionId, partition_of,
+    Correlation, Frame, Hello, Lane, Metadata, QueueConfig, Request, Response, SessionId, Storage,
+    partition_of,
 };
 
 pub use self::consumers::CorelaneConsumers;
@@ -66,9 +67,12 @@ impl Broker for Corelane {
 
     fn prepare(&mut self, plan: &Plan) -> Result<String> {
         for index in 0..plan.queues {
-            let request = Request::QueueCreate {
-                queue: &plan.queue(index),
-                lanes: 1,
+            let queue = &plan.queue(index);
+            let request = if plan.is_memory_only {
+                let config = Some(IN_MEMORY);
+                Request::QueueConfigure { queue, config }
+            } else {
+                Request::QueueCreate { queue, lanes: 1 }
             };
             call(&mut self.control, &request, |_| Ok(()))?;
         }
@@ -178,3 +182,9 @@ fn each_frame(
     }
     Ok(done)
 }
+
+/// The configuration of a memory-only queue.
+const IN_MEMORY: QueueConfig = QueueConfig {
+    storage: Storage::Memory,
+    ..QueueConfig::PLAIN
+};

@@ -15,12 +15,12 @@
 //!      and does not make it again.
 //! (K4) After an end nothing is handed out, and what arrives is given back.
 
+mod config;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use corelane_wire::{
-    ConsumerId, Correlation, Deliveries, ErrorCode, Lane, Request, Response, Subscribe, Timestamp,
-};
+use corelane_wire::{Correlation, Deliveries, ErrorCode, Request, Response, Subscribe, Timestamp};
 
 use super::backoff::Backoff;
 use super::connection::Protocol;
@@ -30,41 +30,7 @@ use super::received::Received;
 use super::settle::{SettleAction, SettleCore, SettleTarget};
 use super::unpack::{Unpacked, Unreadable, lease_end, unpack};
 
-/// What a consumer asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConsumerConfig {
-    /// The subscription.
-    pub target: SettleTarget,
-    /// Number of the consumer, unique on the connection.
-    pub consumer: ConsumerId,
-    /// How many messages it is willing to hold.
-    pub credit: u32,
-    /// How long a message stays leased.
-    pub lease_ms: u32,
-    /// Above so many bytes that wait to be taken, the credit is withdrawn until half of them are gone.
-    pub buffer_bytes_max: usize,
-    /// After so long without a sign that the broker knows the consumer, it is asked: of the deletion of a queue its
-    /// consumers are told nothing.
-    pub ask_after: Duration,
-}
-
-impl ConsumerConfig {
-    /// The default subscription of a queue, with the usual bounds.
-    pub fn new(queue: &str, consumer: ConsumerId) -> Self {
-        Self {
-            target: SettleTarget {
-                queue: queue.to_owned(),
-                lane: Lane(0),
-                subscription: String::new(),
-            },
-            consumer,
-            credit: 1_000,
-            lease_ms: corelane_wire::limits::LEASE_MS_DEFAULT,
-            buffer_bytes_max: 64 << 20,
-            ask_after: Duration::from_secs(5),
-        }
-    }
-}
+pub use config::ConsumerConfig;
 
 /// The state of one consumer.
 #[derive(Debug)]
@@ -155,6 +121,13 @@ impl ConsumerCore {
         self.credit_out = None;
         self.held_carried += self.held_current;
         self.held_current = 0;
+        if self.config.rereads {
+            let buffered = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
+            self.held_carried = self.held_carried.saturating_sub(buffered);
+            self.buffer.clear();
+            self.buffer_bytes = 0;
+            self.overfull = false;
+        }
         self.phase = match &self.phase {
             // Without the connection the broker has forgotten the consumer, which is what was asked for.
             Phase::Unsubscribing(_) => Phase::Ended(ConsumerEnd::Closed),

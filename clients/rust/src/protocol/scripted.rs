@@ -154,6 +154,16 @@ pub(crate) fn delivery(
     first: u64,
     bodies: &[&str],
 ) -> Vec<u8> {
+    delivery_under(lease_id(lease), (kind, call), first, bodies)
+}
+
+/// The same under any lease, or none.
+pub(crate) fn delivery_under(
+    lease: LeaseId,
+    (kind, call): (DeliveryKind, Correlation),
+    first: u64,
+    bodies: &[&str],
+) -> Vec<u8> {
     let mut builder = corelane_wire::BatchBuilder::new();
     for body in bodies {
         let message = corelane_wire::OutgoingMessage {
@@ -172,7 +182,7 @@ pub(crate) fn delivery(
     }];
     let head = DeliveryHead {
         kind,
-        lease: lease_id(lease),
+        lease,
         lease_ms: 30_000,
         runs: &runs,
     };

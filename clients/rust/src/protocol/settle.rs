@@ -133,6 +133,8 @@ impl SettleCore {
     }
 
     /// Takes a settle of one message and returns its ticket; it goes out with the next [`SettleCore::drive`].
+    ///
+    /// Without a lease there is nothing to settle: the message is the client's, whatever it says.
     pub fn settle(
         &mut self,
         action: SettleAction,
@@ -142,6 +144,11 @@ impl SettleCore {
     ) -> u64 {
         let ticket = self.ticket_next;
         self.ticket_next += 1;
+        if lease == LeaseId::default() {
+            let result = Ok(SettleOutcome::AlreadyDone);
+            self.resolved.push_back(SettleResolved { ticket, result });
+            return ticket;
+        }
         self.give_up_next = Some(
             self.give_up_next
                 .map_or(deadline, |next| next.min(deadline)),

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    Contract, Lane, LeaseId, OnSubscription, Request, SettleOutcome, SubscriptionConfig,
+    Contract, Lane, LeaseId, OnSubscription, Request, ReturnTo, SettleOutcome, SubscriptionConfig,
     SubscriptionVerb,
 };
 
 use super::node::*;
 use crate::ids::ConnectionId;
 use crate::record::Record;
-use crate::{Delivery, Input, Output};
+use crate::{Delivery, Input, Output, Reply};
 
 fn configured(count: u32, config: SubscriptionConfig) -> Node {
     let mut node = filled(count);
@@ -145,6 +145,20 @@ fn a_dequeue_is_served_by_single_active_if_nobody_else_holds_a_message() {
 }
 
 #[test]
+fn a_dequeue_of_single_active_is_served_once_nobody_stands_before_it() {
+    let mut node = configured(2, of(Contract::SingleActive));
+    node.request(alice(1), dequeue("q", 1, 0));
+    node.turn_end();
+    assert_eq!(given(&node.durable()), [[0]]);
+    node.request(bob(2), dequeue("q", 1, 0));
+    node.request(alice(3), dequeue("q", 1, 1_000));
+    assert!(node.turn_end().contains(&reply(bob(2), Reply::Empty)));
+    assert_eq!(node.engine.next_deadline().map(|due| due.0), Some(0));
+    node.turn_end();
+    assert_eq!(given(&node.durable()), [[1]]);
+}
+
+#[test]
 fn no_more_is_in_flight_than_the_bound() {
     let config = SubscriptionConfig {
         in_flight_max: 3,
@@ -187,4 +201,55 @@ fn a_rate_spreads_deliveries_over_time() {
     }
     let is_take = |record: &Record| matches!(record, Record::Take { .. });
     assert!(!node.log.iter().any(|(_, _, record)| is_take(record)));
+}
+
+#[test]
+fn what_comes_back_to_the_back_has_its_turn_behind_what_was_there() {
+    let back = SubscriptionConfig {
+        returned: ReturnTo::Back,
+        ..SubscriptionConfig::PLAIN
+    };
+    let mut node = configured(5, back);
+    let lease = node.take(alice(1), "q", 3);
+    let bytes = entries(&[(lease, 1, 1)]);
+    node.request(alice(2), nack("q", &bytes, 0));
+    node.turn_end();
+    node.fill("q", 2);
+    let bytes = entries(&[(lease, 0, 1)]);
+    node.request(alice(3), nack("q", &bytes, 0));
+    node.turn_end();
+    node.fill("q", 1);
+    let bytes = entries(&[(lease, 2, 1)]);
+    node.request(alice(4), nack("q", &bytes, 1_000));
+    node.turn_end();
+
+    // The order holds over a start, and it is the order within a delivery.
+    let end = node.engine.positions().end;
+    node.durable();
+    node.chunks.checkpoint(&node.engine.cut());
+    node.restart_from_checkpoint(end, node.now, 2);
+    node.durable();
+    node.request(bob(5), dequeue("q", 4, 0));
+    assert_eq!(given(&node.turn_end()), [[3, 4, 1, 5]]);
+    node.deadline_after(Duration::from_secs(1));
+    node.durable();
+    node.request(bob(6), dequeue("q", 9, 0));
+    assert_eq!(given(&node.turn_end()), [[6, 0, 7, 2]]);
+}
+
+#[test]
+fn what_came_back_before_it_is_committed_waits_for_what_was_there() {
+    let back = SubscriptionConfig {
+        returned: ReturnTo::Back,
+        ..SubscriptionConfig::PLAIN
+    };
+    let mut node = configured(1, back);
+    let lease = node.take(alice(1), "q", 1);
+    node.enqueue("q", &batch(1, corelane_wire::ProducerId::NONE, 0));
+    let bytes = entries(&[(lease, 0, 1)]);
+    node.request(alice(2), nack("q", &bytes, 0));
+    node.request(bob(3), dequeue("q", 9, 1_000));
+    assert_eq!(given(&node.turn_end()), [[0_u64; 0]; 0]);
+    node.durable();
+    assert_eq!(given(&node.turn_end()), [[1, 0]]);
 }

@@ -367,6 +367,22 @@ fn turn_that_leaves_deliveries_asks_for_another_at_once() {
 }
 
 #[test]
+fn no_dequeue_is_told_that_there_is_nothing_because_a_turn_is_full() {
+    let mut node = Node::with_limits(Limits {
+        turn_deliveries_max: 1,
+        ..Limits::default()
+    });
+    node.fill("q", 3);
+    node.request(bob(1), dequeue("q", 2, 0));
+    node.request(bob(2), dequeue("q", 2, 0));
+    node.request(bob(3), dequeue("q", 2, 0));
+    node.turn_end();
+    assert!(!node.durable().contains(&reply(bob(2), Reply::Empty)));
+    assert_eq!(served(&node.turn_end()), [(DeliverTo::Dequeue(bob(2)), 1)]);
+    assert!(node.durable().contains(&reply(bob(3), Reply::Empty)));
+}
+
+#[test]
 fn lease_records_alone_are_flushed_after_ten_milliseconds() {
     let mut node = filled(1);
     node.request(bob(1), dequeue("q", 1, 0));

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
-use corelane_wire::{ErrorCode, Offset, ProducerId, Sequence};
+use corelane_wire::{
+    BatchBuilder, CLASS_MEMORY, ErrorCode, Offset, OutgoingMessage, ProducerId, Receipt, Sequence,
+};
 
 use super::node::*;
-use crate::limits::{Limits, PRODUCER_IDLE};
+use crate::limits::{Limits, PRODUCER_IDLE, RIDER_DELAY};
 use crate::record::Record;
-use crate::{Input, Output};
+use crate::{Input, Output, Reply};
 use corelane_wire::Epoch;
 
 const PRODUCER: ProducerId = ProducerId(0x9d);
@@ -93,20 +95,65 @@ fn broken_batch_is_refused_at_once_and_leaves_no_trace() {
     assert_eq!(node.engine.positions().end.0, 0);
 }
 
+fn of_class_memory(producer: ProducerId, sequence: u64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.class = CLASS_MEMORY;
+    builder.push(&OutgoingMessage::default()).unwrap();
+    builder.finish(producer, Sequence(sequence))
+}
+
+fn memory_receipt(first: u64, duplicate: bool) -> Output {
+    let receipt = Receipt {
+        range: range(first, 1),
+        class: CLASS_MEMORY,
+        copies: 0,
+        duplicate,
+    };
+    reply(alice(1), Reply::Receipt(receipt))
+}
+
 #[test]
-fn class_memory_is_not_available() {
-    let mut node = Node::new();
-    let mut builder = corelane_wire::BatchBuilder::new();
-    builder.class = corelane_wire::message::CLASS_MEMORY;
-    builder
-        .push(&corelane_wire::OutgoingMessage::default())
-        .unwrap();
-    let outputs = node.enqueue("mail", &builder.finish(ProducerId::NONE, Sequence(0)));
-    assert_eq!(
-        refusals(&outputs),
-        [(alice(1), ErrorCode::ClassNotAvailable)]
-    );
-    assert_eq!(node.engine.positions().end.0, 0);
+fn class_memory_is_confirmed_at_once_and_given_out_when_it_is_committed() {
+    let mut node = filled(2);
+    let first = node.enqueue("q", &of_class_memory(PRODUCER, 0));
+    assert!(first.contains(&memory_receipt(2, false)), "{first:?}");
+    let is_flush = |output: &Output| matches!(output, Output::Flush { .. });
+    assert!(!first.iter().any(is_flush), "nobody waits: {first:?}");
+    let again = node.enqueue("q", &of_class_memory(PRODUCER, 0));
+    assert_eq!(again, [memory_receipt(2, true)]);
+
+    let waits = node.request(bob(2), dequeue("q", 10, 10_000));
+    assert!(waits.iter().any(is_flush), "now somebody does: {waits:?}");
+    let given = served(&node.turn_end());
+    assert_eq!(given.iter().map(|(_, count)| count).sum::<u32>(), 2);
+    node.request(bob(3), dequeue("q", 10, 10_000));
+    assert_eq!(deliveries(&node.turn_end()), [], "it is not committed");
+    let second = node.enqueue("q", &of_class_memory(PRODUCER, 1));
+    assert!(second.contains(&memory_receipt(3, false)), "{second:?}");
+    assert!(second.iter().any(is_flush), "he still does: {second:?}");
+    node.durable();
+    let given = served(&node.turn_end());
+    assert_eq!(given.iter().map(|(_, count)| count).sum::<u32>(), 2);
+}
+
+#[test]
+fn class_memory_is_flushed_soon_although_nobody_waits() {
+    let mut node = known_producer();
+    node.enqueue("q", &of_class_memory(PRODUCER, 1));
+    let end = node.engine.positions().end.0;
+    let outputs = node.deadline_after(RIDER_DELAY);
+    assert!(outputs.contains(&flush(end)), "{outputs:?}");
+}
+
+#[test]
+fn lost_batches_of_class_memory_are_a_gap_that_the_producer_is_told_of() {
+    let mut node = known_producer();
+    let end = node.engine.positions().end;
+    node.enqueue("q", &of_class_memory(PRODUCER, 1));
+    node.restart(end, T0, 2);
+    node.durable();
+    let outputs = node.enqueue("q", &of_class_memory(PRODUCER, 2));
+    assert_eq!(refusals(&outputs), [(alice(1), ErrorCode::OutOfSequence)]);
 }
 
 #[test]
@@ -224,7 +271,7 @@ fn active_producer_is_not_forgotten() {
     assert_eq!(node.engine.stats().producers, 1);
     assert_eq!(
         node.engine.next_deadline(),
-        Some(node.now.add(crate::limits::RIDER_DELAY)),
+        Some(node.now.add(RIDER_DELAY)),
         "the tick waits to be flushed"
     );
     node.deadline_after(Duration::from_mins(5));

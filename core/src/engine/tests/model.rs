@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use corelane_wire::{
-    Aside, Fate, LeaseId, Lsn, SessionId, SettleEntry, SubscriptionConfig, Timestamp,
+    Aside, Contract, Fate, LeaseId, Lsn, OffsetRange, ReturnTo, SessionId, SettleEntry,
+    SubscriptionConfig, Timestamp,
 };
 
 use crate::record::{Change, Record};
@@ -18,6 +19,7 @@ pub(super) struct Model {
     pub(super) queues: BTreeMap<QueueId, u64>,
     pub(super) subscriptions: BTreeMap<Key, Vec<Message>>,
     configs: BTreeMap<Key, SubscriptionConfig>,
+    begins: BTreeMap<Key, u64>,
     /// When messages are due that were scheduled.
     due: BTreeMap<(QueueId, u64), u64>,
 }
@@ -27,6 +29,10 @@ pub(super) struct Model {
 pub(super) struct Message {
     pub(super) state: MessageState,
     pub(super) attempts: u32,
+    /// Where the queue ended when it came back to the back.
+    pub(super) turn: Option<u64>,
+    /// Whether it has been anything but ready.
+    pub(super) is_new: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +47,8 @@ pub(super) enum MessageState {
         due: u64,
     },
     Dead,
+    /// Dead, and under way to a dead-letter queue.
+    Forwarded,
     Parked,
     Done,
 }
@@ -48,6 +56,8 @@ pub(super) enum MessageState {
 const READY: Message = Message {
     state: MessageState::Ready,
     attempts: 0,
+    turn: None,
+    is_new: true,
 };
 
 impl Model {
@@ -95,6 +105,7 @@ impl Model {
                 for message in self.given(record) {
                     assert_eq!(message.state, MessageState::Ready, "C4: leased twice");
                     message.attempts += 1;
+                    (message.turn, message.is_new) = (None, false);
                     message.state = MessageState::Leased {
                         lease,
                         session: *session,
@@ -102,29 +113,54 @@ impl Model {
                     };
                 }
             }
-            Record::Take { .. } => {
-                for message in self.given(record) {
-                    assert_eq!(message.state, MessageState::Ready, "given out twice");
-                    message.attempts += 1;
-                    message.state = MessageState::Done;
-                }
-            }
+            Record::Take {
+                queue,
+                subscription,
+                ..
+            } => self.take(record, (*queue, *subscription)),
             Record::Ack { .. }
             | Record::Nack { .. }
             | Record::Reject { .. }
             | Record::Extend { .. } => {
                 self.settle(time, lease_now, record);
             }
-            // Where a message lies is nothing that a client sees.
-            Record::Relocate { .. } => {}
+            Record::Reschedule { queue, due, ranges } => {
+                self.reschedule(time.0, *queue, due.map(|due| due.0), ranges);
+            }
+            // Where a message lies is nothing that a client sees, and this model keeps everything for ever.
+            Record::Relocate { .. } | Record::ConfigureQueue { .. } => {}
             Record::Tick => self.tick(time.0, lease_now),
             Record::Release { session } => self.release(*session),
+        }
+    }
+
+    /// Messages are given out for good, or read.
+    fn take(&mut self, record: &Record, key: (QueueId, SubscriptionId)) {
+        let is_read = self.is_reader(key);
+        for message in self.given(record) {
+            if is_read && message.state == MessageState::Done {
+                continue;
+            }
+            assert_eq!(message.state, MessageState::Ready, "given out twice");
+            message.attempts += u32::from(!is_read);
+            message.state = MessageState::Done;
         }
     }
 
     pub(super) fn count(&self, is: impl Fn(MessageState) -> bool) -> u64 {
         let messages = self.subscriptions.values().flatten();
         messages.filter(|message| is(message.state)).count() as u64
+    }
+
+    /// What comes back now has its turn behind so many messages.
+    fn turn(&self, key: Key) -> Option<u64> {
+        let config = self.configs.get(&key)?;
+        (config.returned == ReturnTo::Back).then(|| self.queues[&key.0])
+    }
+
+    pub(super) fn contract(&self, key: Key) -> Contract {
+        let config = self.configs.get(&key);
+        config.map_or(Contract::Competing, |config| config.contract)
     }
 
     fn enqueue(&mut self, record: &Record) {
@@ -145,12 +181,72 @@ impl Model {
                 let offset = first.0 + u64::from(index);
                 self.due.insert((*queue, offset), due);
                 messages[index as usize].state = MessageState::Delayed { due };
+                messages[index as usize].is_new = false;
             }
         }
         *self.queues.get_mut(queue).unwrap() += u64::from(*count);
+        let readers: Vec<_> = self.subscriptions.keys().copied().collect();
+        let readers: Vec<_> = readers
+            .into_iter()
+            .filter(|it| self.is_reader(*it))
+            .collect();
         let keyed = self.subscriptions.iter_mut();
-        for (_, all) in keyed.filter(|(key, _)| key.0 == *queue) {
-            all.extend(&messages);
+        for (key, all) in keyed.filter(|(key, _)| key.0 == *queue) {
+            if readers.contains(key) {
+                all.extend(vec![READY; messages.len()]);
+            } else {
+                all.extend(&messages);
+            }
+        }
+    }
+
+    pub(super) fn is_reader(&self, key: Key) -> bool {
+        let config = self.configs.get(&key);
+        config.is_some_and(|config| config.contract == Contract::Reader)
+    }
+
+    fn reschedule(&mut self, now: u64, queue: QueueId, due: Option<u64>, ranges: &[OffsetRange]) {
+        for offset in ranges.iter().flat_map(|range| range.first.0..range.end().0) {
+            let before = self.due[&(queue, offset)];
+            assert!(before > now, "{offset} was due");
+            match due {
+                Some(due) => self.due.insert((queue, offset), due),
+                None => self.due.remove(&(queue, offset)),
+            };
+            let delays = |key: &Key| {
+                let config = self.configs.get(key);
+                config.is_none_or(|config| config.contract != Contract::Reader)
+            };
+            let keyed = self.subscriptions.iter_mut();
+            for (_, messages) in keyed.filter(|(key, _)| key.0 == queue && delays(key)) {
+                let message = &mut messages[usize::try_from(offset).unwrap()];
+                match (message.state, due) {
+                    (MessageState::Done, _) => {}
+                    (MessageState::Delayed { .. }, Some(due)) => {
+                        message.state = MessageState::Delayed { due };
+                    }
+                    (MessageState::Delayed { .. }, None) => message.state = MessageState::Done,
+                    other => panic!("{offset} was given out: {other:?}"),
+                }
+            }
+        }
+    }
+
+    fn configure(&mut self, now: u64, key: Key, config: SubscriptionConfig) {
+        let was_reader = self.is_reader(key);
+        self.configs.insert(key, config);
+        if config.contract == Contract::Broadcast {
+            // It has no message in any state.
+            self.subscriptions.remove(&key);
+            return;
+        }
+        if config.contract == Contract::KeyOrdered {
+            for message in self.subscriptions.get_mut(&key).into_iter().flatten() {
+                message.turn = None;
+            }
+        }
+        if self.is_reader(key) != was_reader {
+            self.begin(now, key, self.begins[&key]);
         }
     }
 
@@ -160,11 +256,28 @@ impl Model {
             Change::Unsubscribe => {
                 self.subscriptions.remove(&key);
             }
-            Change::Configure(config) => {
-                self.configs.insert(key, *config);
+            Change::Configure(config) => self.configure(now, key, *config),
+            Change::Pause { .. } | Change::DeadLetters { .. } => {}
+            Change::Forward { range } => {
+                let messages = self.subscriptions.get_mut(&key).unwrap();
+                for offset in range.first.0..range.end().0 {
+                    let message = &mut messages[usize::try_from(offset).unwrap()];
+                    assert_eq!(message.state, MessageState::Dead, "{offset} is forwarded");
+                    message.state = MessageState::Forwarded;
+                }
             }
-            Change::Pause { .. } => {}
+            Change::Forwarded { arrived } => {
+                for message in self.subscriptions.get_mut(&key).unwrap() {
+                    if message.state == MessageState::Forwarded {
+                        message.state = match arrived {
+                            true => MessageState::Done,
+                            false => MessageState::Dead,
+                        };
+                    }
+                }
+            }
             Change::Return { aside, ranges } => {
+                let turn = self.turn(key);
                 let messages = self.subscriptions.get_mut(&key).unwrap();
                 let offsets = ranges.iter().flat_map(|it| it.first.0..it.end().0);
                 for offset in offsets {
@@ -176,6 +289,7 @@ impl Model {
                         }
                         other => panic!("{offset} is brought back: {other:?}"),
                     }
+                    (message.turn, message.is_new) = (turn, false);
                 }
             }
             Change::Purge(states) => {
@@ -184,7 +298,9 @@ impl Model {
                         MessageState::Ready | MessageState::Delayed { .. } => states.waiting,
                         MessageState::Dead => states.dead,
                         MessageState::Parked => states.parked,
-                        MessageState::Leased { .. } | MessageState::Done => false,
+                        MessageState::Leased { .. }
+                        | MessageState::Forwarded
+                        | MessageState::Done => false,
                     };
                     if is_meant {
                         message.state = MessageState::Done;
@@ -196,6 +312,8 @@ impl Model {
 
     /// A subscription begins: what is before, and what all of the queue are done with, is not for it.
     fn begin(&mut self, now: u64, key: Key, from: u64) {
+        self.begins.insert(key, from);
+        let delays = !self.is_reader(key);
         let end = self.queues[&key.0];
         let siblings = self.subscriptions.iter();
         let siblings = siblings.filter(|(of, _)| of.0 == key.0);
@@ -207,8 +325,10 @@ impl Model {
             let mut message = READY;
             if let Some(&due) = self.due.get(&(key.0, offset))
                 && due > now
+                && delays
             {
                 message.state = MessageState::Delayed { due };
+                message.is_new = false;
             }
             if offset < from || is_gone {
                 message.state = MessageState::Done;
@@ -249,6 +369,7 @@ impl Model {
     fn settle(&mut self, time: Timestamp, lease_now: u64, record: &Record) {
         let (key, entries) = settlement(record);
         let config = self.configs.get(&key).copied().unwrap_or_default();
+        let turn = self.turn(key);
         let messages = self.subscriptions.get_mut(&key).unwrap();
         for entry in entries {
             for offset in entry.range.first.0..entry.range.end().0 {
@@ -258,6 +379,7 @@ impl Model {
                 };
                 assert_eq!(lease, entry.lease, "{offset} is held under another lease");
                 message.state = MessageState::Done;
+                message.turn = turn;
                 if let Record::Extend { lease_ms, .. } = record {
                     message.state = MessageState::Leased {
                         lease,
@@ -291,17 +413,21 @@ impl Model {
         let keyed = keyed.flat_map(|(key, messages)| messages.iter_mut().map(move |it| (key, it)));
         for (key, message) in keyed {
             let config = self.configs.get(key).copied().unwrap_or_default();
+            let turn = (config.returned == ReturnTo::Back).then(|| self.queues[&key.0]);
             match message.state {
                 MessageState::Leased { deadline, .. } if deadline <= lease_now => {
+                    message.turn = turn;
                     message.fail(log_now, config);
                 }
                 MessageState::Delayed { due } if due <= log_now => {
+                    message.turn = turn;
                     message.state = MessageState::Ready;
                 }
                 MessageState::Leased { .. }
                 | MessageState::Delayed { .. }
                 | MessageState::Ready
                 | MessageState::Dead
+                | MessageState::Forwarded
                 | MessageState::Parked
                 | MessageState::Done => {}
             }
@@ -309,18 +435,34 @@ impl Model {
     }
 
     fn release(&mut self, of: SessionId) {
-        for message in self.subscriptions.values_mut().flatten() {
+        let keyed = self.subscriptions.iter_mut();
+        let keyed = keyed.flat_map(|(key, messages)| messages.iter_mut().map(move |it| (key, it)));
+        for (key, message) in keyed {
+            let config = self.configs.get(key).copied().unwrap_or_default();
             if let MessageState::Leased { session, .. } = message.state
                 && session == of
             {
                 message.state = MessageState::Ready;
                 message.attempts -= 1;
+                message.turn = (config.returned == ReturnTo::Back).then(|| self.queues[&key.0]);
             }
         }
     }
 }
 
 impl Message {
+    pub(super) fn is_unfinished(&self) -> bool {
+        match self.state {
+            MessageState::Ready | MessageState::Leased { .. } | MessageState::Delayed { .. } => {
+                true
+            }
+            MessageState::Dead
+            | MessageState::Forwarded
+            | MessageState::Parked
+            | MessageState::Done => false,
+        }
+    }
+
     fn give_back(&mut self, now: u64, delay_ms: u64) {
         self.state = match delay_ms {
             0 => MessageState::Ready,

@@ -14,7 +14,9 @@ use super::chunks::{Chunks, Generation};
 use crate::ids::{ConnectionId, QueueId, SubscriptionId};
 use crate::limits::Limits;
 use crate::record::Record;
-use crate::{DeliverTo, Delivery, Engine, Input, Output, ReplayError, Reply, Requester, Run};
+use crate::{
+    DeliverTo, Delivery, Engine, FetchFor, Input, Output, ReplayError, Reply, Requester, Run,
+};
 
 /// A Thursday in 2026.
 pub(super) const T0: Timestamp = Timestamp(1_780_000_000_000_000_000);
@@ -27,10 +29,16 @@ pub(super) struct Node {
     pub(super) log: Vec<(Lsn, Timestamp, Record)>,
     pub(super) chunks: Chunks,
     pub(super) limits: Limits,
+    /// Whether every invariant is looked at after each step.
+    pub(super) is_checked: bool,
     /// What the engine asked to be read.
     pub(super) loads: VecDeque<(QueueId, Offset, ChunkPlace)>,
     /// Records that the engine wants to relocate messages of, each with its first message.
     pub(super) fetches: VecDeque<(Lsn, Offset)>,
+    /// Records of dead messages that it wants read.
+    pub(super) letter_reads: VecDeque<Lsn>,
+    /// Records whose keys the engine wants to know.
+    pub(super) key_reads: VecDeque<Lsn>,
     /// The batches in the log.
     pub(super) batches: BTreeMap<Lsn, Vec<u8>>,
 }
@@ -48,8 +56,11 @@ impl Node {
             log: Vec::new(),
             chunks: Chunks::default(),
             limits,
+            is_checked: true,
             loads: VecDeque::new(),
             fetches: VecDeque::new(),
+            key_reads: VecDeque::new(),
+            letter_reads: VecDeque::new(),
             batches: BTreeMap::new(),
         };
         assert_eq!(node.step(Input::Start { epoch: Epoch(1) }), []);
@@ -59,16 +70,25 @@ impl Node {
     pub(super) fn step(&mut self, input: Input<'_>) -> Vec<Output> {
         let mut outputs = VecDeque::new();
         self.engine.step(self.now, input, &mut outputs);
-        let is_fetched = matches!(input, Input::Fetched { .. });
-        let fetched = self.fetches.pop_front_if(|_| is_fetched);
+        let is_fetched = |of| matches!(input, Input::Fetched { whose, .. } if whose == of);
+        let fetched = self
+            .fetches
+            .pop_front_if(|_| is_fetched(FetchFor::Relocation));
+        self.key_reads.pop_front_if(|_| is_fetched(FetchFor::Keys));
+        self.letter_reads
+            .pop_front_if(|_| is_fetched(FetchFor::DeadLetters));
         for output in &outputs {
             if let Output::Append { lsn, time, record } = output {
                 self.log.push((*lsn, *time, record.clone()));
                 let batch = batch_of(record, &input, fetched);
                 self.batches.extend(batch.map(|batch| (*lsn, batch)));
             }
-            if let Output::Fetch { lsn, first } = output {
-                self.fetches.push_back((*lsn, *first));
+            if let Output::Fetch { whose, lsn, first } = output {
+                match whose {
+                    FetchFor::Relocation => self.fetches.push_back((*lsn, *first)),
+                    FetchFor::Keys => self.key_reads.push_back(*lsn),
+                    FetchFor::DeadLetters => self.letter_reads.push_back(*lsn),
+                }
             }
             if let Output::Load {
                 queue,
@@ -79,7 +99,10 @@ impl Node {
                 self.loads.push_back((*queue, *first, *place));
             }
         }
-        self.engine.state.assert_consistent();
+        if self.is_checked {
+            self.engine.state.assert_consistent();
+            self.engine.keys.assert_consistent(&self.engine.state);
+        }
         outputs.into()
     }
 
@@ -160,9 +183,24 @@ impl Node {
         }))
     }
 
+    /// Gives every record whose keys the engine wants to know.
+    pub(super) fn read_keys(&mut self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some(lsn) = self.key_reads.front() {
+            let batch = self.batches[lsn].clone();
+            outputs.extend(self.step(Input::Fetched {
+                whose: FetchFor::Keys,
+                batch: Some(&batch),
+            }));
+        }
+        outputs
+    }
+
     fn begin(&mut self, wall: Timestamp, epoch: u64) -> Vec<Output> {
         self.loads.clear();
         self.fetches.clear();
+        self.letter_reads.clear();
+        self.key_reads.clear();
         self.now = wall;
         self.step(Input::Start {
             epoch: Epoch(epoch),
@@ -177,7 +215,7 @@ fn batch_of(record: &Record, input: &Input<'_>, fetched: Option<(Lsn, Offset)>) 
     {
         return Some(enqueue.batch.to_vec());
     }
-    if let (Record::Relocate { first, count, .. }, Input::Fetched { batch }) = (record, input) {
+    if let (Record::Relocate { first, count, .. }, Input::Fetched { batch, .. }) = (record, input) {
         let index = u32::try_from(first.0 - fetched?.1.0).unwrap();
         let batch = Batch::trusted((*batch)?).unwrap();
         let mut part = Vec::new();
@@ -434,6 +472,7 @@ pub(super) fn deliveries(outputs: &[Output]) -> Vec<Delivery> {
         | Output::Flush { .. }
         | Output::Reply { .. }
         | Output::Load { .. }
+        | Output::Letter(_)
         | Output::Fetch { .. }
         | Output::Abandon { .. } => None,
     });
@@ -452,6 +491,7 @@ pub(super) fn refusals(outputs: &[Output]) -> Vec<(Requester, ErrorCode)> {
         | Output::Flush { .. }
         | Output::Deliver(_)
         | Output::Load { .. }
+        | Output::Letter(_)
         | Output::Fetch { .. }
         | Output::Abandon { .. } => None,
     });

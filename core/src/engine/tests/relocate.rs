@@ -7,7 +7,7 @@ use corelane_wire::{Lsn, Request};
 use super::node::*;
 use crate::limits::Limits;
 use crate::record::Record;
-use crate::{DeliverTo, Input, Output, SparseStretch};
+use crate::{DeliverTo, FetchFor, Input, Output, SparseStretch};
 
 /// All stretches that a cut finds below `below` are to move.
 fn plan(node: &mut Node, below: Lsn) {
@@ -32,7 +32,8 @@ fn give_all(node: &mut Node) -> Vec<Output> {
     while let Some((lsn, _)) = node.fetches.front().copied() {
         let batch = node.batches[&lsn].clone();
         let batch = Some(batch.as_slice());
-        outputs.extend(node.step(Input::Fetched { batch }));
+        let whose = FetchFor::Relocation;
+        outputs.extend(node.step(Input::Fetched { whose, batch }));
     }
     outputs
 }
@@ -79,25 +80,42 @@ fn only_what_is_live_moves_and_its_times_stay() {
     assert!(!node.engine.is_relocating());
 }
 
+/// Where a peek says that its messages lie, once everything is committed: record, place in its batch, offset.
+fn peeked(node: &mut Node) -> Vec<(Lsn, u32, u64)> {
+    let outputs = node.request(alice(3), peek("q", 0, 10));
+    let mut outputs = [outputs, node.durable()].concat();
+    outputs.retain(|output| matches!(output, Output::Deliver(_)));
+    let runs = deliveries(&outputs).remove(0).runs;
+    let places = runs.iter().map(|run| (run.lsn, run.index, run.first.0));
+    places.collect()
+}
+
 #[test]
 fn messages_are_read_at_their_old_place_until_the_new_one_is_committed() {
     let (mut node, end) = sparse();
     plan(&mut node, end);
     let old = slice(&mut node, 10_000)[0];
     give_all(&mut node);
-    let peeked = |node: &mut Node| {
-        let outputs = node.request(alice(3), peek("q", 0, 10));
-        let mut outputs = [outputs, node.durable()].concat();
-        outputs.retain(|output| matches!(output, Output::Deliver(_)));
-        let runs = deliveries(&outputs).remove(0).runs;
-        let places = runs.iter().map(|run| (run.lsn, run.index, run.first.0));
-        places.collect::<Vec<_>>()
-    };
     let before = peeked(&mut node);
     assert_eq!(before, [(old, 0, 0), (old, 2, 2), (old, 5, 5)]);
     let after = peeked(&mut node);
     let new = |behind| Lsn(end.0 + behind);
     assert_eq!(after, [(new(0), 0, 0), (new(1), 0, 2), (new(2), 0, 5)]);
+}
+
+#[test]
+fn messages_that_move_again_before_the_commit_are_read_at_their_first_place() {
+    let (mut node, end) = sparse();
+    plan(&mut node, end);
+    let old = slice(&mut node, 10_000)[0];
+    give_all(&mut node);
+    let again = node.engine.positions().end;
+    plan(&mut node, again);
+    assert_eq!(slice(&mut node, 10_000).len(), 3, "where they moved to");
+    assert_eq!(relocated(&give_all(&mut node)), [(0, 1), (2, 2), (5, 1)]);
+    assert_eq!(peeked(&mut node), [(old, 0, 0), (old, 2, 2), (old, 5, 5)]);
+    let new = |behind| Lsn(again.0 + behind);
+    assert_eq!(peeked(&mut node)[0], (new(0), 0, 0));
 }
 
 #[test]
@@ -129,10 +147,12 @@ fn what_cannot_be_read_stays_and_the_rest_moves() {
     let records = slice(&mut node, 10_000);
     assert_eq!(records.len(), 3);
     let batch = Some(node.batches[&records[0]].clone());
+    let whose = FetchFor::Relocation;
     let mut outputs = node.step(Input::Fetched {
+        whose,
         batch: batch.as_deref(),
     });
-    outputs.extend(node.step(Input::Fetched { batch: None }));
+    outputs.extend(node.step(Input::Fetched { whose, batch: None }));
     outputs.extend(give_all(&mut node));
     assert_eq!(relocated(&outputs), [(0, 1), (2, 1)]);
     node.durable();

@@ -294,7 +294,7 @@ fn replay_refuses_what_does_not_follow() {
                 queue: crate::QueueId(9),
             },
         ),
-        (4, lease_record(bob(1).session, &[range(1, 1)])),
+        (4, lease_record(bob(1).session, &[range(3, 1)])),
         (4, lease_record(bob(1).session, &[range(0, 4)])),
         (4, lease_record(bob(1).session, &[])),
         (

@@ -8,7 +8,6 @@ use corelane::config::quantity::parse_duration;
 use corelane_client::{AsideCause, AsideInfo, Offset, Timestamp};
 
 use super::super::start::now;
-use super::rows::cause_name;
 
 /// Conditions that hold together.
 #[derive(Debug)]
@@ -150,8 +149,8 @@ fn cause(name: &str) -> Result<AsideCause, String> {
         AsideCause::LeaseExpired,
     ];
     let mut known = causes.into_iter();
-    let found = known.find(|cause| cause_name(*cause) == name);
-    found.ok_or_else(|| format!("the causes are {}", causes.map(cause_name).join(", ")))
+    let found = known.find(|cause| cause.name() == name);
+    found.ok_or_else(|| format!("the causes are {}", causes.map(AsideCause::name).join(", ")))
 }
 
 const EXPECTED: &str = "expected cause=CAUSE, cause!=CAUSE, text~PART, text!~PART, attempts or \

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelane::config::quantity::format_duration;
-use corelane_client::{Aside, AsideCause, AsideInfo, Offset, Subscription};
+use corelane_client::{Aside, AsideInfo, Offset, Subscription};
 use corelane_wire::OffsetRange;
 use corelane_wire::limits::LIST_MAX;
 use serde::Serialize;
@@ -83,15 +83,6 @@ fn clipped(row: AsideInfo, from: Offset, end: Offset) -> Option<AsideInfo> {
     (count > 0).then_some(AsideInfo { range, ..row })
 }
 
-/// Why a message was set aside, in one word.
-pub(super) const fn cause_name(cause: AsideCause) -> &'static str {
-    match cause {
-        AsideCause::Rejected => "rejected",
-        AsideCause::Attempts => "attempts",
-        AsideCause::LeaseExpired => "lease_expired",
-    }
-}
-
 impl AsideRow {
     /// One message of a row.
     pub(super) fn one(info: &AsideInfo, offset: Offset) -> Self {
@@ -109,7 +100,7 @@ impl From<&AsideInfo> for AsideRow {
             first: info.range.first.0,
             count: info.range.count,
             attempts: info.attempts,
-            cause: cause_name(info.cause),
+            cause: info.cause.name(),
             since_ms: info.since.as_millis(),
             leased_ms: info.leased.as_millis(),
             session: info.session.to_string(),

@@ -1,8 +1,10 @@
 //! A record of a log in JSON.
 
-use corelane_core::{Change, Record};
+use corelane_core::{Change, QueueId, Record};
 use corelane_storage::{BlockSite, RecordView};
-use corelane_wire::{Aside, Batch, Fate, Offset, OffsetRange, SettleEntry};
+use corelane_wire::{
+    Aside, Batch, Fate, Offset, OffsetRange, Overflow, QueueConfig, ReturnTo, SettleEntry, Storage,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -86,9 +88,11 @@ fn name(record: &Record) -> &'static str {
         Record::Tick => "tick",
         Record::Release { .. } => "release",
         Record::Delete { .. } => "delete",
+        Record::ConfigureQueue { .. } => "queue_configure",
         Record::Subscribe { .. } => "subscribe",
         Record::Relocate { .. } => "relocate",
         Record::Reject { .. } => "reject",
+        Record::Reschedule { .. } => "reschedule",
         Record::Change { change, .. } => match change {
             Change::Configure(_) => "configure",
             Change::Pause { .. } => "pause",
@@ -96,6 +100,9 @@ fn name(record: &Record) -> &'static str {
             Change::Purge(_) => "purge",
             Change::Seek { .. } => "seek",
             Change::Unsubscribe => "unsubscribe",
+            Change::DeadLetters { .. } => "dead_letters",
+            Change::Forward { .. } => "forward",
+            Change::Forwarded { .. } => "forwarded",
         },
     }
 }
@@ -104,24 +111,7 @@ fn fields(record: &Record) -> Value {
     match record {
         Record::Epoch { epoch, jump_ns } => json!({"epoch": epoch.0, "jump_ns": jump_ns}),
         Record::Create { queue, name } => json!({"queue": queue.0, "name": name}),
-        Record::Enqueue {
-            queue,
-            first,
-            count,
-            bytes,
-            largest: _,
-            producer,
-            sequence,
-            schedule,
-        } => {
-            let scheduled = schedule.iter().flatten();
-            let scheduled = scheduled.map(
-                |each| json!({"index": each.index, "count": each.count, "due_ns": each.due.0}),
-            );
-            json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
-                "producer": hex(producer.0), "sequence": sequence.0,
-                "scheduled": scheduled.collect::<Vec<_>>()})
-        }
+        Record::Enqueue { .. } | Record::Relocate { .. } => fields_of_batch(record),
         Record::Lease {
             queue,
             subscription,
@@ -143,6 +133,9 @@ fn fields(record: &Record) -> Value {
         Record::Tick => json!({}),
         Record::Release { session } => json!({"session": hex(session.0)}),
         Record::Delete { queue } => json!({"queue": queue.0}),
+        Record::ConfigureQueue { queue, config } => fields_of_queue(*queue, config),
+        Record::Reschedule { queue, due, ranges } => json!({"queue": queue.0,
+            "due_ns": due.map(|due| due.0), "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
         Record::Subscribe {
             queue,
             subscription,
@@ -151,15 +144,6 @@ fn fields(record: &Record) -> Value {
         } => {
             json!({"queue": queue.0, "subscription": subscription.0, "name": name, "from": from.0})
         }
-        Record::Relocate {
-            queue,
-            first,
-            count,
-            bytes,
-            largest: _,
-            enqueued,
-        } => json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
-            "enqueued_ns": enqueued.0}),
         Record::Change {
             queue,
             subscription,
@@ -171,6 +155,49 @@ fn fields(record: &Record) -> Value {
             fields
         }
     }
+}
+
+/// Of an enqueue or a relocation.
+fn fields_of_batch(record: &Record) -> Value {
+    if let Record::Relocate {
+        queue,
+        first,
+        count,
+        bytes,
+        largest: _,
+        enqueued,
+    } = record
+    {
+        return json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
+            "enqueued_ns": enqueued.0});
+    }
+    let Record::Enqueue {
+        queue,
+        first,
+        count,
+        bytes,
+        largest: _,
+        producer,
+        sequence,
+        schedule,
+    } = record
+    else {
+        return json!({});
+    };
+    let scheduled = schedule.iter().flatten();
+    let scheduled = scheduled
+        .map(|each| json!({"index": each.index, "count": each.count, "due_ns": each.due.0}));
+    json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
+        "producer": hex(producer.0), "sequence": sequence.0,
+        "scheduled": scheduled.collect::<Vec<_>>()})
+}
+
+fn fields_of_queue(queue: QueueId, config: &QueueConfig) -> Value {
+    json!({"queue": queue.0, "retention_ms": config.retention_ms,
+        "retention_bytes": config.retention_bytes, "retention_count": config.retention_count,
+        "messages_max": config.messages_max, "bytes_max": config.bytes_max,
+        "overflow": overflow_name(config.overflow), "ttl_ms": config.ttl_ms,
+        "slow_down_at": config.slow_down_at, "storage": storage_name(config.storage)})
 }
 
 fn fields_of_settlement(record: &Record) -> Value {
@@ -223,6 +250,7 @@ fn fields_of_settlement(record: &Record) -> Value {
 fn fields_of(change: &Change) -> Value {
     match change {
         Change::Configure(config) => json!({"contract": config.contract.as_u8(),
+            "returned_back": config.returned == ReturnTo::Back,
             "in_flight_max": config.in_flight_max, "rate_max": config.rate_max,
             "attempts_max": config.attempts_max, "backoff_ms": config.backoff_ms,
             "backoff_max_ms": config.backoff_max_ms}),
@@ -239,6 +267,9 @@ fn fields_of(change: &Change) -> Value {
         }
         Change::Seek { from } => json!({"from": from.0}),
         Change::Unsubscribe => json!({}),
+        Change::DeadLetters { to } => json!({"to": to}),
+        Change::Forward { range: of } => json!({"range": range(of)}),
+        Change::Forwarded { arrived } => json!({"arrived": arrived}),
     }
 }
 
@@ -264,4 +295,19 @@ fn settled(entries: &[SettleEntry]) -> Vec<Value> {
 
 fn hex(id: u128) -> String {
     format!("{id:032x}")
+}
+
+const fn overflow_name(overflow: Overflow) -> &'static str {
+    match overflow {
+        Overflow::Refuse => "refuse",
+        Overflow::DropOldest => "drop-oldest",
+        Overflow::Dead => "dead",
+    }
+}
+
+const fn storage_name(storage: Storage) -> &'static str {
+    match storage {
+        Storage::Durable => "durable",
+        Storage::Memory => "memory",
+    }
 }

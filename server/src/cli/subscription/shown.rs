@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelane::config::quantity::format_duration;
-use corelane_client::{Contract, SubscriptionDetail};
+use corelane_client::{Contract, ReturnTo, SubscriptionDetail};
 use serde::Serialize;
 
 use super::super::output::{Row, age, preview};
@@ -17,6 +17,7 @@ pub(super) struct Details {
     finished: u64,
     position: u64,
     contract: &'static str,
+    returned: &'static str,
     in_flight_max: u32,
     rate_max: u32,
     attempts_max: u32,
@@ -33,6 +34,7 @@ pub(super) struct Details {
     done: u64,
     expired: u64,
     purged: u64,
+    missed: u64,
     consumers: u32,
 }
 
@@ -60,6 +62,13 @@ impl Details {
                 Contract::Competing => "competing",
                 Contract::AtMostOnce => "at-most-once",
                 Contract::SingleActive => "single-active",
+                Contract::KeyOrdered => "key-ordered",
+                Contract::Reader => "reader",
+                Contract::Broadcast => "broadcast",
+            },
+            returned: match detail.config.returned {
+                ReturnTo::Front => "front",
+                ReturnTo::Back => "back",
             },
             in_flight_max: detail.config.in_flight_max,
             rate_max: detail.config.rate_max,
@@ -79,6 +88,7 @@ impl Details {
             done: detail.done,
             expired: detail.expired,
             purged: detail.purged,
+            missed: detail.missed,
             consumers: detail.consumers,
         }
     }
@@ -131,6 +141,7 @@ impl Row for Settings<'_> {
         "POSITION",
         "ENQUEUED",
         "CONTRACT",
+        "RETURNED",
         "IN FLIGHT MAX",
         "RATE MAX",
         "ATTEMPTS MAX",
@@ -152,6 +163,7 @@ impl Row for Settings<'_> {
             details.position.to_string(),
             details.enqueued.to_string(),
             details.contract.to_owned(),
+            details.returned.to_owned(),
             bound(details.in_flight_max),
             bound(details.rate_max),
             bound(details.attempts_max),

@@ -101,6 +101,11 @@ fn requests() -> Vec<ShardMetric> {
             |c| rounded(c.messages_delivered_total),
         ),
         counter(
+            "corelane_messages_missed",
+            "Messages that were gone before a consumer of a broadcast got them, once for each.",
+            |c| rounded(c.messages_missed_total),
+        ),
+        counter(
             "corelane_received",
             "Bytes received from connections.",
             |c| rounded(c.bytes_received_total),
@@ -295,5 +300,11 @@ fn messages() -> Vec<ShardMetric> {
             "Messages that are in no state, or in two: 0, unless some were lost or made up.",
             |c| rounded(c.messages_unaccounted),
         ),
+        gauge(
+            "corelane_volatile",
+            "Segments of memory-only queues: in memory up to volatile_bytes over all shards, the rest in files without a name.",
+            |c| rounded(c.volatile_bytes),
+        )
+        .in_unit(Unit::Bytes),
     ]
 }

@@ -20,7 +20,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corelane_storage::Directory;
+use corelane_storage::Volumes;
 use corelane_wire::Timestamp;
 use rustix::event::epoll::{self as sys, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
@@ -117,7 +117,7 @@ impl Epoll {
     ///
     /// # Errors
     /// If the system refuses an epoll instance, an eventfd or a thread.
-    pub fn new(options: &EpollOptions, directory: &Directory, clock: Clock) -> io::Result<Self> {
+    pub fn new(options: &EpollOptions, volumes: &Volumes, clock: Clock) -> io::Result<Self> {
         let poller = sys::create(CreateFlags::CLOEXEC)?;
         let waker = Waker::new()?;
         sys::add(
@@ -134,7 +134,7 @@ impl Epoll {
             reads: 1,
             commit_mode: options.commit_mode,
         };
-        let jobs = Jobs::start(&threads, directory, waker.clone(), Arc::clone(&stats))?;
+        let jobs = Jobs::start(&threads, volumes, waker.clone(), Arc::clone(&stats))?;
         Ok(Self {
             poller,
             waker,

@@ -2,7 +2,7 @@ use super::*;
 use crate::driver::tests::{Sizes, Tested};
 
 impl Tested for Epoll {
-    fn start(sizes: &Sizes, directory: &Directory) -> Result<Self, String> {
+    fn start(sizes: &Sizes, volumes: &Volumes) -> Result<Self, String> {
         let options = EpollOptions {
             recv_buffers: sizes.recv_buffers,
             recv_buffer_bytes: sizes.recv_buffer_bytes,
@@ -10,7 +10,7 @@ impl Tested for Epoll {
             sockets_max: sizes.sockets_max,
             ..EpollOptions::default()
         };
-        Self::new(&options, directory, Clock::start()).map_err(|error| error.to_string())
+        Self::new(&options, volumes, Clock::start()).map_err(|error| error.to_string())
     }
 
     fn listen(&mut self, listener: TcpListener) -> Listener {

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelane_storage::Directory;
+use corelane_storage::Volumes;
 use corelane_wire::{ShardId, Timestamp};
 use glommio::GlommioError;
 use rustix::fs::OFlags;
@@ -111,7 +111,7 @@ impl Glommio {
     ///
     /// # Errors
     /// If the system refuses an eventfd or a thread.
-    pub fn new(options: &GlommioOptions, directory: &Directory, clock: Clock) -> io::Result<Self> {
+    pub fn new(options: &GlommioOptions, volumes: &Volumes, clock: Clock) -> io::Result<Self> {
         let waker = Waker::new()?;
         // The executor reads it through a ring, which waits only for what is blocking.
         rustix::fs::fcntl_setfl(waker.as_fd(), OFlags::empty())?;
@@ -122,14 +122,14 @@ impl Glommio {
             reads: 1,
             commit_mode: options.commit_mode,
         };
-        let jobs = Jobs::start(&threads, directory, waker.clone(), Arc::clone(&stats))?;
+        let jobs = Jobs::start(&threads, volumes, waker.clone(), Arc::clone(&stats))?;
         let heartbeat = Heartbeat::start(&options.name)?;
         let home = Home::new(State::new(options, Arc::clone(&stats)), heartbeat);
         Ok(Self {
             home,
             lent: Slots::new(),
             drivers: options.drivers,
-            folder: directory.root().to_owned(),
+            folder: volumes.root().to_owned(),
             waker,
             peers: Vec::new(),
             latest: Cell::new(clock.now()),

@@ -3,7 +3,7 @@ use super::*;
 use crate::driver::tests::{Sizes, Tested};
 
 impl Tested for Glommio {
-    fn start(sizes: &Sizes, directory: &Directory) -> Result<Self, String> {
+    fn start(sizes: &Sizes, volumes: &Volumes) -> Result<Self, String> {
         let options = GlommioOptions {
             recv_buffers: sizes.recv_buffers,
             recv_buffer_bytes: sizes.recv_buffer_bytes,
@@ -11,7 +11,7 @@ impl Tested for Glommio {
             sockets_max: sizes.sockets_max,
             ..GlommioOptions::default()
         };
-        Self::new(&options, directory, Clock::start()).map_err(|error| error.to_string())
+        Self::new(&options, volumes, Clock::start()).map_err(|error| error.to_string())
     }
 
     fn listen(&mut self, listener: TcpListener) -> Listener {

@@ -23,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corelane_storage::Directory;
+use corelane_storage::Volumes;
 use corelane_wire::Timestamp;
 
 use self::buffers::Buffers;
@@ -156,7 +156,7 @@ impl Uring {
     ///
     /// # Errors
     /// If the system refuses a ring, an eventfd or a thread.
-    pub fn new(options: &UringOptions, directory: &Directory, clock: Clock) -> io::Result<Self> {
+    pub fn new(options: &UringOptions, volumes: &Volumes, clock: Clock) -> io::Result<Self> {
         let mut ring = Ring::new(options.entries, options.completions)?;
         if super::kernel::release().is_some_and(|release| release >= SILENT_LINKS_SINCE) {
             ring.use_silent_links();
@@ -174,7 +174,7 @@ impl Uring {
             reads: 0,
             commit_mode: options.commit_mode,
         };
-        let jobs = Jobs::start(&threads, directory, waker.clone(), Arc::clone(&stats))?;
+        let jobs = Jobs::start(&threads, volumes, waker.clone(), Arc::clone(&stats))?;
         Ok(Self {
             ring,
             buffers,

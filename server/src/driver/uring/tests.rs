@@ -1,14 +1,14 @@
 use std::net::TcpStream;
 use std::path::Path;
 
-use corelane_storage::{Buffer, DirectoryOptions};
+use corelane_storage::{Buffer, Directory, DirectoryOptions};
 
 use super::key::{Key, Kind, next_round};
 use super::*;
 use crate::driver::tests::{Sizes, Tested, has_uring};
 
 impl Tested for Uring {
-    fn start(sizes: &Sizes, directory: &Directory) -> Result<Self, String> {
+    fn start(sizes: &Sizes, volumes: &Volumes) -> Result<Self, String> {
         let options = UringOptions {
             recv_buffers: sizes.recv_buffers,
             recv_buffer_bytes: sizes.recv_buffer_bytes,
@@ -16,7 +16,7 @@ impl Tested for Uring {
             sockets_max: sizes.sockets_max,
             ..UringOptions::default()
         };
-        Self::new(&options, directory, Clock::start()).map_err(|error| error.to_string())
+        Self::new(&options, volumes, Clock::start()).map_err(|error| error.to_string())
     }
 
     fn listen(&mut self, listener: TcpListener) -> Listener {
@@ -55,14 +55,15 @@ fn small(entries: u32, completions: u32) -> Option<(Uring, tempfile::TempDir)> {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let directory = Directory::open(folder.path(), &DirectoryOptions::default()).unwrap();
+    let directory = Directory::open(folder.path(), &DirectoryOptions::default());
+    let volumes: Volumes = directory.unwrap().into();
     let options = UringOptions {
         entries,
         completions,
         commit_mode: CommitMode::Linked,
         ..UringOptions::default()
     };
-    let driver = Uring::new(&options, &directory, Clock::start()).unwrap();
+    let driver = Uring::new(&options, &volumes, Clock::start()).unwrap();
     Some((driver, folder))
 }
 

@@ -341,7 +341,8 @@ impl World {
 }
 
 fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>) -> Shard<Script> {
-    let number = u32::from(mailboxes.shard().0);
+    let id = mailboxes.shard();
+    let number = u32::from(id.0);
     let step = u32::from(topology.shard_count());
     let partitions = (number..topology.partitions).step_by(usize::from(topology.shard_count()));
     let config = |partition| LogConfig::new(partition, 7);
@@ -368,6 +369,7 @@ fn shard(topology: &Arc<Topology>, mailboxes: Mailboxes, shutdown: Arc<Shutdown>
         partitions: partitions
             .clone()
             .map(PartitionId)
+            .chain([topology.volatile_of(id)])
             .map(|partition| PartitionStart::unused(config(partition), Limits::default()))
             .collect(),
         listeners: vec![Listener(0)],

@@ -117,7 +117,7 @@ fn segments_of_another_partition_or_log_are_foreign() {
 
 /// Raises the level in a header whose checksum covers it from byte 8 to `end`.
 fn raise_level(header: &mut [u8], level_at: usize, end: usize) {
-    header[level_at] = 5;
+    header[level_at] = 6;
     let crc = checksum(&[&header[8..end]]);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
 }
@@ -138,7 +138,7 @@ fn a_newer_format_is_refused() {
             matches!(
                 error,
                 RecoverError::FormatNewer {
-                    level: 5,
+                    level: 6,
                     segment: SegmentNumber(2),
                     ..
                 }

@@ -46,11 +46,6 @@ pub(super) fn batches() -> Vec<Row> {
             vec![enqueue(&long)],
         ),
         refused(
-            "class memory",
-            ErrorCode::ClassNotAvailable,
-            vec![enqueue(&batch_with(36, &[1]))],
-        ),
-        refused(
             "a reserved field of a batch or a message other than 0",
             ErrorCode::ReservedNotZero,
             vec![

@@ -1,280 +1,341 @@
-//! What each fact changes.
+//! What each record changes.
+
+use std::rc::Rc;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::{
-    Aside, AsideCause, Epoch, Fate, LeaseId, Lsn, Offset, OffsetRange, PurgeStates,
-    SubscriptionConfig,
+    Aside, AsideCause, AsideInfo, Fate, LeaseId, Offset, OffsetRange, PurgeStates, SessionId,
+    SubscriptionConfig, SubscriptionDetail, Timestamp,
 };
 
-use super::state::{
-    Enqueued, Fact, Is, Key, Life, Message, PRODUCER_IDLE, Queue, READY, Settling, State, Story,
-    Subscription, millis,
-};
+use super::state::{Enqueued, Is, Key, Lease, Message, PRODUCER_IDLE, Queue, State, Subscription};
+use super::state::{millis, or_default};
 
-/// How a lease of a message ends.
-struct Ending<'a> {
-    /// `None`: the attempt does not count.
-    fate: Option<Fate>,
-    cause: AsideCause,
-    text: &'a str,
-    /// `None` stands for the back-off.
-    delay_ms: Option<u64>,
+/// What becomes of a message that is held; the order is that in which a turn does it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Settling {
+    Ack,
+    /// After how many milliseconds it comes back, and whether the attempt counts.
+    Nack(u64, bool),
+    /// The second counts the texts of a turn.
+    Reject(Fate, usize, String),
+    /// For how many milliseconds.
+    Extend(u32),
+}
+
+/// Why and how a lease of a message ends: its fate, or `None` if the attempt does not count; why it is set aside, should it
+/// be; a text; and the delay in milliseconds, or `None` for the back-off.
+type Ending<'a> = (Option<Fate>, AsideCause, &'a str, Option<u64>);
+
+/// The messages whose leases a record ends: its number, and the last of them with the first of its run.
+pub(super) struct Ended(pub(super) u64, pub(super) Option<(LeaseId, usize, usize)>);
+
+impl Ended {
+    /// Where the run of neighbours that end together begins, of which this message is the next.
+    fn first(&mut self, lease: Lease, offset: usize) -> usize {
+        let is_next = |(id, last)| lease.is_joined && (id, last + 1) == (lease.id, offset);
+        let before = self.1.filter(|(id, last, _)| is_next((*id, *last)));
+        let first = before.map_or(offset, |(.., first)| first);
+        self.1 = Some((lease.id, offset, first));
+        first
+    }
 }
 
 impl State {
-    /// The one place in which anything changes.
-    pub(crate) fn apply(&mut self, lsn: u64, time: u64, fact: &Fact) {
-        self.log_time = time;
-        match fact {
-            Fact::Epoch(epoch, jump) => {
-                self.epoch = *epoch;
-                self.jumps += jump;
-            }
-            Fact::Create(name) => self.queues.push(Queue {
-                name: name.clone(),
-                is_deleted: false,
-                created: time,
-                start: 0,
-                messages: Vec::new(),
-                subscriptions: Vec::new(),
-            }),
-            Fact::Enqueue {
-                queue,
-                count,
-                producer,
-            } => self.enqueue(*queue, *count, *producer, Enqueued { lsn, time }),
-            Fact::Subscribe(queue, name, from) => {
-                let queue = &mut self.queues[*queue];
-                queue.subscriptions.push(Subscription {
-                    name: name.clone(),
-                    is_deleted: false,
-                    begin: 0,
-                    position: 0,
-                    config: SubscriptionConfig::default(),
-                    pause: None,
-                    messages: Vec::new(),
-                });
-                queue.begin(queue.subscriptions.len() - 1, *from, false);
-            }
-            Fact::Lease {
-                key,
-                offset,
-                session,
-                lease_ms,
-            } => {
-                let (epoch, lsn) = (Epoch(self.epoch), Lsn(lsn));
-                let lease = LeaseId { epoch, lsn };
-                self.holders.insert(lease, (*session, time));
-                let until = self.lease_time() + millis((*lease_ms).into());
-                let subscription = self.subscription_mut(*key);
-                subscription.position = subscription.position.max(offset + 1);
-                let message = &mut subscription.messages[*offset];
-                message.attempts += 1;
-                message.is = Is::Leased { lease, until };
-            }
-            Fact::Settle(key, offset, how) => self.settle(*key, *offset, how),
-            Fact::Tick => self.tick(),
-            Fact::Release(session) => self.release(*session),
-            Fact::Delete(queue) => {
-                self.queues[*queue].is_deleted = true;
-                self.producers.retain(|key, _| key.0 != *queue);
-            }
-            Fact::Life(key, life) => self.live(*key, life),
-            Fact::Record => {}
-        }
+    fn queue_mut(&mut self, queue: usize) -> &mut Queue {
+        Rc::make_mut(&mut self.queues[queue])
     }
 
-    fn live(&mut self, key: Key, life: &Life) {
-        let time = self.log_time;
-        let queue = &mut self.queues[key.0];
-        let subscription = &mut queue.subscriptions[key.1];
-        match life {
-            Life::Configure(config) => subscription.config = *config,
-            Life::Pause(reason) => subscription.pause = reason.clone().map(|reason| (reason, time)),
-            Life::Purge(states) => self.purge(key, *states),
-            Life::Return(offset) => {
-                let message = &mut subscription.messages[*offset];
-                if matches!(message.is, Is::SetAside(Aside::Dead, _)) {
-                    message.attempts = 0;
-                }
-                message.is = Is::Ready;
-            }
-            Life::Seek(from) => queue.begin(key.1, *from, true),
-            Life::Unsubscribe => {
-                subscription.is_deleted = true;
-                if queue.live().count() == 0 {
-                    queue.start = queue.messages.len();
-                }
-                queue.advance();
-            }
-        }
+    fn subscription_mut(&mut self, key: Key) -> &mut Subscription {
+        Rc::make_mut(&mut self.queue_mut(key.0).subscriptions[key.1])
     }
 
-    fn enqueue(&mut self, at: usize, count: u32, producer: u128, enqueued: Enqueued) {
-        let now = self.lease_time();
-        let queue = &mut self.queues[at];
-        let first = queue.messages.len();
-        let end = first + count as usize;
-        queue.messages.resize(end, enqueued);
-        for subscription in &mut queue.subscriptions {
-            subscription.messages.resize(end, READY);
-        }
-        if producer != 0 {
-            let producer = self.producers.entry((at, producer)).or_default();
-            producer.used = now;
-            producer.receipts.push(OffsetRange {
-                first: Offset(first as u64),
-                count,
+    fn messages_mut(&mut self, key: Key) -> &mut Vec<Message> {
+        &mut self.subscription_mut(key).messages
+    }
+
+    pub(super) fn create(&mut self, name: &str) {
+        self.queues.push(Rc::new(Queue {
+            name: name.to_owned(),
+            created: self.log_time,
+            ..Queue::default()
+        }));
+    }
+
+    /// Messages come into a queue.
+    pub(super) fn enqueue(&mut self, queue: usize, enqueued: Vec<Enqueued>, producer: u128) {
+        let (time, lease_time) = (self.log_time, self.lease_time());
+        let of = self.queue_mut(queue);
+        let first = Offset(of.messages.len() as u64);
+        let count = u32::try_from(enqueued.len()).expect("a batch is small");
+        for subscription in of.subscriptions.iter_mut().filter(|it| !it.is_deleted) {
+            let messages = enqueued.iter().map(|Enqueued { due, .. }| Message {
+                is: if *due > time {
+                    Is::Delayed(*due)
+                } else {
+                    Is::New
+                },
+                attempts: 0,
             });
+            Rc::make_mut(subscription).messages.extend(messages);
+        }
+        of.messages.extend(enqueued);
+        if producer != 0 {
+            let (receipts, used) = self.producers.entry((queue, producer)).or_default();
+            receipts.push(OffsetRange { first, count });
+            *used = lease_time;
         }
     }
 
-    fn settle(&mut self, key: Key, offset: usize, how: &Settling) {
-        let lease_time = self.lease_time();
-        let message = &mut self.subscription_mut(key).messages[offset];
-        let (fate, cause, text, delay_ms) = match how {
-            Settling::Ack => {
-                message.is = Is::Acked;
-                return self.queues[key.0].advance();
-            }
-            Settling::Extend { lease_ms } => {
-                if let Is::Leased { until, .. } = &mut message.is {
-                    *until = lease_time + millis((*lease_ms).into());
-                }
-                return;
-            }
-            Settling::Nack {
-                delay_ms,
-                is_counted,
-            } => {
+    pub(super) fn subscribe(&mut self, queue: usize, name: &str, from: usize) {
+        let number = self.queues[queue].subscriptions.len();
+        let gone = self.gone(queue);
+        let mut new = Subscription::default();
+        or_default(name).clone_into(&mut new.about.name);
+        self.queue_mut(queue).subscriptions.push(Rc::new(new));
+        self.begin((queue, number), from, &gone);
+    }
+
+    pub(super) fn seek(&mut self, key: Key, from: usize) {
+        let gone = self.gone(key.0);
+        self.begin(key, from, &gone);
+    }
+
+    /// For each message, whether all subscriptions are done with it.
+    fn gone(&self, queue: usize) -> Vec<bool> {
+        let queue = &self.queues[queue];
+        (0..queue.messages.len())
+            .map(|at| queue.is_gone(at))
+            .collect()
+    }
+
+    /// A subscription begins at `from`, or begins there again, without what is gone. What lies before something that is gone
+    /// goes first, as if it had come back.
+    fn begin(&mut self, key: Key, from: usize, gone: &[bool]) {
+        let now = self.log_time;
+        let behind_gone = gone
+            .iter()
+            .rposition(|is_gone| *is_gone)
+            .map_or(0, |last| last + 1);
+        let enqueued = self.queues[key.0].messages.iter().zip(gone).enumerate();
+        let messages = enqueued.map(|(at, (message, is_gone))| Message {
+            is: match message.due {
+                _ if at < from || *is_gone => Is::Gone,
+                due if due > now => Is::Delayed(due),
+                _ if at < behind_gone => Is::Back,
+                _ => Is::New,
+            },
+            attempts: 0,
+        });
+        *self.messages_mut(key) = messages.collect();
+        self.subscription_mut(key).about.begin = Offset(from as u64);
+        self.advance(key.0);
+    }
+
+    pub(super) fn unsubscribe(&mut self, key: Key) {
+        self.subscription_mut(key).is_deleted = true;
+        let queue = self.queue_mut(key.0);
+        if queue.live().next().is_none() {
+            queue.start = queue.messages.len();
+        }
+        self.advance(key.0);
+    }
+
+    pub(super) fn delete(&mut self, queue: usize) {
+        self.queue_mut(queue).is_deleted = true;
+        self.producers.retain(|of, _| of.0 != queue);
+    }
+
+    /// What all are done with goes.
+    fn advance(&mut self, queue: usize) {
+        let queue = self.queue_mut(queue);
+        while queue.start < queue.messages.len() && queue.is_gone(queue.start) {
+            queue.start += 1;
+        }
+    }
+
+    pub(super) fn configure(&mut self, key: Key, config: SubscriptionConfig) {
+        self.subscription_mut(key).about.config = config;
+    }
+
+    pub(super) fn pause(&mut self, key: Key, reason: Option<&str>) {
+        let (now, paused) = (self.log_time, reason.is_some());
+        let about = &mut self.subscription_mut(key).about;
+        *about = SubscriptionDetail {
+            paused,
+            pause_reason: reason.unwrap_or_default().to_owned(),
+            paused_since: Timestamp(if paused { now } else { 0 }),
+            ..about.clone()
+        };
+    }
+
+    /// A message is given out; what is passed over so counts as come back.
+    pub(super) fn lease(&mut self, key: Key, offset: usize, lease: Lease) {
+        let messages = self.messages_mut(key);
+        let is_new = messages[offset].is == Is::New;
+        let passed = messages[..offset]
+            .iter_mut()
+            .filter(|of| is_new && of.is == Is::New);
+        passed.for_each(|of| of.is = Is::Back);
+        messages[offset].attempts += 1;
+        messages[offset].is = Is::Leased(lease);
+    }
+
+    /// A consumer is done with a message.
+    pub(super) fn finish(&mut self, key: Key, offset: usize) {
+        self.messages_mut(key)[offset].is = Is::Acked;
+        self.advance(key.0);
+    }
+
+    pub(super) fn settle(&mut self, key: Key, offset: usize, how: &Settling, ended: &mut Ended) {
+        let ending: Ending<'_> = match how {
+            Settling::Ack => return self.finish(key, offset),
+            Settling::Extend(lease_ms) => return self.extend(key, offset, *lease_ms),
+            Settling::Nack(delay_ms, is_counted) => {
                 let fate = is_counted.then_some(Fate::Retry);
                 (fate, AsideCause::Attempts, "", Some(*delay_ms))
             }
-            Settling::Reject(fate @ Fate::Retry, _, text) => {
-                (Some(*fate), AsideCause::Attempts, text.as_str(), None)
+            Settling::Reject(Fate::Retry, _, text) => {
+                (Some(Fate::Retry), AsideCause::Attempts, text, None)
             }
-            Settling::Reject(fate, _, text) => {
-                (Some(*fate), AsideCause::Rejected, text.as_str(), None)
-            }
+            Settling::Reject(fate, _, text) => (Some(*fate), AsideCause::Rejected, text, None),
         };
-        let ending = Ending {
-            fate,
-            cause,
-            text,
-            delay_ms,
-        };
-        self.end_lease(key, offset, &ending);
+        self.end_lease(key, offset, ending, ended);
     }
 
-    fn tick(&mut self) {
+    fn extend(&mut self, key: Key, offset: usize, lease_ms: u32) {
+        let end = self.lease_time() + millis(lease_ms.into());
+        let messages = self.messages_mut(key);
+        if let Is::Leased(lease) = &mut messages[offset].is {
+            lease.until = end;
+        }
+        // Neighbours that are held alike are one run from now on, others are not.
+        let held = |of: &Message| (of.attempts, of.lease().map(|lease| (lease.id, lease.until)));
+        for at in [offset, offset + 1] {
+            let is_joined = at > 0 && messages.get(at).map(held) == Some(held(&messages[at - 1]));
+            if let Some(Is::Leased(lease)) = messages.get_mut(at).map(|of| &mut of.is) {
+                lease.is_joined = is_joined;
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, lsn: u64) {
         let (log_time, lease_time) = (self.log_time, self.lease_time());
-        let expires = |is: &Is| matches!(is, Is::Leased { until, .. } if *until <= lease_time);
-        self.end_leases(|_, message| expires(&message.is), &EXPIRED);
-        let comes_due = |is: &Is| matches!(is, Is::Delayed { until } if *until <= log_time);
-        for queue in self.queues.iter_mut().filter(|queue| !queue.is_deleted) {
-            let subscriptions = queue.subscriptions.iter_mut();
-            let messages = subscriptions.flat_map(|it| &mut it.messages);
-            for message in messages.filter(|message| comes_due(&message.is)) {
-                message.is = Is::Ready;
+        let expired = (Some(Fate::Retry), AsideCause::LeaseExpired, "", None);
+        self.end_leases(lsn, |lease| lease.until <= lease_time, expired);
+        let is_due = |of: &Message| matches!(of.is, Is::Delayed(until) if until <= log_time);
+        for key in self.keys() {
+            if self.subscription(key).messages.iter().any(is_due) {
+                let messages = self.messages_mut(key).iter_mut();
+                messages
+                    .filter(|of| is_due(of))
+                    .for_each(|of| of.is = Is::Back);
             }
         }
         self.producers
-            .retain(|_, producer| producer.used + PRODUCER_IDLE > lease_time);
+            .retain(|_, (_, used)| *used + PRODUCER_IDLE > lease_time);
     }
 
-    fn release(&mut self, session: u128) {
-        let is_of = |state: &Self, lease: LeaseId| state.holders[&lease].0 == session;
-        let is_over = |state: &Self, message: &Message| {
-            message.lease().is_some_and(|lease| is_of(state, lease))
-        };
-        self.end_leases(is_over, &RELEASED);
+    /// A session ended, which is nobody's fault.
+    pub(super) fn release(&mut self, lsn: u64, session: u128) {
+        let released = (None, AsideCause::LeaseExpired, "", Some(0));
+        self.end_leases(lsn, |lease| lease.session == session, released);
     }
 
-    fn end_leases(&mut self, is_over: impl Fn(&Self, &Message) -> bool, ending: &Ending<'_>) {
-        for key in self.keys().collect::<Vec<Key>>() {
-            for offset in self.queues[key.0].start..self.queues[key.0].messages.len() {
-                if is_over(self, &self.subscription(key).messages[offset]) {
-                    self.end_lease(key, offset, ending);
+    fn end_leases(&mut self, lsn: u64, is_over: impl Fn(Lease) -> bool, ending: Ending<'_>) {
+        for key in self.keys() {
+            let mut ended = Ended(lsn, None);
+            for offset in 0..self.subscription(key).messages.len() {
+                let lease = self.subscription(key).messages[offset].lease();
+                if lease.is_some_and(&is_over) {
+                    self.end_lease(key, offset, ending, &mut ended);
                 }
             }
         }
     }
 
     /// A message comes back: it is set aside, or ready, at once or later.
-    fn end_lease(&mut self, key: Key, offset: usize, ending: &Ending<'_>) {
-        let log_time = self.log_time;
-        let config = self.subscription(key).config;
-        let lease = self.subscription(key).messages[offset].lease();
-        let (session, leased) = self.holders[&lease.expect("it was held")];
-        let message = &mut self.subscription_mut(key).messages[offset];
+    fn end_lease(
+        &mut self,
+        key: Key,
+        offset: usize,
+        (fate, cause, text, delay_ms): Ending<'_>,
+        ended: &mut Ended,
+    ) {
+        let (now, config) = (self.log_time, self.subscription(key).about.config);
+        let message = &mut self.messages_mut(key)[offset];
+        let lease = message.lease().expect("it was held");
+        let first = ended.first(lease, offset);
         let is_last = config.attempts_max > 0 && message.attempts >= config.attempts_max;
-        let aside = match ending.fate {
+        let aside = match fate {
             Some(Fate::Dead) => Some(Aside::Dead),
             Some(Fate::Park) => Some(Aside::Parked),
             Some(Fate::Retry) if is_last => Some(Aside::Dead),
             Some(Fate::Retry) | None => None,
         };
-        let backoff_ms = backoff_ms(config, message.attempts);
-        let delay_ms = ending.delay_ms.unwrap_or(backoff_ms);
+        let delay_ms =
+            delay_ms.unwrap_or_else(|| backoff_ms(config, message.attempts, ended.0, first));
         message.is = match aside {
             Some(aside) => {
-                let story = Story {
-                    cause: ending.cause,
-                    since: log_time,
-                    leased,
-                    session,
-                    text: ending.text.to_owned(),
+                let info = AsideInfo {
+                    range: one(offset),
+                    attempts: message.attempts,
+                    cause,
+                    since: Timestamp(now),
+                    leased: Timestamp(lease.given),
+                    session: SessionId(lease.session),
+                    text: text.to_owned(),
                 };
-                Is::SetAside(aside, Box::new(story))
+                Is::SetAside(aside, Rc::new(info))
             }
-            None if delay_ms == 0 => Is::Ready,
-            None => Is::Delayed {
-                until: log_time + millis(delay_ms),
-            },
+            None if delay_ms == 0 => Is::Back,
+            None => Is::Delayed(now + millis(delay_ms)),
         };
-        message.attempts -= u32::from(ending.fate.is_none());
+        message.attempts -= u32::from(fate.is_none());
     }
 
-    fn purge(&mut self, key: Key, states: PurgeStates) {
-        let subscription = self.subscription_mut(key);
-        for message in &mut subscription.messages {
+    /// A message that was set aside is ready; a dead one as if it had never been tried.
+    pub(super) fn bring_back(&mut self, key: Key, offset: usize) {
+        let message = &mut self.messages_mut(key)[offset];
+        if matches!(message.is, Is::SetAside(Aside::Dead, _)) {
+            message.attempts = 0;
+        }
+        message.is = Is::Back;
+    }
+
+    pub(super) fn purge(&mut self, key: Key, states: PurgeStates) {
+        for message in self.messages_mut(key) {
             let is_meant = match message.is {
-                Is::Ready | Is::Delayed { .. } => states.waiting,
+                Is::New | Is::Back | Is::Delayed(_) => states.waiting,
                 Is::SetAside(Aside::Dead, _) => states.dead,
                 Is::SetAside(Aside::Parked, _) => states.parked,
-                Is::Leased { .. } | Is::Acked | Is::Purged | Is::Gone => false,
+                Is::Leased(_) | Is::Acked | Is::Purged | Is::Gone => false,
             };
             if is_meant {
                 message.is = Is::Purged;
             }
         }
-        if states.waiting {
-            subscription.position = subscription.messages.len();
-        }
-        self.queues[key.0].advance();
+        self.advance(key.0);
     }
 }
 
-/// The delay after a failed attempt. Its random part is that of `core`, of which there is none below 4 ms.
-fn backoff_ms(config: SubscriptionConfig, attempts: u32) -> u64 {
+pub(super) fn one(offset: usize) -> OffsetRange {
+    let (first, count) = (Offset(offset as u64), 1);
+    OffsetRange { first, count }
+}
+
+/// The delay after a failed attempt: doubled with each, capped, and less up to half of it, as `docs/records.md` draws it.
+fn backoff_ms(config: SubscriptionConfig, attempts: u32, lsn: u64, first: usize) -> u64 {
     let cap = match config.backoff_max_ms {
         0 => DELAY_MS_MAX,
         max => max,
     };
-    let doubled = config.backoff_ms << attempts.saturating_sub(1).min(20);
-    assert!(doubled.min(cap) < 4, "the model knows no random part");
-    doubled.min(cap)
+    let doubled = |full: u64, _| (2 * full).min(cap);
+    let full = (1..attempts.min(64)).fold(config.backoff_ms.min(cap), doubled);
+    let mut drawn = lsn.rotate_left(32) ^ (first as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    drawn = (drawn ^ drawn >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    drawn = (drawn ^ drawn >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    drawn = (drawn ^ drawn >> 31) >> 32;
+    let less = u128::from(full / 2) * u128::from(drawn);
+    full - u64::try_from(less >> 32).expect("less than half of it")
 }
-
-const EXPIRED: Ending<'_> = Ending {
-    fate: Some(Fate::Retry),
-    cause: AsideCause::LeaseExpired,
-    text: "",
-    delay_ms: None,
-};
-/// A session ended, which is nobody's fault.
-const RELEASED: Ending<'_> = Ending {
-    fate: None,
-    delay_ms: Some(0),
-    ..EXPIRED
-};

@@ -1,157 +1,251 @@
 //! What may be delivered, to whom, and in which order.
 
-use corelane_core::{DeliverTo, Delivery, Run};
-use corelane_wire::{Epoch, LeaseId, Lsn, record_kind};
+use std::iter::repeat;
 
-use super::Model;
-use super::state::{Fact, Is, Key};
+use corelane_core::DeliverTo;
+use corelane_wire::{Contract, Epoch, LeaseId, Lsn, record_kind};
 
-/// Who gets messages.
-#[derive(Debug)]
-struct Taker {
-    key: Key,
-    session: u128,
-    lease_ms: u32,
-    count_max: u32,
-}
+use super::state::{Is, Key, Lease, millis};
+use super::{Expected, Given, Model, Status, Taker};
 
 impl Model {
-    /// Messages of a subscription that can be given out, in the order in which they have to be: all that are ready and
-    /// committed, by offset. Those that came back lie before those that never were given out.
+    /// Messages of a subscription that can be given out now, in the order in which they have to be.
     pub(crate) fn ready(&self, key: Key) -> Vec<usize> {
+        let mut ready = self.waiting(key);
+        ready.truncate(usize::try_from(self.allowed(key)).unwrap_or(usize::MAX));
+        ready
+    }
+
+    /// Messages that are ready and committed, by offset; those that came back, or were due later, before those that never
+    /// were given out. Where keys are in order, by offset only, and without those whose key waits for another.
+    fn waiting(&self, key: Key) -> Vec<usize> {
         let enqueued = &self.state.queues[key.0].messages;
-        let messages = self.state.messages(key);
-        let ready = messages
-            .filter(|(at, message)| message.is == Is::Ready && enqueued[*at].lsn < self.committed);
-        let allowed = self.allowed(key);
-        ready.map(|(at, _)| at).take(allowed).collect()
+        let of = self.state.subscription(key);
+        let is = |at: &usize, is: Is| of.messages[*at].is == is;
+        let visible = || (0..enqueued.len()).filter(|at| enqueued[*at].lsn < self.committed);
+        if of.is(Contract::KeyOrdered) {
+            let ready = visible().filter(|at| is(at, Is::New) || is(at, Is::Back));
+            return ready.filter(|at| !self.is_blocked(key, *at)).collect();
+        }
+        let back = visible().filter(|at| is(at, Is::Back));
+        back.chain(visible().filter(|at| is(at, Is::New))).collect()
     }
 
-    /// How many messages may be given out: none while it is paused, and never more than its bound in flight.
-    fn allowed(&self, key: Key) -> usize {
-        let subscription = self.state.subscription(key);
-        let leased = subscription
-            .messages
-            .iter()
-            .filter(|it| it.lease().is_some());
-        match subscription.config.in_flight_max as usize {
-            _ if subscription.pause.is_some() => 0,
-            0 => usize::MAX,
-            max => max.saturating_sub(leased.count()),
+    /// Whether a message has a key of which an earlier one is not over yet, or any is held.
+    pub(crate) fn is_blocked(&self, key: Key, offset: usize) -> bool {
+        let enqueued = &self.state.queues[key.0].messages;
+        let messages = self.state.subscription(key).messages.iter().enumerate();
+        let alike = |at: usize| at != offset && enqueued[at].key == enqueued[offset].key;
+        let mut alike = messages.filter(|(at, _)| !enqueued[offset].key.is_empty() && alike(*at));
+        alike.any(|(at, message)| match message.is {
+            Is::Leased(_) => true,
+            Is::New | Is::Back | Is::Delayed(_) => at < offset,
+            Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => false,
+        })
+    }
+
+    /// How many messages may be given out: none while it is paused, never more than its bound in flight, nor than its rate.
+    pub(super) fn allowed(&self, key: Key) -> u64 {
+        let of = self.state.subscription(key);
+        let in_flight = match of.about.config.in_flight_max {
+            _ if of.about.paused => 0,
+            0 => u64::MAX,
+            max => u64::from(max).saturating_sub(of.leases().count() as u64),
+        };
+        in_flight.min(match of.about.config.rate_max {
+            0 => u64::MAX,
+            rate => burst(rate).saturating_sub(self.ahead(key)) / interval(rate),
+        })
+    }
+
+    /// By how much a subscription is ahead of its rate: each message takes an interval, and time catches up.
+    fn ahead(&self, key: Key) -> u64 {
+        let (ahead, at) = self.ahead.get(&key).copied().unwrap_or((0, self.now));
+        ahead.saturating_sub(self.now - at)
+    }
+
+    /// When the rate lets something out again.
+    fn rate_due(&self, key: Key) -> Option<u64> {
+        let rate = self.state.subscription(key).about.config.rate_max;
+        let wait = (self.ahead(key) + interval(rate)).saturating_sub(burst(rate));
+        (rate > 0 && wait > 0).then_some(self.now + wait)
+    }
+
+    /// Who may get the next messages: the dequeue that came first, else any consumer that wants some. Of a single active
+    /// consumer only the one that came first; and nobody while others hold messages.
+    pub(crate) fn wanting(&self, key: Key) -> Vec<Taker> {
+        let of = self.state.subscription(key);
+        let is_single = of.is(Contract::SingleActive);
+        let mut consumers = self.consumers().filter(|taker| taker.key == key).peekable();
+        let mut waiters = self.waiters().filter(|taker| taker.key == key);
+        let first = match consumers.peek().copied().filter(|_| is_single) {
+            Some(consumer) => Some(consumer),
+            None => waiters.next(),
+        };
+        let mut wanting: Vec<Taker> = match first {
+            Some(first) => vec![first.clone()],
+            None => consumers.cloned().collect(),
+        };
+        let is_other = |session| of.leases().any(|lease| lease.session != session);
+        wanting.retain(|taker| self.room(taker) > 0 && !(is_single && is_other(taker.session)));
+        wanting
+    }
+
+    /// How many messages it takes now.
+    fn room(&self, taker: &Taker) -> u32 {
+        let leases = self.state.subscription(taker.key).leases();
+        let held = leases
+            .filter(|lease| taker.leases.contains(&lease.id))
+            .count();
+        let is_blocked = taker.until.is_none() && self.unwritable.contains(&taker.connection());
+        match u32::try_from(held) {
+            Ok(held) if !is_blocked => taker.count.saturating_sub(held),
+            Ok(_) | Err(_) => 0,
         }
     }
 
-    /// Checks a delivery and takes note of it.
-    pub(crate) fn deliver(&mut self, now: u64, delivery: &Delivery) -> Result<Key, String> {
-        let taker = self.taker(delivery.to)?;
-        let key = taker.key;
-        let (epoch, lsn) = (Epoch(self.state.epoch), Lsn(self.end));
-        let lease = LeaseId { epoch, lsn };
-        if delivery.lease != lease || delivery.lease_ms != taker.lease_ms {
+    /// Messages of these ranges are given out, `under` a lease of a session for so many milliseconds, and `to` whom if they leave
+    /// at once.
+    pub(crate) fn give(
+        &mut self,
+        key: Key,
+        ranges: &[Vec<usize>],
+        under: Option<(u128, u32)>,
+        to: Option<DeliverTo>,
+    ) -> Result<(), String> {
+        let mut offsets = ranges.concat();
+        let mut takers = self.wanting(key);
+        takers.retain(|taker| {
+            let is_theirs = under.is_none_or(|under| under == (taker.session, taker.lease_ms));
+            let has_room = offsets.len() <= self.room(taker) as usize;
+            is_theirs && has_room && to.is_none_or(|to| to == taker.to)
+        });
+        let mut order = self.ready(key);
+        order.truncate(offsets.len());
+        offsets.sort_unstable_by_key(|at| order.iter().position(|first| first == at));
+        let of = self.state.subscription(key);
+        let is_right = !self.is_withheld
+            && !takers.is_empty()
+            && offsets == order
+            && ranges.is_sorted()
+            && under.is_none() == of.is(Contract::AtMostOnce)
+            && to.is_some() == of.is(Contract::Competing);
+        if !is_right {
+            let wanting = self.wanting(key);
             return Err(format!(
-                "lease {lease:?} of {} ms is wanted",
-                taker.lease_ms
+                "first are {order:?} for {wanting:?}: {offsets:?}, {to:?}"
             ));
         }
-        if self.is_withheld {
-            return Err("something is given out while nothing may be".to_owned());
+        let enqueued = &self.state.queues[key.0].messages;
+        let message = |at: usize| (at as u64, of.messages[at].attempts + 1, enqueued[at].time);
+        let messages = order.into_iter().map(message).collect();
+        self.observe_given(key, &takers);
+        let kind = under.map_or(record_kind::TAKE, |_| record_kind::LEASE);
+        let lsn = Lsn(self.write(kind));
+        let epoch = Epoch(self.state.epoch);
+        let id = LeaseId { epoch, lsn };
+        self.take(key, offsets.len() as u64);
+        for range in ranges {
+            self.hand_over(key, range, under.map(|under| (id, under)));
         }
-        let offsets = self.check_runs(key, &delivery.runs)?;
-        if offsets.is_empty() || offsets.len() > taker.count_max as usize {
-            return Err(format!(
-                "{} messages, wanted are {}",
-                offsets.len(),
-                taker.count_max
-            ));
+        let given = Given {
+            key,
+            to: takers.iter().map(|taker| taker.to).collect(),
+            is_sure: true,
+            lease: under.map_or_else(Default::default, |(_, lease_ms)| (id, lease_ms)),
+            messages,
+        };
+        self.takers
+            .retain(|taker| taker.until.is_none() || taker.to != given.to[0]);
+        let mut takers = self.takers.iter_mut();
+        if let Some(taker) = takers.find(|taker| taker.to == given.to[0]) {
+            taker.leases.push(given.lease.0);
         }
-        let first_ready = self.ready(key);
-        if !first_ready.starts_with(&offsets) {
-            return Err(format!("{offsets:?} come, and first are {first_ready:?}"));
-        }
-        self.observe_delivery(key, delivery);
-        self.write(now, record_kind::LEASE);
-        for offset in offsets {
-            self.note(Fact::Lease {
-                key,
-                offset,
-                session: taker.session,
-                lease_ms: taker.lease_ms,
-            });
-        }
-        match delivery.to {
-            DeliverTo::Consumer {
-                connection,
-                consumer,
-            } => {
-                let mut consumers = self.consumers.iter_mut();
-                let of = consumers.find(|it| (it.connection, it.id) == (connection.0, consumer.0));
-                of.expect("the taker was found").leases.push(lease.lsn.0);
-            }
-            DeliverTo::Dequeue(from) | DeliverTo::Peek(from) => {
-                self.waiters.retain(|waiter| waiter.from != from);
-            }
-        }
-        Ok(key)
-    }
-
-    /// Dequeues come first, in the order of their arrival.
-    fn taker(&self, to: DeliverTo) -> Result<Taker, String> {
         match to {
-            DeliverTo::Dequeue(from) => {
-                let waiter = self.waiters.iter().find(|waiter| waiter.from == from);
-                let waiter = waiter.ok_or("nobody waits for this delivery")?;
-                let first = self.waiters.iter().find(|other| other.key == waiter.key);
-                if first.is_some_and(|first| first.from != from) {
-                    return Err(format!("{:?} came before", first.map(|first| first.from)));
-                }
-                Ok(Taker {
-                    key: waiter.key,
-                    session: from.session.0,
-                    lease_ms: waiter.lease_ms,
-                    count_max: waiter.count,
-                })
-            }
-            DeliverTo::Consumer {
-                connection,
-                consumer,
-            } => {
-                let mut consumers = self.consumers.iter();
-                let of = consumers.find(|it| (it.connection, it.id) == (connection.0, consumer.0));
-                let of = of.ok_or("there is no such consumer")?;
-                if self.unwritable.contains(&connection.0) {
-                    return Err("the connection takes nothing".to_owned());
-                }
-                if self.waiters.iter().any(|waiter| waiter.key == of.key) {
-                    return Err("a dequeue waits, and a consumer gets messages".to_owned());
-                }
-                Ok(Taker {
-                    key: of.key,
-                    session: of.session.0,
-                    lease_ms: of.lease_ms,
-                    count_max: of.credit.saturating_sub(self.held(of)),
-                })
-            }
-            DeliverTo::Peek(_) => Err("a peek at the end of a turn".to_owned()),
+            Some(_) => self.expected.push_back(Expected::Given(given)),
+            // What a crash undoes is given to nobody.
+            None => self.leave(Expected::Given(given)),
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, key: Key, range: &[usize], under: Option<(LeaseId, (u128, u32))>) {
+        let (given, from) = (self.state.log_time, self.state.lease_time());
+        for (at, is_joined) in range.iter().zip([false].into_iter().chain(repeat(true))) {
+            let Some((id, (session, lease_ms))) = under else {
+                self.state.finish(key, *at);
+                continue;
+            };
+            let until = from + millis(lease_ms.into());
+            self.state.lease(
+                key,
+                *at,
+                Lease {
+                    id,
+                    session,
+                    given,
+                    until,
+                    is_joined,
+                },
+            );
         }
     }
 
-    /// The offsets of runs whose messages exist, with the right attempt and time.
-    fn check_runs(&self, key: Key, runs: &[Run]) -> Result<Vec<usize>, String> {
-        let subscription = self.state.subscription(key);
-        let mut offsets = Vec::new();
-        for run in runs {
-            for at in run.first.0..run.first.0 + u64::from(run.count) {
-                let offset = usize::try_from(at).map_err(|error| error.to_string())?;
-                let message = subscription.messages.get(offset);
-                let message = message.ok_or_else(|| format!("there is no message {at}"))?;
-                let time = self.state.queues[key.0].messages[offset].time;
-                let wanted = (message.attempts + 1, time);
-                if (run.attempt, run.enqueued.0) != wanted {
-                    return Err(format!("attempt and time of {at} are {wanted:?}: {run:?}"));
-                }
-                offsets.push(offset);
-            }
+    fn take(&mut self, key: Key, count: u64) {
+        let rate = self.state.subscription(key).about.config.rate_max;
+        if rate > 0 {
+            let ahead = self.ahead(key) + interval(rate) * count;
+            self.ahead.insert(key, (ahead, self.now));
         }
-        Ok(offsets)
     }
+
+    /// Subscriptions of which something must be given out in a turn that ends now.
+    pub(crate) fn must_be_served(&self) -> Vec<Key> {
+        let mut keys = self.state.keys();
+        keys.retain(|key| self.is_wanted(*key) && !self.ready(*key).is_empty());
+        keys
+    }
+
+    pub(super) fn is_wanted(&self, key: Key) -> bool {
+        self.is_free(key) && !self.wanting(key).is_empty()
+    }
+
+    /// Whether nothing but the messages themselves keeps them from being given out.
+    pub(super) fn is_free(&self, key: Key) -> bool {
+        !self.is_withheld && !self.loading.contains(&key.0) && !self.is_reading(key)
+    }
+
+    /// Whether keys are being read that it may depend on.
+    fn is_reading(&self, key: Key) -> bool {
+        self.reading.contains(&key.0) && self.state.subscription(key).is(Contract::KeyOrdered)
+    }
+
+    /// When the engine must be woken at the latest, in node time.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        if self.status != Status::Serving {
+            return None;
+        }
+        let can_end = !self.is_withheld && self.loading.is_empty() && self.reading.is_empty();
+        let waits = self.waiters().filter_map(|it| it.until.filter(|_| can_end));
+        let lost = self.lost.values().copied();
+        let in_log_time = self.state.due().into_iter().chain(lost);
+        let in_node_time = in_log_time.map(|time| time + self.held_back);
+        let is_held_up = |key: &Key| {
+            let is_paused = self.state.subscription(*key).about.paused;
+            !is_paused && self.is_wanted(*key) && !self.waiting(*key).is_empty()
+        };
+        let held_up = self.state.keys().into_iter().filter(is_held_up);
+        let rates = held_up.filter_map(|key| self.rate_due(key));
+        waits.chain(in_node_time).chain(rates).min()
+    }
+}
+
+/// The time between two messages, in nanoseconds.
+fn interval(rate: u32) -> u64 {
+    (millis(1_000) / u64::from(rate.max(1))).max(1)
+}
+
+/// A tenth of a second's messages, or one, may go at once.
+fn burst(rate: u32) -> u64 {
+    millis(100).max(interval(rate))
 }

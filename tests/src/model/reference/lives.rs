@@ -1,98 +1,105 @@
 //! Requests about one subscription as a whole.
 
 use corelane_wire::{
-    Aside, AsideInfo, ErrorCode, Offset, OffsetRange, OnSubscription, PurgeStates, SessionId,
-    Start, SubscriptionAnswer, SubscriptionConfig, SubscriptionVerb, Timestamp, record_kind,
+    Aside, AsideInfo, ErrorCode, Offset, OnSubscription, Start, SubscriptionAnswer,
+    SubscriptionConfig, SubscriptionVerb, record_kind,
 };
 
-use super::requests::{Outcome, or_default};
-use super::state::{Fact, Is, Key, Life};
-use super::{Answer, Model};
-use corelane_core::Requester;
+use super::Model;
+use super::state::{Is, Key};
 
 impl Model {
-    pub(super) fn on_subscription(&mut self, now: u64, on: &OnSubscription<'_>) -> Outcome {
-        let found = self.find(on.queue).and_then(|queue| {
-            let key = self.state.find_in(queue, or_default(on.subscription));
-            key.ok_or(ErrorCode::SubscriptionNotFound)
-        });
-        let answer = match (on.verb, found) {
-            (SubscriptionVerb::Create { config, .. }, Ok(key)) => {
-                if self.state.subscription(key).config != config {
-                    return Err(ErrorCode::SubscriptionExists);
-                }
-                SubscriptionAnswer::Created { created: false }
-            }
-            (SubscriptionVerb::Create { start, config }, Err(_)) => {
-                let names = (on.queue, on.subscription);
-                let key = self.create_subscription(now, names, start)?;
-                if config != SubscriptionConfig::default() {
-                    self.configure(now, key, config);
-                }
-                SubscriptionAnswer::Created { created: true }
-            }
-            (SubscriptionVerb::ListAside { aside, from, .. }, Ok(key)) => {
-                return Ok(Some(Answer::Aside(self.set_aside(key, aside, from), false)));
-            }
-            (verb, Ok(key)) => self.ask(now, key, verb)?,
-            (_, Err(code)) => return Err(code),
+    pub(super) fn on_subscription(
+        &mut self,
+        on: &OnSubscription<'_>,
+    ) -> Result<SubscriptionAnswer, ErrorCode> {
+        let found = self.find_subscription(on.queue, on.subscription);
+        let SubscriptionVerb::Create { start, config } = on.verb else {
+            return self.ask(found?, on.verb);
         };
-        Ok(Some(Answer::Subscription(answer)))
+        if let Ok(key) = found {
+            let is_alike = self.state.subscription(key).about.config == config;
+            let created = SubscriptionAnswer::Created { created: false };
+            return is_alike
+                .then_some(created)
+                .ok_or(ErrorCode::SubscriptionExists);
+        }
+        let key = self.create_subscription((on.queue, on.subscription), start)?;
+        if config != SubscriptionConfig::default() {
+            self.write(record_kind::CONFIGURE);
+            self.state.configure(key, config);
+        }
+        Ok(SubscriptionAnswer::Created { created: true })
     }
 
     fn ask(
         &mut self,
-        now: u64,
         key: Key,
         verb: SubscriptionVerb<'_>,
     ) -> Result<SubscriptionAnswer, ErrorCode> {
         Ok(match verb {
             SubscriptionVerb::Create { .. }
-            | SubscriptionVerb::ListAside { .. }
+            | SubscriptionVerb::DeadLetters { .. }
             | SubscriptionVerb::Show => SubscriptionAnswer::Shown(Box::new(self.detail(key))),
+            SubscriptionVerb::ListAside { aside, from, .. } => {
+                let rows = self.set_aside(key, aside, from);
+                SubscriptionAnswer::AsideList { rows, more: false }
+            }
             SubscriptionVerb::Configure { config } => {
-                self.configure(now, key, config);
+                self.write(record_kind::CONFIGURE);
+                self.state.configure(key, config);
                 SubscriptionAnswer::Configured
             }
             SubscriptionVerb::Pause { reason } => {
-                self.pause(now, key, Some(reason.to_owned()));
+                self.write(record_kind::PAUSE);
+                self.state.pause(key, Some(reason));
                 SubscriptionAnswer::Paused
             }
             SubscriptionVerb::Resume => {
-                self.pause(now, key, None);
+                self.write(record_kind::PAUSE);
+                self.state.pause(key, None);
                 SubscriptionAnswer::Resumed
             }
             SubscriptionVerb::Seek { start } => {
                 let from = self.resolve(Some(key.0), start)?;
-                self.write(now, record_kind::SEEK);
-                self.note(Fact::Life(key, Life::Seek(from)));
+                self.write(record_kind::SEEK);
+                self.state.seek(key, from);
                 let at = Offset(from as u64);
                 SubscriptionAnswer::Sought { at }
             }
             SubscriptionVerb::Delete => {
-                self.unsubscribe(now, key);
+                self.write(record_kind::UNSUBSCRIBE);
+                self.state.unsubscribe(key);
+                self.end_all(|of| of == key, ErrorCode::SubscriptionNotFound);
                 SubscriptionAnswer::Deleted
             }
-            SubscriptionVerb::Purge { states } => self.purge(now, key, states),
+            SubscriptionVerb::Purge { states } => {
+                let before = self.detail(key).purged;
+                self.write(record_kind::PURGE);
+                self.state.purge(key, states);
+                let count = self.detail(key).purged - before;
+                SubscriptionAnswer::Purged { count }
+            }
             SubscriptionVerb::Return {
                 aside,
                 first,
                 end,
                 max,
-            } => self.bring_back(now, key, aside, (first, end, max)),
+            } => self.bring_back(key, aside, (first, end, max)),
+            // No reader is drawn.
+            SubscriptionVerb::Checkpoint { .. } => return Err(ErrorCode::NotSupported),
         })
     }
 
     /// By default the first subscription of a queue begins at its first message, later ones behind its last.
     pub(super) fn create_subscription(
         &mut self,
-        now: u64,
         (queue, name): (&str, &str),
         start: Option<Start>,
     ) -> Result<Key, ErrorCode> {
         let found = self.state.find(queue);
         let others = found.map_or(0, |queue| self.state.queues[queue].live().count());
-        if others >= self.bounds.subscriptions {
+        if others >= self.limits.subscriptions_max {
             return Err(ErrorCode::LimitExceeded);
         }
         let default = if others == 0 {
@@ -101,10 +108,9 @@ impl Model {
             Start::Latest
         };
         let from = self.resolve(found, start.unwrap_or(default))?;
-        let queue = self.ensure_queue(now, queue)?;
-        self.write(now, record_kind::SUBSCRIBE);
-        let name = or_default(name).to_owned();
-        self.note(Fact::Subscribe(queue, name, from));
+        let queue = self.ensure_queue(queue)?;
+        self.write(record_kind::SUBSCRIBE);
+        self.state.subscribe(queue, name, from);
         Ok((queue, self.state.queues[queue].subscriptions.len() - 1))
     }
 
@@ -114,91 +120,45 @@ impl Model {
             let queue = &self.state.queues[queue];
             (queue.start, queue.messages.len())
         });
-        match start {
-            Start::Earliest => Ok(first),
-            Start::Latest => Ok(end),
-            Start::At(Offset(offset)) => {
-                let offset = usize::try_from(offset).ok();
-                let kept = offset.filter(|offset| (first..=end).contains(offset));
-                kept.ok_or(ErrorCode::OffsetNotKept)
-            }
-        }
-    }
-
-    fn configure(&mut self, now: u64, key: Key, config: SubscriptionConfig) {
-        self.write(now, record_kind::CONFIGURE);
-        self.note(Fact::Life(key, Life::Configure(config)));
-    }
-
-    fn pause(&mut self, now: u64, key: Key, reason: Option<String>) {
-        self.write(now, record_kind::PAUSE);
-        self.note(Fact::Life(key, Life::Pause(reason)));
-    }
-
-    fn unsubscribe(&mut self, now: u64, key: Key) {
-        self.write(now, record_kind::UNSUBSCRIBE);
-        self.note(Fact::Life(key, Life::Unsubscribe));
-        self.consumers.retain(|consumer| consumer.key != key);
-        let ended = self.waiters.extract_if(.., |waiter| waiter.key == key);
-        let ended: Vec<Requester> = ended.map(|waiter| waiter.from).collect();
-        for from in ended {
-            self.answer(from, Answer::Refused(ErrorCode::SubscriptionNotFound));
-        }
-    }
-
-    fn purge(&mut self, now: u64, key: Key, states: PurgeStates) -> SubscriptionAnswer {
-        let before = self.state.counts(key).purged;
-        self.write(now, record_kind::PURGE);
-        self.note(Fact::Life(key, Life::Purge(states)));
-        let count = self.state.counts(key).purged - before;
-        SubscriptionAnswer::Purged { count }
+        let offset = match start {
+            Start::Earliest => Some(first),
+            Start::Latest => Some(end),
+            Start::At(Offset(offset)) => usize::try_from(offset).ok(),
+        };
+        let kept = offset.filter(|offset| (first..=end).contains(offset));
+        kept.ok_or(ErrorCode::OffsetNotKept)
     }
 
     /// The messages that were set aside in one way, by offset.
     fn set_aside(&self, key: Key, aside: Aside, from: Offset) -> Vec<AsideInfo> {
-        let messages = (0..).zip(&self.state.subscription(key).messages);
-        let mut all = Vec::new();
-        for (at, message) in messages {
-            if let Is::SetAside(how, story) = &message.is
-                && *how == aside
-                && at >= from.0
-            {
-                let (first, count) = (Offset(at), 1);
-                all.push(AsideInfo {
-                    range: OffsetRange { first, count },
-                    attempts: message.attempts,
-                    cause: story.cause,
-                    since: Timestamp(story.since),
-                    leased: Timestamp(story.leased),
-                    session: SessionId(story.session),
-                    text: story.text.clone(),
-                });
-            }
-        }
-        all
+        let messages = self.state.subscription(key).messages.iter();
+        let rows = messages.filter_map(|message| {
+            let Is::SetAside(how, info) = &message.is else {
+                return None;
+            };
+            (*how == aside).then(|| (**info).clone())
+        });
+        rows.filter(|row| row.range.first >= from).collect()
     }
 
     /// At most `max` of what was set aside is ready again; says where to go on.
     fn bring_back(
         &mut self,
-        now: u64,
         key: Key,
         aside: Aside,
         (first, end, max): (Offset, Offset, u32),
     ) -> SubscriptionAnswer {
         let all = self.set_aside(key, aside, first).into_iter();
-        let all = all
-            .map(|row| row.range.first)
-            .filter(|offset| *offset < end);
-        let mut offsets: Vec<Offset> = all.collect();
+        let mut offsets: Vec<Offset> = all.map(|row| row.range.first).collect();
+        offsets.retain(|offset| *offset < end);
         let next = offsets.get(max as usize).copied().unwrap_or(end);
         offsets.truncate(max as usize);
         if !offsets.is_empty() {
-            self.write(now, record_kind::RETURN);
+            self.write(record_kind::RETURN);
         }
         for offset in &offsets {
             let offset = usize::try_from(offset.0).expect("the message exists");
-            self.note(Fact::Life(key, Life::Return(offset)));
+            self.state.bring_back(key, offset);
         }
         let count = u32::try_from(offsets.len()).unwrap_or(u32::MAX);
         SubscriptionAnswer::Returned { count, next }

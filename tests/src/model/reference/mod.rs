@@ -1,43 +1,37 @@
 //! The reference model of a partition, written from the manual: what each request is answered with, what may be
 //! delivered, and what has to be.
 //!
-//! What survives a crash is in [`state`], as facts that are replayed; the rest is here, and goes with the process.
-//! Answers wait in the order in which they were given until everything that was decided before them is committed.
+//! What survives a crash is in [`state`]; the rest is here, and goes with the process. Answers wait in the order in
+//! which they were given until everything that was decided before them is committed.
 
-mod apply;
+pub(super) mod apply;
 mod deliver;
 mod lives;
-pub(super) mod requests;
+mod requests;
 pub(crate) mod state;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use corelane_core::Requester;
+use corelane_core::{ConnectionId, DeliverTo, Limits, Reply, Requester};
 use corelane_wire::{
-    AsideInfo, ErrorCode, PartitionId, QueueInfo, Receipt, SessionId, SettleOutcome,
-    SubscriptionAnswer, SubscriptionDetail, SubscriptionInfo, Timestamp, record_kind,
+    ConsumerId, ErrorCode, LeaseId, Offset, PartitionId, QueueInfo, SettleEntry,
+    SubscriptionDetail, SubscriptionInfo, Timestamp, record_kind,
 };
 
 use super::coverage::Coverage;
-use state::{Fact, Key, Settling, State, millis};
-
-/// How much a partition takes on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bounds {
-    pub(crate) queues: usize,
-    pub(crate) subscriptions: usize,
-    pub(crate) waiters: usize,
-    pub(crate) consumers_per_connection: usize,
-}
+use apply::Settling;
+use state::{Key, State, millis};
 
 /// A partition as a client could know it.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    bounds: Bounds,
+    pub(crate) limits: Limits,
+    /// Node time.
+    pub(crate) now: u64,
     pub(crate) state: State,
-    /// What each record says: its number, its log time and its facts.
-    log: Vec<(u64, u64, Fact)>,
+    /// The state before each record that may not be committed, by the record's number.
+    history: VecDeque<(u64, State)>,
     /// The number of the next record.
     pub(crate) end: u64,
     pub(crate) committed: u64,
@@ -46,21 +40,29 @@ pub(crate) struct Model {
     pub(crate) held_back: u64,
     /// The epoch of an empty partition whose Epoch record goes before the first other one.
     epoch_pending: Option<u64>,
-    pub(crate) gate: VecDeque<(u64, Requester, Answer)>,
-    pub(crate) waiters: Vec<Waiter>,
-    pub(crate) consumers: Vec<Consumer>,
-    pub(crate) unwritable: BTreeSet<u64>,
+    /// What leaves once everything before a record is committed.
+    pub(crate) gate: VecDeque<(u64, Expected)>,
+    /// In the order of their arrival.
+    pub(crate) takers: Vec<Taker>,
+    pub(crate) unwritable: BTreeSet<ConnectionId>,
     pub(crate) is_withheld: bool,
     /// Queues of which something is being read.
     pub(crate) loading: BTreeSet<usize>,
-    turn: Vec<Collected>,
+    /// Queues of which keys are being read.
+    pub(crate) reading: BTreeSet<usize>,
+    /// Settlements that wait for the end of the turn.
+    turn: Vec<(Requester, Key, Settling, Vec<SettleEntry>)>,
     /// What the rejects of the turn say; those that say the same in a row say it once.
     texts: Vec<String>,
     /// Sessions without a connection, and when they end in log time.
     pub(crate) lost: BTreeMap<u128, u64>,
+    /// By how much subscriptions were ahead of their rate, at an instant of node time.
+    ahead: BTreeMap<Key, (u64, u64)>,
     /// What the engine has to do in this step, in this order.
     pub(crate) expected: VecDeque<Expected>,
     pub(crate) coverage: Coverage,
+    /// The kind of the last record, and the state before it, until it is observed.
+    pub(crate) last: Option<(u8, State)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,105 +72,97 @@ pub(crate) enum Status {
     #[default]
     Serving,
     Poisoned,
+    /// Later records are damaged.
+    ReadOnly,
 }
 
 /// Something that leaves the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Expected {
-    Record { lsn: u64, time: u64, kind: u8 },
-    Answer(Requester, Answer),
-    Abandon(Requester),
+    /// Its number, log time and kind.
+    Record(u64, u64, u8),
+    /// What covers several messages comes message by message.
+    Answer(Requester, Reply),
+    Given(Given),
+    /// It will never be known to be committed.
+    Abandon(Box<Self>),
 }
 
-/// What a request is answered with.
+/// Messages that were given out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Answer {
-    Receipt(Receipt),
-    Empty,
-    Subscribed,
-    CreditSet,
-    Unsubscribed,
-    /// Message by message.
-    Settled(Vec<(u64, SettleOutcome)>),
-    QueueCreated(bool),
-    QueueList(Vec<QueueInfo>, bool),
-    Queue(QueueInfo),
-    QueueDeleted,
-    Subscription(SubscriptionAnswer),
-    /// Message by message.
-    Aside(Vec<AsideInfo>, bool),
-    Refused(ErrorCode),
+pub(crate) struct Given {
+    pub(crate) key: Key,
+    /// One of these gets them.
+    pub(crate) to: Vec<DeliverTo>,
+    /// Whether it is still there for certain.
+    pub(crate) is_sure: bool,
+    /// For how many milliseconds.
+    pub(crate) lease: (LeaseId, u32),
+    /// Offset, attempt and when it was enqueued, in order.
+    pub(crate) messages: Vec<(u64, u32, u64)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiter {
-    pub(crate) from: Requester,
+/// A dequeue that waits, or a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct Taker {
     pub(crate) key: Key,
+    pub(crate) to: DeliverTo,
+    session: u128,
+    /// How many messages it wants, or is willing to hold.
     pub(crate) count: u32,
-    pub(crate) lease_ms: u32,
-    /// In node time.
-    pub(crate) until: u64,
+    lease_ms: u32,
+    /// Until when a dequeue waits, in node time.
+    pub(crate) until: Option<u64>,
     /// Its turn has ended without a message.
     pub(crate) has_waited: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Consumer {
-    pub(crate) connection: u64,
-    pub(crate) id: u32,
-    pub(crate) session: SessionId,
-    pub(crate) key: Key,
-    pub(crate) credit: u32,
-    pub(crate) lease_ms: u32,
-    /// Numbers of the records that gave it messages.
-    leases: Vec<u64>,
-}
-
-/// A settlement that waits for the end of its turn.
-#[derive(Debug)]
-struct Collected {
-    from: Requester,
-    key: Key,
-    how: Settling,
-    entries: Vec<corelane_wire::SettleEntry>,
+    /// Under which a consumer got messages.
+    leases: Vec<LeaseId>,
 }
 
 impl Model {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            bounds,
+            limits,
             ..Self::default()
         }
     }
 
-    /// Everything below `end` is left, and nothing else: the records, and what follows from them.
+    /// Everything from record `end` on never happened, and what is not in the log is forgotten.
     pub(crate) fn crash(&mut self, end: u64) {
-        let mut log = std::mem::take(&mut self.log);
-        log.retain(|(lsn, ..)| *lsn < end);
-        let mut after = Self::new(self.bounds);
-        for (lsn, time, fact) in &log {
-            after.state.apply(*lsn, *time, fact);
-        }
-        (after.log, after.end) = (log, end);
-        after.coverage = std::mem::take(&mut self.coverage);
-        *self = after;
+        let before = self.history.iter().find(|(at, _)| *at == end);
+        let state = before.map_or(&self.state, |(_, state)| state).clone();
+        let coverage = std::mem::take(&mut self.coverage);
+        *self = Self {
+            state,
+            end,
+            coverage,
+            ..Self::new(self.limits)
+        };
     }
 
     /// The partition begins an epoch.
-    pub(crate) fn start(&mut self, now: u64, epoch: u64) {
+    pub(crate) fn start(&mut self, epoch: u64) {
         if self.end == 0 {
             self.epoch_pending = Some(epoch);
             return;
         }
-        let mut jump = now.saturating_sub(self.state.log_time);
+        let mut jump = self.now.saturating_sub(self.state.log_time);
         if jump > JUMP_MAX {
             (self.held_back, jump) = (jump, 0);
         }
-        self.write(now, record_kind::EPOCH);
-        self.note(Fact::Epoch(epoch, jump));
+        self.write(record_kind::EPOCH);
+        self.state.epoch = epoch;
+        self.state.jumps += jump;
         let ends = self.state.log_time + SESSION_GRACE;
-        self.lost = self.held_by().map(|(_, session)| (session, ends)).collect();
+        let holders = self.state.holders();
+        self.lost = holders.map(|(_, session)| (session, ends)).collect();
         self.status = Status::Starting(self.end);
+    }
+
+    /// In place of a start: later records are damaged, so that nothing is appended.
+    pub(crate) fn read_only(&mut self) {
+        self.status = Status::ReadOnly;
+        self.committed = self.end;
     }
 
     /// Everything below `end` is on the disk.
@@ -177,11 +171,12 @@ impl Model {
             return;
         }
         self.committed = end;
+        self.history.retain(|(at, _)| *at >= end);
         if matches!(self.status, Status::Starting(start) if start <= end) {
             self.status = Status::Serving;
         }
-        while let Some((_, to, answer)) = self.gate.pop_front_if(|(at, ..)| *at <= end) {
-            self.expected.push_back(Expected::Answer(to, answer));
+        while let Some((_, leaves)) = self.gate.pop_front_if(|(at, _)| *at <= end) {
+            self.expected.push_back(leaves);
         }
     }
 
@@ -191,66 +186,64 @@ impl Model {
             return;
         }
         self.status = Status::Poisoned;
-        let abandoned = self.gate.drain(..).map(|(_, to, _)| Expected::Abandon(to));
+        let gated = self.gate.drain(..);
+        let abandoned = gated.map(|(_, waits)| Expected::Abandon(Box::new(waits)));
         self.expected.extend(abandoned);
-        let settlements = self.turn.drain(..).map(|each| each.from);
-        let waiting = self.waiters.drain(..).map(|waiter| waiter.from);
-        for from in settlements.chain(waiting) {
-            let refused = Answer::Refused(ErrorCode::Poisoned);
-            self.expected.push_back(Expected::Answer(from, refused));
-        }
-        self.consumers.clear();
+        let waiting = self.takers.drain(..).filter_map(|taker| taker.waiter());
+        let settling = self.turn.drain(..).map(|(from, ..)| from);
+        let refused = |from| Expected::Answer(from, refused(ErrorCode::Poisoned));
+        self.expected.extend(settling.chain(waiting).map(refused));
         self.lost.clear();
     }
 
-    pub(crate) fn disconnected(&mut self, connection: u64) {
-        self.waiters
-            .retain(|waiter| waiter.from.connection.0 != connection);
-        self.consumers
-            .retain(|consumer| consumer.connection != connection);
+    /// Messages that wait to be given to this connection are given to nobody.
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
+        self.takers.retain(|taker| taker.connection() != connection);
         self.unwritable.remove(&connection);
+        self.gate.retain_mut(|(_, waits)| {
+            let Expected::Given(given) = waits else {
+                return true;
+            };
+            let others = given.to.len();
+            given.to.retain(|to| connection_of(*to) != connection);
+            given.is_sure &= given.to.len() == others;
+            !given.to.is_empty()
+        });
     }
 
-    pub(crate) fn session_lost(&mut self, now: u64, session: u128) {
-        let holds = !self.keys_held_by(session).is_empty();
-        if holds && self.status != Status::Poisoned {
-            self.lost.insert(session, self.log_now(now) + SESSION_GRACE);
+    pub(crate) fn session_lost(&mut self, session: u128) {
+        let is_holder = self.state.holders().any(|(_, holder)| holder == session);
+        if is_holder && self.status != Status::Poisoned {
+            let ends = self.log_now() + SESSION_GRACE;
+            self.lost.insert(session, ends);
         }
     }
 
-    pub(crate) fn session_resumed(&mut self, session: u128) {
-        self.lost.remove(&session);
-    }
-
-    pub(crate) fn writable(&mut self, connection: u64, is_writable: bool) {
-        if is_writable {
-            self.unwritable.remove(&connection);
-        } else {
-            self.unwritable.insert(connection);
-        }
-    }
-
-    /// Some messages got another place.
-    pub(crate) fn relocated(&mut self, now: u64) {
-        self.write(now, record_kind::RELOCATE);
+    pub(crate) fn writable(&mut self, connection: ConnectionId, is_writable: bool) {
+        self.unwritable.insert(connection);
+        self.unwritable
+            .retain(|of| *of != connection || !is_writable);
     }
 
     /// A record that is appended now gets this log time.
-    pub(crate) fn log_now(&self, now: u64) -> u64 {
-        self.state.log_time.max(now.saturating_sub(self.held_back))
+    pub(crate) fn log_now(&self) -> u64 {
+        self.state
+            .log_time
+            .max(self.now.saturating_sub(self.held_back))
     }
 
-    pub(crate) fn info(&self, queue: usize) -> QueueInfo {
+    fn info(&self, queue: usize) -> QueueInfo {
         let of = &self.state.queues[queue];
-        let subscriptions = self.keys_of(queue).into_iter().map(|key| {
-            let counts = self.state.counts(key);
+        let subscriptions = of.live().map(|(number, subscription)| {
+            let detail = self.detail((queue, number));
+            let done = subscription.messages.iter().filter(|of| of.is_done());
             SubscriptionInfo {
-                name: self.state.subscription(key).name.clone(),
-                ready: counts.ready,
-                leased: counts.leased,
-                delayed: counts.delayed,
-                done: counts.acked + counts.purged + counts.gone,
-                consumers: self.consumers_of(key),
+                name: detail.name,
+                ready: detail.ready,
+                leased: detail.leased,
+                delayed: detail.delayed,
+                done: done.count() as u64,
+                consumers: detail.consumers,
             }
         });
         QueueInfo {
@@ -258,115 +251,94 @@ impl Model {
             partition: PartitionId(0),
             lanes: 1,
             created: Timestamp(of.created),
-            start: corelane_wire::Offset(of.start as u64),
-            end: corelane_wire::Offset(of.messages.len() as u64),
+            start: Offset(of.start as u64),
+            end: Offset(of.messages.len() as u64),
             subscriptions: subscriptions.collect(),
         }
     }
 
-    /// What there is to know about a subscription, with both sides of the law.
-    pub(crate) fn detail(&self, key: Key) -> SubscriptionDetail {
-        let of = self.state.subscription(key);
-        let counts = self.state.counts(key);
-        let finished = of.messages.iter().position(|message| !message.is_done());
-        let offset = |at: usize| corelane_wire::Offset(at as u64);
-        let pause = of.pause.as_ref();
+    fn detail(&self, key: Key) -> SubscriptionDetail {
+        let consumers = self.consumers().filter(|taker| taker.key == key);
         SubscriptionDetail {
-            name: of.name.clone(),
-            begin: offset(of.begin),
-            finished: offset(finished.unwrap_or(of.messages.len())),
-            position: offset(of.position),
-            config: of.config,
-            paused: pause.is_some(),
-            pause_reason: pause.map(|(reason, _)| reason.clone()).unwrap_or_default(),
-            paused_since: Timestamp(pause.map_or(0, |(_, since)| *since)),
-            enqueued: of.messages.len() as u64 - counts.gone,
-            ready: counts.ready,
-            delayed: counts.delayed,
-            leased: counts.leased,
-            parked: counts.parked,
-            dead: counts.dead,
-            done: counts.acked,
-            expired: 0,
-            purged: counts.purged,
-            consumers: self.consumers_of(key),
+            consumers: u32::try_from(consumers.count()).unwrap_or(u32::MAX),
+            ..self.state.subscription(key).detail()
         }
     }
 
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        self.state.keys().collect()
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = &Taker> {
+        self.takers.iter().filter(|taker| taker.until.is_some())
     }
 
-    /// How many messages a consumer holds.
-    pub(crate) fn held(&self, consumer: &Consumer) -> u32 {
-        let (epoch, leases) = (self.state.epoch, &consumer.leases);
-        let messages = self.state.messages(consumer.key);
-        let held = messages.filter_map(|(_, message)| message.lease());
-        let held = held.filter(|lease| lease.epoch.0 == epoch && leases.contains(&lease.lsn.0));
-        u32::try_from(held.count()).unwrap_or(u32::MAX)
+    pub(crate) fn consumers(&self) -> impl Iterator<Item = &Taker> {
+        self.takers.iter().filter(|taker| taker.until.is_none())
     }
 
-    pub(crate) fn keys_of(&self, queue: usize) -> Vec<Key> {
-        let live = self.state.queues[queue].live();
-        live.map(|(number, _)| (queue, number)).collect()
-    }
-
-    fn consumers_of(&self, key: Key) -> u32 {
-        let consumers = self.consumers.iter().filter(|it| it.key == key);
-        u32::try_from(consumers.count()).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn keys_held_by(&self, session: u128) -> BTreeSet<Key> {
-        let held = self.held_by().filter(|(_, holder)| *holder == session);
-        held.map(|(key, _)| key).collect()
-    }
-
-    /// The session that holds a message, for each that is leased.
-    fn held_by(&self) -> impl Iterator<Item = (Key, u128)> {
-        let messages = self.state.all_messages();
-        let leased = messages.filter_map(|(key, message)| Some((key, message.lease()?)));
-        leased.map(|(key, lease)| (key, self.state.holders[&lease].0))
-    }
-
-    /// The next record: what is noted from now on is in it.
-    fn write(&mut self, now: u64, kind: u8) {
-        let time = self.log_now(now);
+    /// The next record: what is changed from now on is in it.
+    pub(crate) fn write(&mut self, kind: u8) -> u64 {
+        let time = self.log_now();
         if let Some(epoch) = self.epoch_pending.take() {
             self.write_one(time, record_kind::EPOCH);
-            self.note(Fact::Epoch(epoch, 0));
+            self.state.epoch = epoch;
         }
-        self.write_one(time, kind);
+        self.write_one(time, kind)
     }
 
-    fn write_one(&mut self, time: u64, kind: u8) {
+    fn write_one(&mut self, time: u64, kind: u8) -> u64 {
+        self.observe_record();
+        self.last = Some((kind, self.state.clone()));
         let lsn = self.end;
+        self.history.push_back((lsn, self.state.clone()));
         self.end += 1;
         self.state.log_time = time;
-        self.log.push((lsn, time, Fact::Record));
-        self.expected
-            .push_back(Expected::Record { lsn, time, kind });
+        self.expected.push_back(Expected::Record(lsn, time, kind));
+        lsn
     }
 
-    fn note(&mut self, fact: Fact) {
-        let (lsn, time) = (self.end - 1, self.state.log_time);
-        self.observe_before(&fact);
-        self.state.apply(lsn, time, &fact);
-        self.observe_after(&fact);
-        self.log.push((lsn, time, fact));
+    fn answer(&mut self, to: Requester, reply: Reply) {
+        self.leave(Expected::Answer(to, reply));
     }
 
     /// Leaves once all that was decided so far is committed.
-    fn answer(&mut self, to: Requester, answer: Answer) {
+    fn leave(&mut self, leaves: Expected) {
         if self.end <= self.committed {
-            self.answer_now(to, answer);
+            self.expected.push_back(leaves);
         } else {
-            self.gate.push_back((self.end, to, answer));
+            self.gate.push_back((self.end, leaves));
         }
     }
+}
 
-    fn answer_now(&mut self, to: Requester, answer: Answer) {
-        self.expected.push_back(Expected::Answer(to, answer));
+impl Taker {
+    fn connection(&self) -> ConnectionId {
+        connection_of(self.to)
     }
+
+    /// Whose dequeue it is, if it is one.
+    pub(crate) const fn waiter(&self) -> Option<Requester> {
+        match self.to {
+            DeliverTo::Dequeue(from) => Some(from),
+            DeliverTo::Consumer { .. } | DeliverTo::Peek(_) => None,
+        }
+    }
+}
+
+pub(crate) const fn connection_of(to: DeliverTo) -> ConnectionId {
+    match to {
+        DeliverTo::Consumer { connection, .. } => connection,
+        DeliverTo::Dequeue(from) | DeliverTo::Peek(from) => from.connection,
+    }
+}
+
+pub(crate) const fn consumer(connection: ConnectionId, consumer: ConsumerId) -> DeliverTo {
+    DeliverTo::Consumer {
+        connection,
+        consumer,
+    }
+}
+
+const fn refused(code: ErrorCode) -> Reply {
+    let text = String::new();
+    Reply::Refused { code, text }
 }
 
 /// A session lives so long after its last connection.

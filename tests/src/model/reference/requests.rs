@@ -1,262 +1,314 @@
 //! What each request does, and what it is answered with.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "requests of one kind are told from all others"
+)]
 
-use corelane_core::Requester;
+use corelane_core::{DeliverTo, Reply, Requester};
+use corelane_wire::limits::DELAY_MS_MAX;
+use corelane_wire::message::CLASS_MEMORY;
 use corelane_wire::{
-    Batch, Dequeue, Enqueue, ErrorCode, Offset, OffsetRange, QueueList, Receipt, Request, Settle,
-    Subscribe, record_kind,
+    Batch, ConsumerId, Dequeue, Enqueue, ErrorCode, Offset, OffsetRange, QueueList, Receipt,
+    Request, Settle, Subscribe, SubscriptionVerb, record_kind,
 };
 
-use super::state::{Fact, Key, Settling, millis};
-use super::{Answer, Collected, Consumer, Model, Status, Waiter};
-
-/// A refusal, or the answer if there is one already.
-pub(crate) type Outcome = Result<Option<Answer>, ErrorCode>;
+use super::apply::Settling;
+use super::state::{Enqueued, Key, millis};
+use super::{Expected, Model, Status, Taker, consumer, refused};
 
 impl Model {
-    pub(crate) fn request(&mut self, now: u64, from: Requester, request: Request<'_>) {
-        match self.status {
-            Status::Serving => {}
-            Status::Starting(_) => {
-                return self.answer_now(from, Answer::Refused(ErrorCode::Starting));
+    pub(crate) fn request(&mut self, from: Requester, request: Request<'_>) {
+        let outcome = match self.status {
+            Status::Starting(_) => return self.refuse_now(from, ErrorCode::Starting),
+            Status::Poisoned => return self.refuse_now(from, ErrorCode::Poisoned),
+            Status::ReadOnly if !is_look(&request) => {
+                return self.refuse_now(from, ErrorCode::Damaged);
             }
-            Status::Poisoned => {
-                return self.answer_now(from, Answer::Refused(ErrorCode::Poisoned));
-            }
-        }
-        self.observe_request(from, &request);
-        let outcome = self.outcome(now, from, request);
-        self.observe_outcome(&request, &outcome);
+            Status::Serving | Status::ReadOnly => self.outcome(from, request),
+        };
+        self.observe_request(&request, &outcome);
         match outcome {
-            Ok(Some(answer)) => self.answer(from, answer),
-            Ok(None) => {}
-            Err(code @ (ErrorCode::Busy | ErrorCode::NotSupported)) => {
-                self.answer_now(from, Answer::Refused(code));
+            Ok(Some(Reply::Receipt(receipt))) if receipt.class == CLASS_MEMORY => {
+                let reply = Reply::Receipt(receipt);
+                self.expected.push_back(Expected::Answer(from, reply));
             }
-            Err(code) => self.answer(from, Answer::Refused(code)),
+            Ok(Some(reply)) => self.answer(from, reply),
+            Ok(None) => {}
+            Err(code @ (ErrorCode::Busy | ErrorCode::NotSupported | ErrorCode::OutOfRange)) => {
+                self.refuse_now(from, code);
+            }
+            Err(code) => self.answer(from, refused(code)),
         }
     }
 
-    fn outcome(&mut self, now: u64, from: Requester, request: Request<'_>) -> Outcome {
+    fn refuse_now(&mut self, from: Requester, code: ErrorCode) {
+        self.expected
+            .push_back(Expected::Answer(from, refused(code)));
+    }
+
+    /// A refusal, or the answer if there is one already.
+    fn outcome(
+        &mut self,
+        from: Requester,
+        request: Request<'_>,
+    ) -> Result<Option<Reply>, ErrorCode> {
+        let settling = match request {
+            Request::Ack(settle) => (settle, Settling::Ack),
+            Request::Nack(nack) => (
+                nack.settle,
+                Settling::Nack(nack.delay_ms, nack.count_attempt),
+            ),
+            Request::Extend(extend) => (extend.settle, Settling::Extend(extend.lease_ms)),
+            Request::Reject(reject) => {
+                if self.texts.last().is_none_or(|last| last != reject.text) {
+                    self.texts.push(reject.text.to_owned());
+                }
+                let how = Settling::Reject(reject.fate, self.texts.len(), reject.text.to_owned());
+                (reject.settle, how)
+            }
+            Request::Dequeue(dequeue) => {
+                self.dequeue(from, &dequeue)?;
+                return Ok(None);
+            }
+            other => return self.reply(from, other).map(Some),
+        };
+        self.collect(from, settling)?;
+        Ok(None)
+    }
+
+    fn reply(&mut self, from: Requester, request: Request<'_>) -> Result<Reply, ErrorCode> {
         match request {
-            Request::Enqueue(enqueue) => self.enqueue(now, &enqueue),
-            Request::Dequeue(dequeue) => self.dequeue(now, from, &dequeue),
-            Request::Subscribe(subscribe) => self.subscribe(now, from, &subscribe),
+            Request::Enqueue(enqueue) => self.enqueue(&enqueue),
+            Request::Subscribe(subscribe) => self.subscribe(from, &subscribe),
             Request::Credit { consumer, credit } => {
-                let at = self.consumer(from, consumer.0)?;
-                self.consumers[at].credit = credit;
-                Ok(Some(Answer::CreditSet))
+                let at = self.consumer(from, consumer)?;
+                self.takers[at].count = credit;
+                Ok(Reply::CreditSet)
             }
             Request::Unsubscribe { consumer } => {
-                let at = self.consumer(from, consumer.0)?;
-                self.consumers.remove(at);
-                Ok(Some(Answer::Unsubscribed))
-            }
-            Request::Ack(settle) => self.collect(from, &settle, Settling::Ack),
-            Request::Nack(nack) => {
-                let how = Settling::Nack {
-                    delay_ms: nack.delay_ms,
-                    is_counted: nack.count_attempt,
-                };
-                self.collect(from, &nack.settle, how)
-            }
-            Request::Reject(reject) => {
-                let texts = &mut self.texts;
-                if texts.last().is_none_or(|last| last != reject.text) {
-                    texts.push(reject.text.to_owned());
-                }
-                let text = reject.text.to_owned();
-                let how = Settling::Reject(reject.fate, texts.len(), text);
-                self.collect(from, &reject.settle, how)
-            }
-            Request::Extend(extend) => {
-                let lease_ms = extend.lease_ms;
-                self.collect(from, &extend.settle, Settling::Extend { lease_ms })
+                let at = self.consumer(from, consumer)?;
+                self.takers.remove(at);
+                Ok(Reply::Unsubscribed)
             }
             Request::QueueCreate { queue, lanes: 1 } => {
-                let is_new = self.state.find(queue).is_none();
-                self.ensure_queue(now, queue)?;
-                Ok(Some(Answer::QueueCreated(is_new)))
+                let created = self.state.find(queue).is_none();
+                self.ensure_queue(queue)?;
+                Ok(Reply::QueueCreated { created })
             }
             Request::QueueCreate { .. } => Err(ErrorCode::NotSupported),
-            Request::QueueList(list) => Ok(Some(self.list(&list))),
+            Request::QueueList(list) => Ok(self.list(&list)),
             Request::QueueShow { queue } => {
-                let number = self.find(queue)?;
-                Ok(Some(Answer::Queue(self.info(number))))
+                let queue = self.find(queue)?;
+                Ok(Reply::Queue(Box::new(self.info(queue))))
             }
-            Request::QueueDelete { queue } => self.delete(now, queue),
-            Request::Hello(_) | Request::Ping | Request::Metadata | Request::Peek(_) => {
-                unreachable!("the model is not asked this")
+            Request::QueueDelete { queue } => self.delete(queue),
+            Request::Subscription(on) => {
+                let answer = self.on_subscription(&on)?;
+                Ok(Reply::Subscription(Box::new(answer)))
             }
-            Request::Subscription(on) => self.on_subscription(now, &on),
+            other => unreachable!("the model is not asked {other:?}"),
         }
     }
 
-    fn enqueue(&mut self, now: u64, enqueue: &Enqueue<'_>) -> Outcome {
+    fn enqueue(&mut self, enqueue: &Enqueue<'_>) -> Result<Reply, ErrorCode> {
         let batch = Batch::trusted(enqueue.batch).expect("batches are well-formed");
         let found = self.state.find(enqueue.queue);
+        let receipt = |first, duplicate| {
+            let (class, count) = (batch.class, batch.count);
+            let copies = u8::from(class != CLASS_MEMORY);
+            let range = OffsetRange { first, count };
+            Reply::Receipt(Receipt {
+                range,
+                class,
+                copies,
+                duplicate,
+            })
+        };
         let (producer, sequence) = (batch.producer.0, batch.sequence.0);
         if producer != 0 {
             let known = found.and_then(|queue| self.state.producers.get(&(queue, producer)));
-            let taken = known.map_or(&[][..], |producer| &producer.receipts);
+            let taken = known.map_or(&[][..], |(receipts, _)| receipts);
             let at = usize::try_from(sequence).unwrap_or(usize::MAX);
             match taken.get(at) {
-                Some(first) if first.count == batch.count => {
-                    let receipt = receipt(*first, true);
-                    return Ok(Some(receipt));
-                }
+                Some(first) if first.count == batch.count => return Ok(receipt(first.first, true)),
                 None if at == taken.len() => {}
-                None if known.is_none() => {
-                    return Err(ErrorCode::UnknownProducer);
-                }
-                Some(_) | None => {
-                    return Err(ErrorCode::OutOfSequence);
-                }
+                None if known.is_none() => return Err(ErrorCode::UnknownProducer),
+                Some(_) | None => return Err(ErrorCode::OutOfSequence),
             }
         }
-        let queue = self.ensure_queue(now, enqueue.queue)?;
+        let messages = batch
+            .iter()
+            .map(|message| message.expect("it is well-formed"));
+        let mut enqueued: Vec<Enqueued> = messages
+            .map(|message| Enqueued {
+                lsn: 0,
+                time: 0,
+                due: millis(message.due_ms.unwrap_or(0)),
+                key: message.key.unwrap_or_default().to_vec(),
+            })
+            .collect();
+        let log_now = self.log_now();
+        let latest = enqueued.iter().map(|of| of.due).max().unwrap_or(0);
+        if latest > log_now + millis(DELAY_MS_MAX) {
+            return Err(ErrorCode::OutOfRange);
+        }
+        let queue = self.ensure_queue(enqueue.queue)?;
         let first = Offset(self.state.queues[queue].messages.len() as u64);
-        self.write(now, record_kind::ENQUEUE);
-        let count = batch.count;
-        self.note(Fact::Enqueue {
-            queue,
-            count,
-            producer,
-        });
-        Ok(Some(receipt(OffsetRange { first, count }, false)))
+        let is_later = latest > log_now;
+        let kind = if is_later {
+            record_kind::SCHEDULE
+        } else {
+            record_kind::ENQUEUE
+        };
+        let lsn = self.write(kind);
+        for of in &mut enqueued {
+            (of.lsn, of.time) = (lsn, self.state.log_time);
+        }
+        self.state.enqueue(queue, enqueued, producer);
+        Ok(receipt(first, false))
     }
 
-    fn dequeue(&mut self, now: u64, from: Requester, dequeue: &Dequeue<'_>) -> Outcome {
-        if self.waiters.len() >= self.bounds.waiters {
+    fn dequeue(&mut self, from: Requester, dequeue: &Dequeue<'_>) -> Result<(), ErrorCode> {
+        if self.waiters().count() >= self.limits.waiters_max {
             return Err(ErrorCode::Busy);
         }
-        let key = self.ensure_subscription(now, dequeue.queue, dequeue.subscription)?;
-        self.waiters.push(Waiter {
-            from,
+        let key = self.ensure_subscription(dequeue.queue, dequeue.subscription)?;
+        self.takers.push(Taker {
             key,
+            to: DeliverTo::Dequeue(from),
+            session: from.session.0,
             count: dequeue.count,
             lease_ms: dequeue.lease_ms,
-            until: now + millis(dequeue.wait_ms.into()),
+            until: Some(self.now + millis(dequeue.wait_ms.into())),
             has_waited: false,
-        });
-        Ok(None)
-    }
-
-    fn subscribe(&mut self, now: u64, from: Requester, subscribe: &Subscribe<'_>) -> Outcome {
-        let connection = from.connection.0;
-        let id = subscribe.consumer.0;
-        let of_connection = self
-            .consumers
-            .iter()
-            .filter(|it| it.connection == connection);
-        if of_connection.clone().any(|it| it.id == id) {
-            return Err(ErrorCode::ConsumerExists);
-        }
-        if of_connection.count() >= self.bounds.consumers_per_connection {
-            return Err(ErrorCode::LimitExceeded);
-        }
-        let key = self.ensure_subscription(now, subscribe.queue, subscribe.subscription)?;
-        self.consumers.push(Consumer {
-            connection,
-            id,
-            session: from.session,
-            key,
-            credit: subscribe.credit,
-            lease_ms: subscribe.lease_ms,
             leases: Vec::new(),
         });
-        Ok(Some(Answer::Subscribed))
+        Ok(())
     }
 
-    fn collect(&mut self, from: Requester, settle: &Settle<'_>, how: Settling) -> Outcome {
-        let queue = self.find(settle.queue)?;
-        let name = or_default(settle.subscription);
-        let key = self.state.find_in(queue, name);
-        let key = key.ok_or(ErrorCode::SubscriptionNotFound)?;
-        self.turn.push(Collected {
-            from,
-            key,
-            how,
-            entries: settle.entries.iter().collect(),
-        });
-        Ok(None)
-    }
-
-    fn list(&self, list: &QueueList<'_>) -> Answer {
-        let queues = self.state.queues.iter().enumerate();
-        let mut behind: Vec<_> = queues
-            .filter(|(_, queue)| !queue.is_deleted && queue.name.as_str() > list.after)
-            .map(|(number, queue)| (&queue.name, number))
-            .collect();
-        behind.sort_unstable();
-        let limit = list.limit as usize;
-        let has_more = behind.len() > limit;
-        let queues = behind
-            .iter()
-            .take(limit)
-            .map(|(_, number)| self.info(*number));
-        Answer::QueueList(queues.collect(), has_more)
-    }
-
-    fn delete(&mut self, now: u64, name: &str) -> Outcome {
-        let queue = self.find(name)?;
-        self.write(now, record_kind::DELETE);
-        self.note(Fact::Delete(queue));
-        let ended: Vec<Requester> = self
-            .waiters
-            .extract_if(.., |waiter| waiter.key.0 == queue)
-            .map(|waiter| waiter.from)
-            .collect();
-        for from in ended {
-            self.answer(from, Answer::Refused(ErrorCode::QueueNotFound));
+    fn subscribe(
+        &mut self,
+        from: Requester,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<Reply, ErrorCode> {
+        if self.consumer(from, subscribe.consumer).is_ok() {
+            return Err(ErrorCode::ConsumerExists);
         }
-        self.consumers.retain(|consumer| consumer.key.0 != queue);
-        Ok(Some(Answer::QueueDeleted))
+        let of_connection = |taker: &&Taker| taker.connection() == from.connection;
+        if self.consumers().filter(of_connection).count()
+            >= self.limits.consumers_per_connection_max
+        {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        let key = self.ensure_subscription(subscribe.queue, subscribe.subscription)?;
+        self.takers.push(Taker {
+            key,
+            to: consumer(from.connection, subscribe.consumer),
+            session: from.session.0,
+            count: subscribe.credit,
+            lease_ms: subscribe.lease_ms,
+            until: None,
+            has_waited: false,
+            leases: Vec::new(),
+        });
+        Ok(Reply::Subscribed)
     }
 
-    pub(crate) fn consumer(&self, from: Requester, id: u32) -> Result<usize, ErrorCode> {
-        let mut consumers = self.consumers.iter();
-        let found = consumers.position(|it| (it.connection, it.id) == (from.connection.0, id));
+    fn collect(
+        &mut self,
+        from: Requester,
+        (settle, how): (Settle<'_>, Settling),
+    ) -> Result<(), ErrorCode> {
+        let key = self.find_subscription(settle.queue, settle.subscription)?;
+        self.turn
+            .push((from, key, how, settle.entries.iter().collect()));
+        Ok(())
+    }
+
+    fn list(&self, list: &QueueList<'_>) -> Reply {
+        let queues = (0..)
+            .zip(&self.state.queues)
+            .filter(|(_, queue)| !queue.is_deleted);
+        let names = queues.map(|(number, queue)| (queue.name.as_str(), number));
+        let mut behind: Vec<_> = names.filter(|(name, _)| *name > list.after).collect();
+        behind.sort_unstable();
+        let more = behind.len() > list.limit as usize;
+        behind.truncate(list.limit as usize);
+        let queues = behind
+            .into_iter()
+            .map(|(_, number)| self.info(number))
+            .collect();
+        Reply::QueueList { queues, more }
+    }
+
+    fn delete(&mut self, name: &str) -> Result<Reply, ErrorCode> {
+        let queue = self.find(name)?;
+        self.write(record_kind::DELETE);
+        self.state.delete(queue);
+        self.end_all(|key| key.0 == queue, ErrorCode::QueueNotFound);
+        Ok(Reply::QueueDeleted)
+    }
+
+    /// Dequeues and consumers of what is deleted end.
+    pub(super) fn end_all(&mut self, is_gone: impl Fn(Key) -> bool, code: ErrorCode) {
+        let ended = self.takers.extract_if(.., |taker| is_gone(taker.key));
+        for from in ended.filter_map(|taker| taker.waiter()).collect::<Vec<_>>() {
+            self.answer(from, refused(code));
+        }
+    }
+
+    pub(crate) fn consumer(&self, from: Requester, id: ConsumerId) -> Result<usize, ErrorCode> {
+        let to = consumer(from.connection, id);
+        let found = self.takers.iter().position(|taker| taker.to == to);
         found.ok_or(ErrorCode::UnknownConsumer)
     }
 
     pub(super) fn find(&self, queue: &str) -> Result<usize, ErrorCode> {
-        self.state.find(queue).ok_or(ErrorCode::QueueNotFound)
+        // Its Create may be among the records that are damaged.
+        let is_damaged = self.status == Status::ReadOnly;
+        let missing = if is_damaged {
+            ErrorCode::Damaged
+        } else {
+            ErrorCode::QueueNotFound
+        };
+        self.state.find(queue).ok_or(missing)
     }
 
-    pub(super) fn ensure_queue(&mut self, now: u64, name: &str) -> Result<usize, ErrorCode> {
+    pub(crate) fn find_subscription(&self, queue: &str, name: &str) -> Result<Key, ErrorCode> {
+        let found = self.state.find_in(self.find(queue)?, name);
+        found.ok_or(ErrorCode::SubscriptionNotFound)
+    }
+
+    pub(super) fn ensure_queue(&mut self, name: &str) -> Result<usize, ErrorCode> {
         if let Some(queue) = self.state.find(name) {
             return Ok(queue);
         }
         let queues = self.state.queues.iter().filter(|queue| !queue.is_deleted);
-        if queues.count() >= self.bounds.queues {
+        if queues.count() >= self.limits.queues_max {
             return Err(ErrorCode::LimitExceeded);
         }
-        self.write(now, record_kind::CREATE);
-        let name = name.to_owned();
-        self.note(Fact::Create(name));
+        self.write(record_kind::CREATE);
+        self.state.create(name);
         Ok(self.state.queues.len() - 1)
     }
 
     /// A subscription that a consumer uses is made where it is missing.
-    fn ensure_subscription(&mut self, now: u64, queue: &str, name: &str) -> Result<Key, ErrorCode> {
-        let found = self.state.find(queue);
-        match found.and_then(|queue| self.state.find_in(queue, or_default(name))) {
-            Some(key) => Ok(key),
-            None => self.create_subscription(now, (queue, name), None),
-        }
+    fn ensure_subscription(&mut self, queue: &str, name: &str) -> Result<Key, ErrorCode> {
+        let found = self.find_subscription(queue, name);
+        found.or_else(|_| self.create_subscription((queue, name), None))
     }
 }
 
-const fn receipt(range: OffsetRange, duplicate: bool) -> Answer {
-    let (class, copies) = (0, 1);
-    Answer::Receipt(Receipt {
-        range,
-        class,
-        copies,
-        duplicate,
-    })
-}
-
-pub(crate) fn or_default(name: &str) -> &str {
-    if name.is_empty() { "default" } else { name }
+/// Whether a request changes nothing.
+const fn is_look(request: &Request<'_>) -> bool {
+    match request {
+        Request::QueueShow { .. } | Request::QueueList(_) => true,
+        Request::Subscription(on) => {
+            matches!(
+                on.verb,
+                SubscriptionVerb::Show | SubscriptionVerb::ListAside { .. }
+            )
+        }
+        _ => false,
+    }
 }

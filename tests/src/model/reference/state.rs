@@ -1,85 +1,27 @@
-//! What the log says: one entry for each message in each subscription, changed by one plain fact after the other.
+//! What survives a crash: one plain entry for each message in each subscription.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use corelane_wire::{
-    Aside, AsideCause, Fate, LeaseId, OffsetRange, PurgeStates, SettleOutcome, SubscriptionConfig,
+    Aside, AsideInfo, Contract, LeaseId, Offset, OffsetRange, SettleOutcome, SubscriptionDetail,
 };
 
 /// A subscription: the number of its queue and its own.
 pub(crate) type Key = (usize, usize);
 
-/// One thing that a record says; most are about one message.
-#[derive(Clone, Debug)]
-pub(crate) enum Fact {
-    /// The epoch, and by how much log time jumped.
-    Epoch(u64, u64),
-    Create(String),
-    Enqueue {
-        queue: usize,
-        count: u32,
-        producer: u128,
-    },
-    /// To a queue, under a name, from an offset on.
-    Subscribe(usize, String, usize),
-    Lease {
-        key: Key,
-        offset: usize,
-        session: u128,
-        lease_ms: u32,
-    },
-    Settle(Key, usize, Settling),
-    Tick,
-    /// A session ended.
-    Release(u128),
-    Delete(usize),
-    Life(Key, Life),
-    /// There is a record of this time.
-    Record,
-}
-
-/// What happens to a subscription as a whole.
-#[derive(Clone, Debug)]
-pub(crate) enum Life {
-    Configure(SubscriptionConfig),
-    /// Why, or that it is over.
-    Pause(Option<String>),
-    Purge(PurgeStates),
-    /// A message that was set aside is ready.
-    Return(usize),
-    Seek(usize),
-    Unsubscribe,
-}
-
-/// What becomes of a message that is held; the order is that in which a turn does it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Settling {
-    Ack,
-    Nack {
-        delay_ms: u64,
-        is_counted: bool,
-    },
-    /// The second counts the texts of a turn.
-    Reject(Fate, usize, String),
-    Extend {
-        lease_ms: u32,
-    },
-}
-
-/// Everything that survives a crash.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) epoch: u64,
     pub(crate) log_time: u64,
     pub(crate) jumps: u64,
     /// By number; one that was deleted stays, and is marked.
-    pub(crate) queues: Vec<Queue>,
-    pub(crate) producers: BTreeMap<(usize, u128), Producer>,
-    /// Which session holds a lease, and when it was given; those that ended may be among them.
-    pub(crate) holders: BTreeMap<LeaseId, (u128, u64)>,
+    pub(crate) queues: Vec<Rc<Queue>>,
+    /// What is remembered of a producer in a queue: receipts by sequence, and when the last was given, in lease time.
+    pub(crate) producers: BTreeMap<(usize, u128), (Vec<OffsetRange>, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) name: String,
     pub(crate) is_deleted: bool,
@@ -89,31 +31,30 @@ pub(crate) struct Queue {
     /// By offset.
     pub(crate) messages: Vec<Enqueued>,
     /// By number; one that was deleted stays, and is marked.
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) subscriptions: Vec<Rc<Subscription>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Enqueued {
     pub(crate) lsn: u64,
     pub(crate) time: u64,
+    /// Not to be given out before.
+    pub(crate) due: u64,
+    /// What it is about, if anything.
+    pub(crate) key: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Subscription {
-    pub(crate) name: String,
     pub(crate) is_deleted: bool,
-    pub(crate) begin: usize,
-    /// No message from here on was given out.
-    pub(crate) position: usize,
-    pub(crate) config: SubscriptionConfig,
-    /// Why it gives nothing out, and since when.
-    pub(crate) pause: Option<(String, u64)>,
+    /// What is said of it, but for the counts.
+    pub(crate) about: SubscriptionDetail,
     /// By offset; one for each of the queue.
     pub(crate) messages: Vec<Message>,
 }
 
 /// A message in a subscription.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) is: Is,
     pub(crate) attempts: u32,
@@ -121,57 +62,33 @@ pub(crate) struct Message {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Is {
-    Ready,
-    /// Until an instant of lease time.
-    Leased {
-        lease: LeaseId,
-        until: u64,
-    },
+    /// Ready, and never given out nor delayed before.
+    New,
+    /// Ready again.
+    Back,
+    Leased(Lease),
     /// Until an instant of log time.
-    Delayed {
-        until: u64,
-    },
-    SetAside(Aside, Box<Story>),
+    Delayed(u64),
+    SetAside(Aside, Rc<AsideInfo>),
     Acked,
     Purged,
     /// Before the subscription began, or nobody had it any more then.
     Gone,
 }
 
-/// Why a message was set aside.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Story {
-    pub(crate) cause: AsideCause,
-    pub(crate) since: u64,
-    pub(crate) leased: u64,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: LeaseId,
     pub(crate) session: u128,
-    pub(crate) text: String,
-}
-
-/// What is remembered of a producer in a queue.
-#[derive(Debug, Default)]
-pub(crate) struct Producer {
-    /// By sequence.
-    pub(crate) receipts: Vec<OffsetRange>,
-    /// When its last batch was taken, in lease time.
-    pub(crate) used: u64,
-}
-
-/// How many messages of a subscription are in each state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) ready: u64,
-    pub(crate) leased: u64,
-    pub(crate) delayed: u64,
-    pub(crate) dead: u64,
-    pub(crate) parked: u64,
-    pub(crate) acked: u64,
-    pub(crate) purged: u64,
-    pub(crate) gone: u64,
+    pub(super) given: u64,
+    /// An instant of lease time.
+    pub(crate) until: u64,
+    /// Whether it is in one run with the message before.
+    pub(super) is_joined: bool,
 }
 
 impl State {
-    /// Lease time: log time less all jumps.
+    /// Log time less all jumps.
     pub(crate) const fn lease_time(&self) -> u64 {
         self.log_time - self.jumps
     }
@@ -185,55 +102,33 @@ impl State {
     /// The subscription of this name.
     pub(crate) fn find_in(&self, queue: usize, name: &str) -> Option<Key> {
         let mut all = self.queues[queue].live();
-        all.find_map(|(number, of)| (of.name == name).then_some((queue, number)))
+        let found = all.find(|(_, of)| of.about.name == or_default(name));
+        found.map(|(number, _)| (queue, number))
     }
 
     /// All subscriptions that there are.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+    pub(crate) fn keys(&self) -> Vec<Key> {
         let queues = self.queues.iter().enumerate();
         let queues = queues.filter(|(_, queue)| !queue.is_deleted);
-        queues.flat_map(|(at, queue)| queue.live().map(move |(number, _)| (at, number)))
+        let keys = queues.flat_map(|(at, queue)| queue.live().map(move |(number, _)| (at, number)));
+        keys.collect()
     }
 
     pub(crate) fn subscription(&self, key: Key) -> &Subscription {
         &self.queues[key.0].subscriptions[key.1]
     }
 
-    pub(crate) fn messages(&self, key: Key) -> impl Iterator<Item = (usize, &Message)> {
-        let start = self.queues[key.0].start;
-        let messages = self.subscription(key).messages.iter().enumerate();
-        messages.skip(start)
-    }
-
-    /// All messages that are not done, of every subscription.
-    pub(crate) fn all_messages(&self) -> impl Iterator<Item = (Key, &Message)> {
-        self.keys().flat_map(|key| {
-            let messages = self.messages(key);
-            messages.map(move |(_, message)| (key, message))
-        })
-    }
-
-    pub(crate) fn counts(&self, key: Key) -> Counts {
-        let mut counts = Counts::default();
-        for message in &self.subscription(key).messages {
-            match message.is {
-                Is::Ready => counts.ready += 1,
-                Is::Leased { .. } => counts.leased += 1,
-                Is::Delayed { .. } => counts.delayed += 1,
-                Is::SetAside(Aside::Dead, _) => counts.dead += 1,
-                Is::SetAside(Aside::Parked, _) => counts.parked += 1,
-                Is::Acked => counts.acked += 1,
-                Is::Purged => counts.purged += 1,
-                Is::Gone => counts.gone += 1,
-            }
-        }
-        counts
+    /// The session that holds a message, for each that is leased.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (Key, u128)> {
+        let keys = self.keys().into_iter();
+        let leases = keys.flat_map(|key| self.subscription(key).leases().map(move |it| (key, it)));
+        leases.map(|(key, lease)| (key, lease.session))
     }
 
     /// Whether some subscription is not done with a message; without subscriptions all are needed.
     pub(crate) fn is_needed(&self, queue: usize, offset: usize) -> bool {
         let queue = &self.queues[queue];
-        offset >= queue.start && !queue.is_gone(offset, None)
+        offset >= queue.start && !queue.is_gone(offset)
     }
 
     /// What a settlement of one message under a lease is answered with.
@@ -242,60 +137,79 @@ impl State {
         let message = usize::try_from(offset).ok().and_then(|at| messages.get(at));
         match message {
             Some(message) if message.is_done() => SettleOutcome::AlreadyDone,
-            Some(message) if message.lease() == Some(under) => SettleOutcome::Done,
+            Some(message) if message.lease().is_some_and(|it| it.id == under) => {
+                SettleOutcome::Done
+            }
             Some(_) | None => SettleOutcome::Stale,
         }
     }
 
-    /// Whether a Tick has something to do now.
+    /// When a Tick has something to do, in log time.
     pub(crate) fn due(&self) -> Option<u64> {
-        let messages = self.all_messages();
-        let in_messages = messages.filter_map(|(_, message)| message.until(self.jumps));
-        let producers = self.producers.values();
-        let idle = producers.map(|producer| producer.used + PRODUCER_IDLE + self.jumps);
+        let keys = self.keys().into_iter();
+        let messages = keys.flat_map(|key| &self.subscription(key).messages);
+        let in_messages = messages.filter_map(|message| match message.is {
+            Is::Leased(lease) => Some(lease.until + self.jumps),
+            Is::Delayed(until) => Some(until),
+            Is::New | Is::Back | Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => None,
+        });
+        let idle = self
+            .producers
+            .values()
+            .map(|(_, used)| used + PRODUCER_IDLE + self.jumps);
         in_messages.chain(idle).min()
-    }
-
-    pub(super) fn subscription_mut(&mut self, key: Key) -> &mut Subscription {
-        &mut self.queues[key.0].subscriptions[key.1]
     }
 }
 
 impl Queue {
     /// The subscriptions that were not deleted, by number.
     pub(crate) fn live(&self) -> impl Iterator<Item = (usize, &Subscription)> {
-        let all = self.subscriptions.iter().enumerate();
+        let all = self.subscriptions.iter().map(|of| &**of).enumerate();
         all.filter(|(_, subscription)| !subscription.is_deleted)
     }
 
-    /// Whether there are subscriptions, but for `not`, and all are done with a message.
-    pub(super) fn is_gone(&self, offset: usize, not: Option<usize>) -> bool {
-        let mut others = self
-            .live()
-            .filter(|(number, _)| Some(*number) != not)
-            .peekable();
-        others.peek().is_some() && others.all(|(_, other)| other.messages[offset].is_done())
+    /// Whether there are subscriptions, and all are done with a message.
+    pub(crate) fn is_gone(&self, offset: usize) -> bool {
+        let mut all = self.live().map(|(_, of)| &of.messages[offset]).peekable();
+        all.peek().is_some() && all.all(Message::is_done)
     }
+}
 
-    /// A subscription begins at `from`, or begins there again, without what is gone.
-    pub(super) fn begin(&mut self, number: usize, from: usize, is_again: bool) {
-        let not = (!is_again).then_some(number);
-        let offsets = 0..self.messages.len();
-        let is_gone = |offset| offset < from || self.is_gone(offset, not);
-        let messages = offsets.map(|offset| if is_gone(offset) { GONE } else { READY });
-        let messages: Vec<Message> = messages.collect();
-        let behind_gone = messages.iter().rposition(|message| message.is == Is::Gone);
-        let subscription = &mut self.subscriptions[number];
-        subscription.begin = from;
-        subscription.position = behind_gone.map_or(from, |last| from.max(last + 1));
-        subscription.messages = messages;
-        self.advance();
-    }
-
-    pub(super) fn advance(&mut self) {
-        while self.start < self.messages.len() && self.is_gone(self.start, None) {
-            self.start += 1;
+impl Subscription {
+    /// What there is to know about it, with both sides of the law.
+    pub(crate) fn detail(&self) -> SubscriptionDetail {
+        let mut detail = self.about.clone();
+        for message in &self.messages {
+            detail.enqueued += u64::from(message.is != Is::Gone);
+            match message.is {
+                Is::New | Is::Back => detail.ready += 1,
+                Is::Leased(_) => detail.leased += 1,
+                Is::Delayed(_) => detail.delayed += 1,
+                Is::SetAside(Aside::Dead, _) => detail.dead += 1,
+                Is::SetAside(Aside::Parked, _) => detail.parked += 1,
+                Is::Acked => detail.done += 1,
+                Is::Purged => detail.purged += 1,
+                Is::Gone => {}
+            }
         }
+        detail.finished = self.first(|message| !message.is_done());
+        detail.position = self.first(|message| message.is == Is::New);
+        detail
+    }
+
+    /// Where the first message stands of which this is true, or the end.
+    fn first(&self, is_it: impl Fn(&Message) -> bool) -> Offset {
+        let found = self.messages.iter().position(is_it);
+        Offset(found.unwrap_or(self.messages.len()) as u64)
+    }
+
+    /// The leases of its messages.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.messages.iter().filter_map(Message::lease)
+    }
+
+    pub(crate) fn is(&self, contract: Contract) -> bool {
+        self.about.config.contract == contract
     }
 }
 
@@ -304,23 +218,17 @@ impl Message {
         matches!(self.is, Is::Acked | Is::Purged | Is::Gone)
     }
 
-    /// The lease that holds it.
-    pub(crate) const fn lease(&self) -> Option<LeaseId> {
-        if let Is::Leased { lease, .. } = self.is {
+    pub(crate) const fn lease(&self) -> Option<Lease> {
+        if let Is::Leased(lease) = self.is {
             Some(lease)
         } else {
             None
         }
     }
+}
 
-    /// When something happens to it by itself, in log time.
-    const fn until(&self, jumps: u64) -> Option<u64> {
-        match self.is {
-            Is::Leased { until, .. } => Some(until + jumps),
-            Is::Delayed { until } => Some(until),
-            Is::Ready | Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => None,
-        }
-    }
+pub(crate) const fn or_default(name: &str) -> &str {
+    if name.is_empty() { "default" } else { name }
 }
 
 /// Milliseconds in nanoseconds.
@@ -328,13 +236,5 @@ pub(crate) const fn millis(count: u64) -> u64 {
     count * 1_000_000
 }
 
-pub(super) const READY: Message = Message {
-    is: Is::Ready,
-    attempts: 0,
-};
-const GONE: Message = Message {
-    is: Is::Gone,
-    attempts: 0,
-};
 /// A producer is forgotten so long after its last batch.
 pub(crate) const PRODUCER_IDLE: u64 = millis(600_000);

@@ -3,17 +3,18 @@
 //! What clients cannot see is judged here: leases disjoint in log time (C4), attempts that grow by one per
 //! committed lease (C5), one Enqueue per producer and sequence (C7), no lease after an ack (C3), nothing early (C8).
 
+mod records;
 mod subscription;
 
 use std::collections::BTreeMap;
 
 use corelane_core::record::Record;
-use corelane_wire::{Batch, Epoch, LeaseId, Lsn, OffsetRange, SettleEntry, Timestamp};
+use corelane_wire::{Epoch, LeaseId, Lsn, Timestamp};
 
-use super::history::{Body, Token};
+use super::history::Token;
 use super::{Verdict, violation};
-use crate::sim::body;
 
+use records::{offsets, settlement, tokens_of};
 pub use subscription::{Fact, Place, SubscriptionLog};
 
 /// One record of the log, decoded.
@@ -137,10 +138,22 @@ impl Evidence {
             Record::Relocate { .. } => self.on_relocate(entry),
             Record::Subscribe { .. } => self.on_subscribe(&entry.record),
             Record::Lease { .. } => self.on_lease(entry),
-            Record::Ack { .. } | Record::Nack { .. } | Record::Extend { .. } => {
-                self.on_settle(entry)
-            }
-            Record::Take { .. } | Record::Change { .. } | Record::Reject { .. } => {
+            Record::Ack { .. }
+            | Record::Nack { .. }
+            | Record::Reject { .. }
+            | Record::Extend { .. } => self.on_settle(entry),
+            Record::Change {
+                queue,
+                subscription,
+                change,
+            } => match self.subscription(queue.0, subscription.0) {
+                Some((_, target)) => target.change(change),
+                None => violation(
+                    "log",
+                    format!("change of {queue}/{subscription}, not there"),
+                ),
+            },
+            Record::Take { .. } | Record::ConfigureQueue { .. } | Record::Reschedule { .. } => {
                 let record = &entry.record;
                 violation("log", format!("nobody asked for {record:?}"))
             }
@@ -180,7 +193,12 @@ impl Evidence {
                     fact.place = Place::Ready;
                 }
                 Place::Delayed { due } if due <= time => fact.place = Place::Ready,
-                Place::Leased { .. } | Place::Delayed { .. } | Place::Ready | Place::Done => {}
+                Place::Leased { .. }
+                | Place::Delayed { .. }
+                | Place::Ready
+                | Place::Dead
+                | Place::Parked
+                | Place::Done => {}
             }
         }
         self.met.expired += expired;
@@ -317,6 +335,7 @@ impl Evidence {
             from: from.0,
             cursor: from.0,
             facts: BTreeMap::new(),
+            is_paused: false,
         };
         if queue
             .subscriptions
@@ -386,36 +405,8 @@ impl Evidence {
     }
 
     fn on_settle(&mut self, entry: &LogRecord<'_>) -> Verdict {
-        let (queue, subscription, entries): (_, _, &Vec<SettleEntry>) = match &entry.record {
-            Record::Ack {
-                queue,
-                subscription,
-                entries,
-            }
-            | Record::Nack {
-                queue,
-                subscription,
-                entries,
-                ..
-            }
-            | Record::Extend {
-                queue,
-                subscription,
-                entries,
-                ..
-            } => (*queue, *subscription, entries),
-            Record::Epoch { .. }
-            | Record::Create { .. }
-            | Record::Enqueue { .. }
-            | Record::Relocate { .. }
-            | Record::Lease { .. }
-            | Record::Tick
-            | Record::Release { .. }
-            | Record::Delete { .. }
-            | Record::Subscribe { .. }
-            | Record::Take { .. }
-            | Record::Change { .. }
-            | Record::Reject { .. } => return Ok(()),
+        let Some((queue, subscription, entries)) = settlement(&entry.record) else {
+            return Ok(());
         };
         let (time, lease_time) = (self.time, self.lease_time());
         if let Record::Nack { delay_ms: 1.., .. } = &entry.record {
@@ -437,6 +428,8 @@ impl Evidence {
                     place @ (Place::Leased { .. }
                     | Place::Ready
                     | Place::Delayed { .. }
+                    | Place::Dead
+                    | Place::Parked
                     | Place::Done) => {
                         let stale = settled.lease;
                         return violation(
@@ -458,26 +451,4 @@ impl Evidence {
     pub fn queue(&self, name: &str) -> Option<&QueueLog> {
         self.queues.values().find(|queue| queue.name == name)
     }
-}
-
-fn offsets(range: &OffsetRange) -> std::ops::Range<u64> {
-    range.first.0..range.first.0 + u64::from(range.count)
-}
-
-/// The tokens of the messages that follow a record's head.
-fn tokens_of(entry: &LogRecord<'_>) -> Verdict<Vec<Token>> {
-    let batch = match Batch::read(entry.batch) {
-        Ok(batch) => batch,
-        Err(error) => return violation("C2", format!("lsn {}: {error}", entry.lsn)),
-    };
-    let mut tokens = Vec::new();
-    for message in &batch {
-        let judged = message.map_or(Body::Foreign, |message| body::judge(&message));
-        let Body::Intact(token) = judged else {
-            let at = tokens.len();
-            return violation("C2", format!("lsn {}: foreign body at {at}", entry.lsn));
-        };
-        tokens.push(token);
-    }
-    Ok(tokens)
 }

@@ -58,6 +58,8 @@ pub enum Verb {
     Ack,
     /// Give it back.
     Nack,
+    /// Give it back because it failed, or set it aside.
+    Reject,
     /// Keep it longer.
     Extend,
 }

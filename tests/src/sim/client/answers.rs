@@ -1,6 +1,6 @@
 //! What a client makes of the bytes that come back.
 
-use corelane_wire::{Decoder, ErrorCode, Frame, Response, SessionId};
+use corelane_wire::{Decoder, ErrorCode, Frame, Response, SessionId, SubscriptionAnswer};
 
 use super::{Asked, Client, Pending, Scope};
 use crate::sim::body;
@@ -113,11 +113,7 @@ impl Client {
                 self.on_subscribed(scope, correlation, consumer, credit);
             }
             (Asked::Credit { consumer, credit }, Response::CreditSet) => {
-                let by = self.receiver(Some(consumer), 0);
-                scope.events.push(Event::CreditConfirmed { by, credit });
-                if let Some(consumer) = self.consumers.get_mut(&consumer) {
-                    consumer.credit = credit;
-                }
+                self.on_credit_set(scope, consumer, credit);
             }
             (Asked::Unsubscribe(id), Response::Unsubscribed) => {
                 self.on_consumer_ended(id);
@@ -144,10 +140,25 @@ impl Client {
             (Asked::Delete(queue), Response::QueueDeleted) => {
                 scope.events.push(Event::DeleteConfirmed { queue });
             }
+            (Asked::Subscription, Response::Subscription(answer)) => {
+                if let SubscriptionAnswer::Returned { count, .. } = answer {
+                    scope.met.brought_back += u64::from(count);
+                }
+                let is_paused = answer == SubscriptionAnswer::Paused;
+                scope.met.subscription_paused += u64::from(is_paused);
+            }
             (Asked::Nothing, _) => {}
             (asked, response) => {
                 self.protocol_error(scope, &format!("{response:?} answers {asked:?}"));
             }
+        }
+    }
+
+    fn on_credit_set(&mut self, scope: &mut Scope<'_>, id: u32, credit: u32) {
+        let by = self.receiver(Some(id), 0);
+        scope.events.push(Event::CreditConfirmed { by, credit });
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.credit = credit;
         }
     }
 
@@ -234,6 +245,7 @@ impl Client {
             | Asked::Settle(_)
             | Asked::Peek(_)
             | Asked::Delete(_)
+            | Asked::Subscription
             | Asked::Show { .. } => {}
         }
     }
@@ -255,6 +267,7 @@ impl Client {
             | Asked::Unsubscribe(_)
             | Asked::Peek(_)
             | Asked::Delete(_)
+            | Asked::Subscription
             | Asked::Show { .. } => {}
         }
     }
@@ -285,6 +298,8 @@ fn brief(response: &Response<'_>) -> String {
         | Response::QueueList { .. }
         | Response::Queue(_)
         | Response::QueueDeleted
+        | Response::QueueConfigured { .. }
+        | Response::Schedule(_)
         | Response::Subscription(_)
         | Response::Error { .. }
         | Response::Fault { .. } => format!("{response:?}"),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use corelane_wire::{
-    Deliveries, Extend, Lane, LeaseId, Nack, Offset, OffsetRange, Request, Settle, SettleEntries,
-    SettleEntry, SettleOutcome, Settled,
+    Deliveries, Extend, Fate, Lane, LeaseId, Nack, Offset, OffsetRange, Reject, Request, Settle,
+    SettleEntries, SettleEntry, SettleOutcome, Settled,
 };
 
 use super::{ANSWER_WAIT, Asked, Client, Scope, SettleAsked};
@@ -44,6 +44,7 @@ impl Consumer {
 pub(super) enum Will {
     Ack,
     Nack { delay_ms: u64, count_attempt: bool },
+    Reject { fate: Fate },
     Extend { lease_ms: u32 },
     Forget,
 }
@@ -152,6 +153,10 @@ impl Client {
                 count_attempt: r.one_in(2),
             };
             return (will, soon);
+        }
+        if r.chance(habits.reject) {
+            let fate = r.pick(&[Fate::Retry, Fate::Dead, Fate::Park]);
+            return (Will::Reject { fate }, soon);
         }
         if r.chance(habits.extend) {
             let lease_ms = scope.plan.lease_ms.0 + r.below(2_000) as u32;
@@ -270,6 +275,10 @@ impl Client {
                 delay_ms,
                 count_attempt,
             }),
+            Will::Reject { fate } => {
+                let text = "it does not work";
+                Request::Reject(Reject { settle, fate, text })
+            }
             Will::Extend { lease_ms } => Request::Extend(Extend { settle, lease_ms }),
             Will::Ack | Will::Forget => Request::Ack(settle),
         };
@@ -284,7 +293,7 @@ impl Client {
                 let lease = Moment::from(lease_ms) * MILLISECOND;
                 (scope.now + lease).saturating_sub(SECOND / 2)
             }
-            Will::Ack | Will::Nack { .. } | Will::Forget => 0,
+            Will::Ack | Will::Nack { .. } | Will::Reject { .. } | Will::Forget => 0,
         };
         let held = self
             .consumers
@@ -321,6 +330,7 @@ impl Client {
                 (_, SettleOutcome::AlreadyDone) => scope.met.already_done += 1,
                 (Verb::Ack, SettleOutcome::Done) => scope.met.acked += 1,
                 (Verb::Nack, SettleOutcome::Done) => scope.met.nacked += 1,
+                (Verb::Reject, SettleOutcome::Done) => scope.met.rejected += 1,
                 (Verb::Extend, SettleOutcome::Done) => scope.met.extended += 1,
             }
             scope.events.push(Event::Settled {
@@ -390,6 +400,9 @@ impl ToWill for WillKey {
             2 => Will::Extend {
                 lease_ms: self.1 as u32,
             },
+            4 => Will::Reject { fate: Fate::Retry },
+            5 => Will::Reject { fate: Fate::Dead },
+            6 => Will::Reject { fate: Fate::Park },
             _ => Will::Forget,
         }
     }
@@ -405,6 +418,9 @@ impl Will {
             } => (1, delay_ms, count_attempt),
             Self::Extend { lease_ms } => (2, u64::from(lease_ms), false),
             Self::Forget => (3, 0, false),
+            Self::Reject { fate: Fate::Retry } => (4, 0, false),
+            Self::Reject { fate: Fate::Dead } => (5, 0, false),
+            Self::Reject { fate: Fate::Park } => (6, 0, false),
         }
     }
 
@@ -412,6 +428,7 @@ impl Will {
         match self {
             Self::Ack | Self::Forget => Verb::Ack,
             Self::Nack { .. } => Verb::Nack,
+            Self::Reject { .. } => Verb::Reject,
             Self::Extend { .. } => Verb::Extend,
         }
     }

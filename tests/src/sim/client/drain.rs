@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use corelane_wire::QueueInfo;
+use corelane_wire::limits::RETURN_MAX;
+use corelane_wire::{Aside, Offset, QueueInfo, SubscriptionVerb};
 
 use super::{Asked, Client, Scope};
 use crate::sim::checker::{QueueIndex, SubscriptionKey};
@@ -39,6 +40,18 @@ impl Client {
             return;
         }
         self.next_show = scope.now + 300 * MILLISECOND;
+        if self.index == 0 && !self.has_emptied(scope) {
+            // One at a time: a small node is busy with more.
+            let all: Vec<SubscriptionKey> = scope.attempted.iter().copied().collect();
+            let of = self.random.pick(&all);
+            let verbs = [
+                SubscriptionVerb::Resume,
+                all_of(Aside::Dead),
+                all_of(Aside::Parked),
+            ];
+            let verb = self.random.pick(&verbs);
+            self.ask_subscription(scope, of, verb);
+        }
         for queue in self.responsibilities(scope) {
             let is_asked = self
                 .pending
@@ -78,15 +91,27 @@ impl Client {
         }
         let is_empty = is_whole
             && info.is_none_or(|info| {
-                info.subscriptions.iter().all(|subscription| {
+                let is_done = info.subscriptions.iter().all(|subscription| {
                     subscription.ready + subscription.leased + subscription.delayed == 0
-                })
+                });
+                // What is dead or parked keeps its place.
+                is_done && info.start == info.end
             });
         if is_empty {
             self.empty.insert(queue);
         } else {
             self.empty.remove(&queue);
         }
+    }
+}
+
+/// Brings everything back that was set aside in one way.
+const fn all_of(aside: Aside) -> SubscriptionVerb<'static> {
+    SubscriptionVerb::Return {
+        aside,
+        first: Offset(0),
+        end: Offset(u64::MAX),
+        max: RETURN_MAX,
     }
 }
 

@@ -55,13 +55,24 @@ pub(crate) enum Asked {
     Nothing,
     Enqueue(BatchKey),
     Dequeue(SubscriptionKey),
-    Subscribe { consumer: u32, credit: u32 },
-    Credit { consumer: u32, credit: u32 },
+    Subscribe {
+        consumer: u32,
+        credit: u32,
+    },
+    Credit {
+        consumer: u32,
+        credit: u32,
+    },
     Unsubscribe(u32),
     Settle(SettleAsked),
     Peek(QueueIndex),
     Delete(QueueIndex),
-    Show { queue: QueueIndex, round: u32 },
+    Show {
+        queue: QueueIndex,
+        round: u32,
+    },
+    /// Something about a subscription as a whole.
+    Subscription,
 }
 
 /// A settle, entry by entry.

@@ -1,7 +1,8 @@
 //! What a client asks for, drawn at random.
 
 use corelane_wire::{
-    ConsumerId, Dequeue, Lane, Offset, PartitionId, Peek, QueueList, Request, Subscribe,
+    Aside, ConsumerId, Dequeue, Lane, Offset, OnSubscription, PartitionId, Peek, QueueList,
+    Request, Subscribe, SubscriptionVerb,
 };
 
 use super::consumer::Consumer;
@@ -31,6 +32,7 @@ impl Client {
             93..=95 => self.create(scope, queue),
             96 => self.delete(scope),
             97 => self.misbehave(scope),
+            98 => self.administrate(scope, queue),
             _ => self.ask(scope, &Request::Ping, Asked::Nothing, ANSWER_WAIT),
         }
     }
@@ -153,6 +155,40 @@ impl Client {
             };
             self.ask(scope, &request, Asked::Unsubscribe(id), ANSWER_WAIT);
         }
+    }
+
+    /// Pauses a subscription or lets it go on, or brings back what was set aside.
+    fn administrate(&mut self, scope: &mut Scope<'_>, queue: QueueIndex) {
+        if scope.plan.is_quiet {
+            return;
+        }
+        let of = self.draw_subscription(scope, queue);
+        let verb = match self.random.below(6) {
+            0 => SubscriptionVerb::Pause { reason: "why" },
+            1 | 2 => SubscriptionVerb::Resume,
+            _ => SubscriptionVerb::Return {
+                aside: self.random.pick(&[Aside::Dead, Aside::Parked]),
+                first: Offset(self.random.skewed(1, 100) - 1),
+                end: Offset(u64::MAX),
+                max: self.random.skewed(1, 50) as u32,
+            },
+        };
+        self.ask_subscription(scope, of, verb);
+    }
+
+    pub(super) fn ask_subscription(
+        &mut self,
+        scope: &mut Scope<'_>,
+        of: SubscriptionKey,
+        verb: SubscriptionVerb<'_>,
+    ) {
+        let request = Request::Subscription(OnSubscription {
+            queue: scope.plan.queue(of.queue),
+            lane: Lane(0),
+            subscription: scope.plan.subscription(of.subscription),
+            verb,
+        });
+        self.ask(scope, &request, Asked::Subscription, ANSWER_WAIT);
     }
 
     fn peek(&mut self, scope: &mut Scope<'_>, queue: QueueIndex) {

@@ -1,9 +1,9 @@
 //! Scripted deliveries and answers against one consumer.
 
-use corelane_wire::{Correlation, DeliveryKind};
+use corelane_wire::{ConsumerId, Correlation, DeliveryKind, LeaseId, Offset, SettleOutcome};
 
 use super::super::scripted::{
-    SECOND, START, Sent, answer, delivery, lease_id, open, refusal, sent,
+    SECOND, START, Sent, answer, delivery, delivery_under, lease_id, open, refusal, sent,
 };
 use super::super::{Event, Protocol};
 use super::*;
@@ -57,6 +57,12 @@ impl Bench {
     fn deliver(&mut self, lease: u64, first: u64, bodies: &[&str]) {
         let kind = DeliveryKind::Pushed(CONSUMER);
         let bytes = delivery(kind, Correlation(0), lease, first, bodies);
+        self.feed(&bytes).unwrap();
+    }
+
+    fn deliver_unleased(&mut self, first: u64, bodies: &[&str]) {
+        let kind = DeliveryKind::Pushed(CONSUMER);
+        let bytes = delivery_under(LeaseId::default(), (kind, Correlation(0)), first, bodies);
         self.feed(&bytes).unwrap();
     }
 
@@ -304,4 +310,44 @@ fn messages_behind_a_wrong_length_are_unreadable_too() {
         offsets.map(|bad| bad.offset.0).collect::<Vec<_>>(),
         [10, 11]
     );
+}
+
+#[test]
+fn a_reader_drops_what_comes_again_with_the_connection() {
+    let mut bench = Bench::with(|config| config.rereads = true);
+    bench.subscribe();
+    bench.deliver_unleased(0, &["a", "b", "c"]);
+    let in_hand = bench.next().unwrap();
+    bench.reconnect();
+    // One message is in somebody's hands; the buffer was emptied.
+    assert_eq!(bench.core.held(), 1);
+    let sent = bench.drive();
+    assert_eq!(subscribed_credit(&sent[0]), 9);
+    bench.answer(sent[0].call, &Response::Subscribed);
+    bench.deliver_unleased(0, &["a"]);
+    assert_eq!(bench.next().unwrap().offset, Offset(0));
+    assert_eq!(bench.next(), None);
+    bench.ack(&in_hand);
+    assert_eq!(bench.core.held(), 1);
+}
+
+#[test]
+fn what_has_no_lease_is_settled_without_a_word() {
+    let mut bench = Bench::new();
+    bench.subscribe();
+    bench.deliver_unleased(0, &["a", "b"]);
+    let message = bench.next().unwrap();
+    let deadline = bench.now.add(SECOND);
+    let ticket = bench.core.settle(SettleAction::Ack, &message, deadline);
+    let resolved = bench.core.settles().poll_resolved().unwrap();
+    assert_eq!(
+        (resolved.ticket, resolved.result),
+        (ticket, Ok(SettleOutcome::AlreadyDone))
+    );
+    bench.core.close(bench.now);
+    let sent = bench.drive();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert!(matches!(sent[0].request(), Request::Unsubscribe { .. }));
+    bench.answer(sent[0].call, &Response::Unsubscribed);
+    assert!(bench.core.is_finished());
 }

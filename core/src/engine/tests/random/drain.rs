@@ -50,10 +50,13 @@ impl Run {
             let request = dequeue_from(queue, subscription, 10_000, 0);
             self.step(Input::Request { from, request });
             self.step(Input::TurnEnd);
-            while !self.node.loads.is_empty() {
+            while !(self.node.loads.is_empty() && self.node.key_reads.is_empty()) {
                 self.read_one();
+                self.keys_fetched();
                 self.step(Input::TurnEnd);
             }
+            let end = self.node.engine.positions().end;
+            self.step(Input::Durable { end });
             if self.held.is_empty() {
                 return;
             }

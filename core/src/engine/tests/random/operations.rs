@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    Aside, BatchBuilder, ConsumerId, Contract, Fate, Lane, Lsn, Offset, OnSubscription,
-    OutgoingMessage, ProducerId, PurgeStates, Request, Sequence, Start, SubscriptionConfig,
+    Aside, Batch, BatchBuilder, ConsumerId, Contract, DeadLetters, ErrorCode, Fate, Lane, Lsn,
+    Offset, OffsetRange, OffsetRanges, OnSchedule, OnSubscription, OutgoingMessage, ProducerId,
+    PurgeStates, Request, ReturnTo, ScheduleVerb, Sequence, Start, SubscriptionConfig,
     SubscriptionVerb,
 };
 
 use super::super::node::*;
 use super::{Asked, QUEUES, Run, SUBSCRIPTIONS};
-use crate::{ConnectionId, Input, SparseStretch};
+use crate::{ConnectionId, FetchFor, Input, Outgoing, SparseStretch};
 
 impl Run {
     pub(super) fn enqueue(&mut self) {
@@ -45,8 +46,10 @@ impl Run {
         let is_scheduled = self.random.below(4) == 0;
         for at in 0..count {
             let body = format!("{}.{at}", self.correlation);
+            let key = self.random.pick([None, Some("a"), Some("b"), Some("c")]);
             let due = now + self.random.pick([0, 1, 1_500, 1_500, 3_000]);
             let message = OutgoingMessage {
+                key: key.map(str::as_bytes),
                 body: body.as_bytes(),
                 due_ms: is_scheduled.then_some(due),
                 ..OutgoingMessage::default()
@@ -83,8 +86,74 @@ impl Run {
             let batch = self.node.batches[lsn].clone();
             let is_read = self.random.below(20) > 0;
             self.step(Input::Fetched {
+                whose: FetchFor::Relocation,
                 batch: is_read.then_some(&batch),
             });
+        }
+    }
+
+    /// A record is read for its keys.
+    pub(super) fn keys_fetched(&mut self) {
+        if let Some(lsn) = self.node.key_reads.front() {
+            let batch = self.node.batches[lsn].clone();
+            self.keys_read += 1;
+            self.step(Input::Fetched {
+                whose: FetchFor::Keys,
+                batch: Some(&batch),
+            });
+        }
+    }
+
+    /// A record is read because messages of it are dead, or cannot be.
+    pub(super) fn letter_read(&mut self) {
+        if let Some(lsn) = self.node.letter_reads.front() {
+            let batch = self.node.batches[lsn].clone();
+            let is_read = self.random.below(20) > 0;
+            self.step(Input::Fetched {
+                whose: FetchFor::DeadLetters,
+                batch: is_read.then_some(&batch),
+            });
+        }
+    }
+
+    /// A letter that is sent again is the same.
+    pub(super) fn on_letter(&mut self, letter: Outgoing) {
+        let producer = Batch::read(&letter.batch).unwrap().producer;
+        let first = self.sent.entry(producer).or_insert_with(|| letter.clone());
+        assert_eq!(*first, letter);
+        self.letters.push(letter);
+    }
+
+    /// A dead-letter queue answers.
+    pub(super) fn letter_answered(&mut self) {
+        if let Some(letter) = self.letters.pop() {
+            let codes = [ErrorCode::Ok, ErrorCode::Ok, ErrorCode::Busy];
+            let code = match self.random.below(8) {
+                0 => ErrorCode::ClassNotAvailable,
+                _ => self.random.pick(codes),
+            };
+            self.forwarded += u32::from(code == ErrorCode::Ok);
+            let (from, lsn) = (letter.from, letter.lsn);
+            self.step(Input::LetterAnswered { from, lsn, code });
+        }
+    }
+
+    /// Dead messages of a subscription shall go to a queue.
+    pub(super) fn forward_dead(&mut self) {
+        if self.random.below(3) == 0 {
+            let change = match self.random.below(8) {
+                0 => None,
+                1 => Some(DeadLetters::Stay),
+                _ => Some(DeadLetters::To("graves")),
+            };
+            let from = self.requester(Asked::Other);
+            let request = Request::Subscription(OnSubscription {
+                queue: self.random.name(QUEUES),
+                lane: Lane(0),
+                subscription: self.random.name(SUBSCRIPTIONS),
+                verb: SubscriptionVerb::DeadLetters { change },
+            });
+            self.step(Input::Request { from, request });
         }
     }
 
@@ -278,21 +347,8 @@ impl Run {
         let start = self
             .random
             .pick([Start::Earliest, Start::Latest, Start::At(at)]);
-        let contracts = [
-            Contract::Competing,
-            Contract::Competing,
-            Contract::AtMostOnce,
-            Contract::SingleActive,
-        ];
-        let config = SubscriptionConfig {
-            contract: self.random.pick(contracts),
-            in_flight_max: self.random.pick([0, 0, 3]),
-            rate_max: self.random.pick([0, 0, 1, 100]),
-            attempts_max: self.random.small(4),
-            backoff_ms: self.random.below(2) * 1_000,
-            backoff_max_ms: 1,
-        };
-        let verb = match self.random.below(16) {
+        let config = self.configuration();
+        let verb = match self.random.below(20) {
             0 | 1 => SubscriptionVerb::Create {
                 start: Some(start).filter(|_| bits > 2),
                 config,
@@ -314,6 +370,7 @@ impl Run {
                 from: at,
                 limit: 3,
             },
+            14..18 => SubscriptionVerb::Checkpoint { offset: at },
             _ => SubscriptionVerb::Show,
         };
         let from = self.requester(Asked::Other);
@@ -324,6 +381,88 @@ impl Run {
             verb,
         };
         let request = Request::Subscription(on);
+        self.step(Input::Request { from, request });
+    }
+
+    /// A configuration that is allowed.
+    fn configuration(&mut self) -> SubscriptionConfig {
+        let contracts = [
+            Contract::Competing,
+            Contract::Competing,
+            Contract::AtMostOnce,
+            Contract::SingleActive,
+            Contract::KeyOrdered,
+            Contract::KeyOrdered,
+            Contract::Reader,
+            Contract::Reader,
+            Contract::Broadcast,
+        ];
+        let mut config = SubscriptionConfig {
+            contract: self.random.pick(contracts),
+            returned: self.random.pick([ReturnTo::Front, ReturnTo::Back]),
+            in_flight_max: self.random.pick([0, 0, 3]),
+            rate_max: self.random.pick([0, 0, 1, 100]),
+            attempts_max: self.random.small(4),
+            backoff_ms: self.random.below(2) * 1_000,
+            backoff_max_ms: 1,
+        };
+        if config.contract == Contract::Reader {
+            config.attempts_max = 0;
+            (config.backoff_ms, config.backoff_max_ms) = (0, 0);
+        }
+        if config.contract == Contract::Broadcast {
+            let contract = config.contract;
+            config = SubscriptionConfig {
+                contract,
+                ..SubscriptionConfig::PLAIN
+            };
+        }
+        if matches!(config.contract, Contract::Reader | Contract::KeyOrdered) {
+            config.returned = ReturnTo::Front;
+        }
+        config
+    }
+
+    /// One subscription has this configuration from the beginning.
+    pub(super) fn create(&mut self, config: SubscriptionConfig) {
+        let from = self.requester(Asked::Other);
+        let on = OnSubscription {
+            queue: QUEUES[0],
+            lane: Lane(0),
+            subscription: SUBSCRIPTIONS[1],
+            verb: SubscriptionVerb::Create {
+                start: None,
+                config,
+            },
+        };
+        let request = Request::Subscription(on);
+        self.step(Input::Request { from, request });
+    }
+
+    /// Messages that are not due yet are cancelled, moved, or only listed.
+    pub(super) fn reschedule(&mut self) {
+        let queue = self.random.name(QUEUES);
+        let mut bytes = Vec::new();
+        let mut next = self.random.below(20);
+        for _ in 0..=self.random.below(2) {
+            let count = 1 + self.random.small(6);
+            let first = Offset(next + self.random.below(4));
+            OffsetRanges::put(OffsetRange { first, count }, &mut bytes);
+            next = first.0 + u64::from(count);
+        }
+        let ranges = OffsetRanges::read(&bytes).unwrap();
+        let due_ms = self.node.now.as_millis() + self.random.pick([0, 1_000, 4_000]);
+        let verb = match self.random.below(5) {
+            0 if self.with_deletes => ScheduleVerb::Cancel { ranges },
+            0..3 => ScheduleVerb::Move { due_ms, ranges },
+            _ => ScheduleVerb::List {
+                from: Offset(next),
+                limit: 3,
+            },
+        };
+        let from = self.requester(Asked::Other);
+        let lane = Lane(0);
+        let request = Request::Schedule(OnSchedule { queue, lane, verb });
         self.step(Input::Request { from, request });
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use corelane_core::record::Record;
-use corelane_wire::{Epoch, LeaseId};
+use corelane_core::record::{Change, Record};
+use corelane_wire::{Aside, Epoch, Fate, LeaseId};
 
 use super::super::Violation;
 
@@ -26,6 +26,10 @@ pub enum Place {
         /// When it is due.
         due: u64,
     },
+    /// Rejected for good.
+    Dead,
+    /// Set aside by a consumer.
+    Parked,
     /// Acked.
     Done,
 }
@@ -52,6 +56,8 @@ pub struct SubscriptionLog {
     pub cursor: u64,
     /// Messages below the cursor.
     pub facts: BTreeMap<u64, Fact>,
+    /// Whether it gives nothing out.
+    pub is_paused: bool,
 }
 
 impl SubscriptionLog {
@@ -62,6 +68,9 @@ impl SubscriptionLog {
         now: u64,
     ) -> Result<u32, Violation> {
         let broken = |rule, text| Err(Violation { rule, text });
+        if self.is_paused {
+            return broken("pause", format!("{offset} is given out all the same"));
+        }
         if offset > self.cursor {
             let cursor = self.cursor;
             return broken("order", format!("{offset} is given out before {cursor}"));
@@ -88,7 +97,7 @@ impl SubscriptionLog {
                     format!("{offset} is given out at {now}, due at {due}"),
                 );
             }
-            Place::Leased { .. } => {
+            Place::Leased { .. } | Place::Dead | Place::Parked => {
                 return broken("C4", format!("{offset} is given out while {fact:?}"));
             }
             Place::Done => return broken("C3", format!("{offset} is given out after its ack")),
@@ -99,6 +108,50 @@ impl SubscriptionLog {
         fact.place = place;
         fact.attempts += 1;
         Ok(fact.attempts)
+    }
+}
+
+impl SubscriptionLog {
+    /// Applies a change of the whole subscription.
+    pub(super) fn change(&mut self, change: &Change) -> Result<(), Violation> {
+        match change {
+            Change::Pause { reason } => self.is_paused = reason.is_some(),
+            Change::Return { aside, ranges } => {
+                let offsets = ranges.iter().flat_map(|range| range.first.0..range.end().0);
+                for offset in offsets {
+                    self.bring_back(*aside, offset)?;
+                }
+            }
+            Change::Configure(_)
+            | Change::Purge(_)
+            | Change::Seek { .. }
+            | Change::Unsubscribe
+            | Change::DeadLetters { .. }
+            | Change::Forward { .. }
+            | Change::Forwarded { .. } => {
+                let text = format!("nobody asked for {change:?}");
+                return Err(Violation { rule: "log", text });
+            }
+        }
+        Ok(())
+    }
+
+    fn bring_back(&mut self, aside: Aside, offset: u64) -> Result<(), Violation> {
+        let fact = self.facts.get_mut(&offset);
+        match (aside, fact) {
+            (Aside::Dead, Some(fact)) if matches!(fact.place, Place::Dead) => {
+                fact.place = Place::Ready;
+                fact.attempts = 0;
+            }
+            (Aside::Parked, Some(fact)) if matches!(fact.place, Place::Parked) => {
+                fact.place = Place::Ready;
+            }
+            (aside, fact) => {
+                let text = format!("{offset} comes back from {aside:?}, it is {fact:?}");
+                return Err(Violation { rule: "C4", text });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -122,6 +175,13 @@ impl Fact {
                     self.attempts -= 1;
                 }
             }
+            Record::Reject { fate, .. } => {
+                self.place = match fate {
+                    Fate::Retry => Place::Ready,
+                    Fate::Dead => Place::Dead,
+                    Fate::Park => Place::Parked,
+                };
+            }
             Record::Extend { lease_ms, .. } => {
                 if let Place::Leased { deadline, .. } = &mut self.place {
                     *deadline = lease_time + u64::from(*lease_ms) * 1_000_000;
@@ -135,10 +195,11 @@ impl Fact {
             | Record::Tick
             | Record::Release { .. }
             | Record::Delete { .. }
+            | Record::ConfigureQueue { .. }
+            | Record::Reschedule { .. }
             | Record::Subscribe { .. }
             | Record::Take { .. }
-            | Record::Change { .. }
-            | Record::Reject { .. } => {}
+            | Record::Change { .. } => {}
         }
     }
 }

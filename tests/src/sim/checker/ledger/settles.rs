@@ -57,7 +57,8 @@ impl Checker {
                     );
                 }
                 if let Some(done) = tracked.done_under
-                    && (lease > done || (lease == done && verb == Verb::Nack))
+                    && (lease > done
+                        || (lease == done && matches!(verb, Verb::Nack | Verb::Reject)))
                 {
                     return violation(
                         "C3",
@@ -71,7 +72,7 @@ impl Checker {
                         tracked.done.get_or_insert(end);
                         tracked.done_under = Some(lease);
                     }
-                    Verb::Nack => tracked.returned.push(lease),
+                    Verb::Nack | Verb::Reject => tracked.returned.push(lease),
                     Verb::Extend => {}
                 }
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use corelane_core::ids::{QueueId, SubscriptionId};
-use corelane_core::record::Record;
+use corelane_core::record::{Change, Record};
 use corelane_wire::{
-    BatchBuilder, Offset, OffsetRange, OutgoingMessage, ProducerId, Sequence, SessionId,
-    SettleEntry, Timestamp,
+    Aside, BatchBuilder, Fate, Offset, OffsetRange, OutgoingMessage, ProducerId, Sequence,
+    SessionId, SettleEntry, Timestamp,
 };
 
 use super::super::evidence::{Evidence, LogRecord};
@@ -376,4 +376,60 @@ fn a_confirmed_deletion_that_the_log_has_not_is_rejected() {
     let queue = QueueId(0);
     book.put(Record::Delete { queue }).unwrap();
     assert_eq!(book.judge(&events), None);
+}
+
+fn change(change: Change) -> Record {
+    Record::Change {
+        queue: QueueId(0),
+        subscription: SubscriptionId(0),
+        change,
+    }
+}
+
+#[test]
+fn a_paused_subscription_gives_nothing_out() {
+    let mut book = Book::new();
+    let reason = Some("why".into());
+    book.put(change(Change::Pause { reason })).unwrap();
+    let (_, verdict) = book.lease(0, 1);
+    assert_eq!(verdict.unwrap_err().rule, "pause");
+    let mut book = Book::new();
+    let reason = Some("why".into());
+    book.put(change(Change::Pause { reason })).unwrap();
+    book.put(change(Change::Pause { reason: None })).unwrap();
+    book.lease(0, 1).1.unwrap();
+}
+
+#[test]
+fn what_is_dead_is_given_out_only_when_it_was_brought_back() {
+    for is_back in [false, true] {
+        let mut book = Book::new();
+        let (lease, verdict) = book.lease(0, 1);
+        verdict.unwrap();
+        let entry = SettleEntry {
+            lease,
+            range: range(0, 1),
+        };
+        let reject = Record::Reject {
+            queue: QueueId(0),
+            subscription: SubscriptionId(0),
+            fate: Fate::Dead,
+            text: "why".into(),
+            entries: vec![entry],
+        };
+        book.put(reject).unwrap();
+        let back = |aside| {
+            let ranges = vec![range(0, 1)];
+            change(Change::Return { aside, ranges })
+        };
+        if is_back {
+            book.put(back(Aside::Dead)).unwrap();
+            book.lease(0, 1).1.unwrap();
+        } else {
+            let (_, verdict) = book.lease(0, 1);
+            assert_eq!(verdict.unwrap_err().rule, "C4");
+            let other = book.put(back(Aside::Parked));
+            assert_eq!(other.unwrap_err().rule, "C4");
+        }
+    }
 }
