@@ -22,7 +22,7 @@ impl Subscription {
     /// Whether it may promise this from now on: only what is as it began becomes a reader or a broadcast, or ceases to be
     /// a reader; a broadcast is one for ever.
     pub(crate) fn may_become(&self, contract: Contract) -> bool {
-        let aside = self.dead.count() + self.parked.count();
+        let aside = self.dead_count() + self.parked.count();
         let is_untouched = self.leased + aside == 0 && self.finished.all() == 0;
         match (self.config.contract, contract) {
             (Contract::Broadcast, _) => contract == Contract::Broadcast,

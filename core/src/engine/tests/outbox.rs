@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use corelane_wire::{
-    Aside, Batch, DeadLetters, ErrorCode, Fate, Lane, OnSubscription, ProducerId, PurgeStates,
-    Reject, Request, SubscriptionAnswer, SubscriptionDetail, SubscriptionVerb,
+    Aside, Batch, Contract, DeadLetters, ErrorCode, Fate, Lane, OnSubscription, ProducerId,
+    PurgeStates, Reject, Request, SubscriptionAnswer, SubscriptionConfig, SubscriptionDetail,
+    SubscriptionVerb,
 };
 
 use super::node::*;
@@ -161,6 +162,19 @@ fn a_letter_is_not_written_before_its_record_is_committed() {
     node.durable();
     node.turn_end();
     assert_eq!(node.letter_reads.len(), 1);
+}
+
+#[test]
+fn what_has_letters_under_way_becomes_no_reader() {
+    let mut node = with_dead(0, 10);
+    forward_to(&mut node, "graves");
+    assert_eq!(letters(&mut node).len(), 1);
+    let config = SubscriptionConfig {
+        contract: Contract::Reader,
+        ..SubscriptionConfig::PLAIN
+    };
+    let refused = ask(&mut node, SubscriptionVerb::Configure { config });
+    assert_eq!(refused, Err(ErrorCode::NotSupported));
 }
 
 #[test]
