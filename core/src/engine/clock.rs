@@ -121,9 +121,9 @@ impl Engine {
             self.demand.end_wait(*serial);
         }
         for (_, waiter) in over {
-            // There may be something for whoever stood behind.
+            // There may be something for whoever stood behind, if only when the rate lets it out.
             let is_wanted = self.demand.active.contains(&waiter.key);
-            self.more |= is_wanted && self.may_give(now, waiter.key);
+            self.more |= is_wanted && self.has_ready(waiter.key);
             self.reply(waiter.from, Reply::Empty, outputs);
         }
     }

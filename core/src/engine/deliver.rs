@@ -301,7 +301,12 @@ impl Engine {
     /// Whether messages can be given out now, or as soon as something was read.
     pub(super) fn may_give(&self, now: Timestamp, key: SubscriptionKey) -> bool {
         let allowed = self.terms(key).map(|it| self.allowed(now, key, &it));
-        allowed.unwrap_or(0) > 0 && (self.ready_in(key) > 0 || self.lacks_keys(key))
+        allowed.unwrap_or(0) > 0 && self.has_ready(key)
+    }
+
+    /// Whether messages are ready, or as soon as something was read.
+    pub(super) fn has_ready(&self, key: SubscriptionKey) -> bool {
+        self.ready_in(key) > 0 || self.lacks_keys(key)
     }
 
     /// How many messages are ready, and visible.

@@ -159,6 +159,29 @@ fn a_dequeue_of_single_active_is_served_once_nobody_stands_before_it() {
 }
 
 #[test]
+fn whoever_stood_behind_is_served_when_the_rate_allows_it() {
+    let config = SubscriptionConfig {
+        rate_max: 1,
+        ..of(Contract::SingleActive)
+    };
+    let mut node = configured(2, config);
+    let due = node.now.add(Duration::from_secs(1));
+    node.request(alice(1), dequeue("q", 1, 0));
+    node.turn_end();
+    assert_eq!(given(&node.durable()), [[0]]);
+    node.request(bob(2), dequeue("q", 1, 0));
+    node.request(alice(3), dequeue("q", 1, 60_000));
+    assert!(node.turn_end().contains(&reply(bob(2), Reply::Empty)));
+    let next = node.engine.next_deadline();
+    assert!(next.is_some_and(|next| next <= due), "{next:?}");
+    node.turn_end();
+    assert_eq!(node.engine.next_deadline(), Some(due));
+    node.deadline_after(Duration::from_secs(1));
+    node.turn_end();
+    assert_eq!(given(&node.durable()), [[1]]);
+}
+
+#[test]
 fn no_more_is_in_flight_than_the_bound() {
     let config = SubscriptionConfig {
         in_flight_max: 3,
