@@ -54,7 +54,7 @@ pub struct PartitionCounts {
 pub struct Reason {
     /// Stable name: `stopping`, `starting`, `poisoned`, `damaged`, `read_only`,
     /// `partly_damaged`, `stalled`, `disk_full`,
-    /// `time_jump_refused`.
+    /// `time_jump_refused`, `messages_unaccounted`.
     pub code: &'static str,
     /// What it means and what to do.
     pub text: String,
@@ -82,7 +82,7 @@ impl Ready {
     pub fn of(observed: &Observed) -> Self {
         let mut partitions = PartitionCounts::default();
         let mut is_disk_full = false;
-        let mut time_jumps_refused = 0;
+        let (mut time_jumps_refused, mut messages_unaccounted) = (0, 0);
         for shard in &observed.shards {
             let counters = shard.read();
             partitions.total += counters.partitions;
@@ -91,6 +91,7 @@ impl Ready {
             partitions.damaged += counters.partitions_damaged;
             is_disk_full |= counters.disk_full != 0;
             time_jumps_refused += counters.time_jumps_refused;
+            messages_unaccounted += counters.messages_unaccounted;
         }
         let is_stopping = observed.stopping.load(Ordering::Relaxed);
         let mut reasons = Vec::new();
@@ -114,6 +115,9 @@ impl Ready {
         }
         if time_jumps_refused > 0 {
             reasons.push(Reason::time_jump_refused(time_jumps_refused));
+        }
+        if messages_unaccounted > 0 {
+            reasons.push(Reason::messages_unaccounted(messages_unaccounted));
         }
         Self {
             v: 1,
@@ -141,6 +145,15 @@ impl Reason {
              names them"
         );
         Self::plain("time_jump_refused", &text)
+    }
+
+    /// The law of conservation does not hold; only a bug does that.
+    fn messages_unaccounted(messages: u64) -> Self {
+        let text = format!(
+            "messages that are in no state, or in two: {messages}; this is a bug: keep the data \
+             directory and the log, which names the partitions, and report it"
+        );
+        Self::plain("messages_unaccounted", &text)
     }
 
     /// One reason per illness that some partition has.

@@ -109,6 +109,23 @@ fn refused_time_jump_is_told_by_health_and_metrics() {
 }
 
 #[test]
+fn messages_that_are_not_accounted_for_are_an_alarm() {
+    let broken = Counters {
+        messages_unaccounted: 2,
+        ..serving(4)
+    };
+    let observed = observed(&[broken, serving(4)]);
+    let (status, body) = get_json(&observed, "/readyz");
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["reasons"][0]["code"], "messages_unaccounted");
+    let text = body["reasons"][0]["text"].as_str().unwrap();
+    assert!(text.contains("in two: 2;"), "{text}");
+    let (_, metrics) = get_route(&observed, "/metrics");
+    let line = "corelane_messages_unaccounted{shard=\"0\"} 2.0";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
 fn node_without_a_serving_partition_is_not_ready() {
     let starting = Counters {
         partitions_serving: 0,
