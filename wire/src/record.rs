@@ -65,6 +65,8 @@ pub mod record_kind {
     pub const SCHEDULE: u8 = 21;
     /// A queue has another configuration.
     pub const QUEUE_CONFIGURE: u8 = 23;
+    /// The oldest messages of a queue go.
+    pub const TRIM: u8 = 24;
     /// The dead messages of a subscription go to a queue, or stay.
     pub const DEAD_LETTERS: u8 = 26;
     /// Dead messages are under way to a dead-letter queue.

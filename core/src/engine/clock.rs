@@ -50,6 +50,7 @@ impl Engine {
         for session in self.state.leases.sessions() {
             self.lost.insert(session, due);
         }
+        self.open_retention();
         self.flush.wanted = true;
         self.status = Status::Starting {
             end: self.state.end,
@@ -148,6 +149,7 @@ impl Engine {
             self.state.next_tick(),
             self.heartbeat(),
             self.lost.next_due(),
+            self.retention.next_due(),
         ];
         let in_log_time = in_log_time.into_iter().flatten().min();
         let log = in_log_time.map(|time| self.node_time_of(time));

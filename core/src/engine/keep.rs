@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use corelane_wire::{ErrorCode, QueueConfig, Storage, Timestamp};
+use corelane_wire::{ErrorCode, QueueConfig, Timestamp};
 
 use super::request::Refusal;
 use super::{Engine, Output, Reply, Requester};
@@ -48,14 +48,18 @@ impl Engine {
 
 /// Refuses what this version has a place for and does not serve.
 fn check_served(config: &QueueConfig) -> Result<(), Refusal> {
-    let durable = QueueConfig {
-        storage: Storage::Durable,
-        ..*config
+    let served = QueueConfig {
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        retention_count: config.retention_count,
+        storage: config.storage,
+        ..QueueConfig::PLAIN
     };
-    if durable == QueueConfig::PLAIN {
+    if *config == served {
         return Ok(());
     }
-    let text = "queues keep and take everything in this version".to_owned();
+    let text = "queues take everything in this version: only retention and storage are served";
+    let text = text.to_owned();
     Err((ErrorCode::NotSupported, text))
 }
 

@@ -168,9 +168,11 @@ impl Engine {
             }
         } else {
             self.demand.activate_queue(queue);
+            self.retention.look(queue);
         }
         for queue in std::mem::take(&mut self.loads.hungry) {
             self.demand.activate_queue(queue);
+            self.retention.look(queue);
         }
     }
 }

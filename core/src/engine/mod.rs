@@ -30,6 +30,7 @@ mod readers;
 mod relocate;
 mod request;
 mod reschedule;
+mod retention;
 mod sessions;
 mod stats;
 mod subscriptions;
@@ -55,6 +56,7 @@ use outbox::Outbox;
 use output::poisoned;
 use readers::Readers;
 use relocate::Moves;
+use retention::Retention;
 use sessions::LostSessions;
 use throttle::Throttle;
 use turn::Turn;
@@ -99,6 +101,7 @@ pub struct Engine {
     moves: Moves,
     keys: Keys,
     throttle: Throttle,
+    retention: Retention,
     readers: Readers,
     missed: Missed,
     /// Sessions without a connection.
@@ -170,6 +173,7 @@ impl Engine {
             moves: Moves::default(),
             keys: Keys::default(),
             throttle: Throttle::default(),
+            retention: Retention::default(),
             readers: Readers::default(),
             missed: Missed::default(),
             lost: LostSessions::default(),
@@ -434,6 +438,7 @@ impl Engine {
             panic!("E2: the engine decided a record that does not fit: {error}; {record:?}");
         }
         self.demand.absorb(&self.effects);
+        self.retention.note(&record, &self.effects);
         self.keys.absorb(&self.state, &self.effects);
         self.flush.unflushed_since.get_or_insert(now);
         outputs.push_back(Output::Append { lsn, time, record });

@@ -15,6 +15,7 @@ mod queues;
 mod random;
 mod readers;
 mod relocate;
+mod retention;
 mod schedule;
 mod sessions;
 mod settle;

@@ -116,6 +116,7 @@ impl Engine {
             return;
         }
         self.settle(now, outputs);
+        self.end_retention(now, outputs);
         self.forward_dead(now, outputs);
         self.give_out(now, outputs);
         self.end_waits(now, outputs);

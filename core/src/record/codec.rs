@@ -46,6 +46,10 @@ impl Record {
                 put_u32(out, queue.0);
                 config.put(out);
             }
+            Self::Trim { queue, end } => {
+                put_u32(out, queue.0);
+                put_u64(out, end.0);
+            }
             Self::Subscribe {
                 queue,
                 subscription,
@@ -124,6 +128,10 @@ impl Record {
             record_kind::QUEUE_CONFIGURE => Self::ConfigureQueue {
                 queue: QueueId(reader.u32()?),
                 config: queue_config(&mut reader)?,
+            },
+            record_kind::TRIM => Self::Trim {
+                queue: QueueId(reader.u32()?),
+                end: Offset(reader.u64()?),
             },
             record_kind::SUBSCRIBE => Self::Subscribe {
                 queue: QueueId(reader.u32()?),
@@ -228,6 +236,7 @@ impl Record {
             | Self::Release { .. }
             | Self::Delete { .. }
             | Self::ConfigureQueue { .. }
+            | Self::Trim { .. }
             | Self::Reschedule { .. }
             | Self::Subscribe { .. }
             | Self::Take { .. }

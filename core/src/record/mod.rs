@@ -144,6 +144,13 @@ pub enum Record {
         /// The whole of it.
         config: Box<QueueConfig>,
     },
+    /// The oldest messages of a queue go, but for what is leased or under way to a dead-letter queue.
+    Trim {
+        /// Of which queue.
+        queue: QueueId,
+        /// Everything before.
+        end: Offset,
+    },
     /// A subscription comes into being.
     Subscribe {
         /// Of which queue.
@@ -216,6 +223,7 @@ impl Record {
             Self::Release { .. } => record_kind::RELEASE,
             Self::Delete { .. } => record_kind::DELETE,
             Self::ConfigureQueue { .. } => record_kind::QUEUE_CONFIGURE,
+            Self::Trim { .. } => record_kind::TRIM,
             Self::Subscribe { .. } => record_kind::SUBSCRIBE,
             Self::Relocate { .. } => record_kind::RELOCATE,
             Self::Reject { .. } => record_kind::REJECT,

@@ -32,6 +32,7 @@ fn samples() -> Vec<(Record, &'static str)> {
     samples.extend(samples_of_rescheduling());
     samples.push(sample_of_a_schedule());
     samples.push(sample_of_a_queue_config());
+    samples.push(sample_of_a_trim());
     samples
 }
 
@@ -185,6 +186,11 @@ fn sample_of_a_queue_config() -> (Record, &'static str) {
         "02000000 0100000000000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 02 \
              0600000000000000 0700000000000000 01",
     )
+}
+
+fn sample_of_a_trim() -> (Record, &'static str) {
+    let (queue, end) = (QUEUE, Offset(258));
+    (Record::Trim { queue, end }, "02000000 0201000000000000")
 }
 
 fn samples_of_queues() -> Vec<(Record, &'static str)> {

@@ -59,13 +59,19 @@ impl Subscription {
             let attempts = 0;
             self.put_returned(first, Fragment { count, attempts });
         }
+        self.move_cursor(to);
+    }
+
+    /// Moves the cursor to `to`, or behind what is ahead there.
+    pub(super) fn move_cursor(&mut self, to: Offset) {
+        self.cursor = to;
         while let Some((&first, &count)) = self.ahead.first()
-            && first < to
+            && first <= self.cursor
         {
             self.ahead.remove(&first);
             self.ahead_count -= count;
+            self.cursor = self.cursor.max(Offset(first.0 + count));
         }
-        self.cursor = to;
     }
 
     /// How many messages before `end` are returned, and how many are new: what is visible, if `end` is its end.
@@ -78,13 +84,7 @@ impl Subscription {
 
     /// Moves the cursor behind what is ahead and touches it.
     pub(super) fn pass_by_ahead(&mut self) {
-        while let Some((&first, &count)) = self.ahead.first()
-            && first == self.cursor
-        {
-            self.ahead.remove(&first);
-            self.ahead_count -= count;
-            self.cursor = Offset(first.0 + count);
-        }
+        self.move_cursor(self.cursor);
     }
 
     /// What is ready from the cursor to `end`, as ranges, ends exclusive.

@@ -104,14 +104,6 @@ impl AsideSet {
         Some(SetAside { count, ..row })
     }
 
-    /// Takes everything out; which messages that were.
-    pub(crate) fn clear(&mut self) -> Vec<(Offset, Offset)> {
-        let all = std::mem::replace(self, Self::new());
-        let ranges = all.rows.iter();
-        let ranges = ranges.map(|(&first, row)| (first, Offset(first.0 + row.count)));
-        ranges.collect()
-    }
-
     /// The parts of rows within `first..end`, by offset.
     pub(crate) fn within(
         &self,

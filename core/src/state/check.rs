@@ -79,7 +79,11 @@ pub(super) fn assert_consistent(state: &State) {
 
 /// Q1 and Q2, and those of the runs.
 fn assert_queue(queue: &Queue) {
+    let retained = queue.retained_from.unwrap_or(queue.end);
+    assert_eq!(queue.config.retains(), queue.retained_from.is_some());
+    assert!(queue.start <= retained && retained <= queue.end, "Q1");
     if let Some(done) = queue.subscriptions.iter().map(|each| each.done).min() {
+        let done = done.min(retained);
         assert_eq!(queue.start, done, "Q1: start of {}", queue.name);
     }
     let mut dead = vec![(queue.start, queue.end)];
@@ -94,10 +98,10 @@ fn assert_queue(queue: &Queue) {
     }
     let is_live = |offset: u64| {
         let is_dead = |(first, end): &(Offset, Offset)| (first.0..end.0).contains(&offset);
-        offset >= queue.start.0 && !dead.iter().any(is_dead)
+        offset >= queue.start.0 && (offset >= retained.0 || !dead.iter().any(is_dead))
     };
-    let mut expected: u64 = queue.end.0 - queue.start.0;
-    expected -= dead.iter().map(|(first, end)| end.0 - first.0).sum::<u64>();
+    let expected = (queue.start.0..queue.end.0).filter(|offset| is_live(*offset));
+    let expected = expected.count() as u64;
     let mut found = 0;
     let mut before = Offset(0);
     for (&first, stretch) in queue.runs.stretches() {

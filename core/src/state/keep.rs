@@ -11,6 +11,16 @@ impl State {
         id: QueueId,
         config: &QueueConfig,
     ) -> Result<(), Misfit> {
-        self.queues.configure(id, *config).ok_or(NO_QUEUE)
+        self.queues.configure(id, *config).ok_or(NO_QUEUE)?;
+        let now = self.clock.log;
+        let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
+        if !config.retains() {
+            queue.retain_from(None);
+            self.counts.messages -= queue.advance_start();
+            queue.forget_scheduled(now);
+        } else if queue.retained_from.is_none() {
+            queue.retained_from = Some(queue.end);
+        }
+        Ok(())
     }
 }

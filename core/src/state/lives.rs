@@ -4,6 +4,7 @@
 use corelane_wire::{Aside, Lsn, Offset, OffsetRange, PurgeStates};
 
 use super::behind::Comeback;
+use super::trim::Undelivered;
 use super::{
     Counts, Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, Pause, State, Subscription, SubscriptionKey,
 };
@@ -24,7 +25,7 @@ impl State {
             Change::Return { aside, ranges } => {
                 self.apply_return(lsn, key, (*aside, ranges), effects)
             }
-            Change::Purge(states) => self.apply_purge(key, *states),
+            Change::Purge(states) => self.apply_purge(key, *states, effects),
             Change::Seek { from } => self.apply_seek(key, *from, effects),
             Change::Unsubscribe => self.apply_unsubscribe(key, effects),
             Change::DeadLetters { to } => self.apply_dead_letters(key, to.as_deref()),
@@ -114,30 +115,17 @@ impl State {
         Ok(())
     }
 
-    fn apply_purge(&mut self, key: SubscriptionKey, states: PurgeStates) -> Result<(), Misfit> {
+    fn apply_purge(
+        &mut self,
+        key: SubscriptionKey,
+        states: PurgeStates,
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        let end = self.queues.get(key.0).ok_or(NO_QUEUE)?.end;
+        self.finish_in(key, (end, states, Undelivered::Purged), effects)?;
         let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
-        let end = queue.end;
-        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
-        let due = subscription.next_due();
-        self.counts.leave(subscription, end);
-        let mut purged = Vec::new();
-        if states.waiting {
-            purged.extend(subscription.purge_waiting(end));
-        }
-        for (aside, is_meant) in [(Aside::Parked, states.parked), (Aside::Dead, states.dead)] {
-            if is_meant {
-                purged.extend(subscription.purge_aside(aside));
-            }
-        }
-        subscription.assert_counts();
-        self.counts.enter(subscription, end);
-        let due_after = subscription.next_due();
-        for (first, end) in purged {
-            queue.done_in(key.1, first, end);
-        }
         self.counts.messages -= queue.advance_start();
         queue.forget_scheduled(self.clock.log);
-        self.move_due(key, due, due_after);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod schedule;
 mod standing;
 pub(crate) mod stretch;
 mod subscription;
+mod trim;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};

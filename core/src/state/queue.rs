@@ -1,8 +1,8 @@
 //! A queue: its messages as runs, and its subscriptions.
 //!
-//! Invariants: (Q1) `start` is the least offset that some subscription is not done with; without a subscription
-//! everything from `start` on is kept. (Q2) the live messages of the stretches are those from `start` on that some
-//! subscription is not done with.
+//! Invariants: (Q1) `start` is the least offset that some subscription is not done with, or `retained_from` if that is
+//! less; without a subscription everything from `start` on is kept. (Q2) the live messages of the stretches are those
+//! from `start` on that some subscription is not done with, and all from `retained_from` on.
 
 use std::hash::{Hash, Hasher};
 
@@ -40,7 +40,8 @@ pub(crate) struct Queue {
     pub(crate) scheduled: Pages<Offset, Group>,
     /// What it keeps and takes.
     pub(crate) config: QueueConfig,
-    /// Messages from here on are kept although every subscription is done with them: its end when that was configured.
+    /// Messages from here on are kept although every subscription is done with them: its end when that was configured,
+    /// or where it was trimmed last.
     pub(crate) retained_from: Option<Offset>,
     /// Messages whose time to live ends, by then.
     pub(crate) expiring: Pages<(Timestamp, Offset), u64>,
@@ -109,7 +110,7 @@ impl Queue {
         self.next_subscription = SubscriptionId(id.0 + 1);
         let gone = match &*self.subscriptions {
             [] => Vec::new(),
-            others => gone_between(others, from, self.end),
+            _ => self.gone_from(from),
         };
         let mut subscription = Subscription::new(id, name.to_owned(), from);
         subscription.begin_at(from, &gone, &self.scheduled_from(now, from, &gone));
@@ -120,14 +121,15 @@ impl Queue {
     /// Into how many pieces the messages from `from` on come apart at most for a subscription that begins there; not
     /// counted beyond `max` for any other one.
     pub(crate) fn pieces_from(&self, from: Offset, max: usize) -> usize {
-        let others = self.subscriptions.iter();
-        let pieces = others.map(|of| of.done_between(from, self.end).take(max).count());
+        let end = self.unretained(self.end);
+        let others = self.subscriptions.iter().filter(|_| from < end);
+        let pieces = others.map(|of| of.done_between(from, end).take(max).count());
         pieces.sum()
     }
 
     /// Begins a subscription anew at `from`. `None` if there is none.
     pub(crate) fn seek(&mut self, now: Timestamp, id: SubscriptionId, from: Offset) -> Option<()> {
-        let gone = gone_between(&self.subscriptions, from, self.end);
+        let gone = self.gone_from(from);
         let scheduled = self.scheduled_from(now, from, &gone);
         self.pass_by(id, from)?;
         let subscription = self.subscription_mut(id)?;
@@ -135,16 +137,17 @@ impl Queue {
         Some(())
     }
 
-    /// Takes a subscription out; returns it, and how far `start` moved. With the last one all messages go, and what comes
-    /// is kept for the next first one.
+    /// Takes a subscription out; returns it, and how far `start` moved. With the last one all messages go that are not
+    /// retained, and what comes is kept for the next first one.
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) -> Option<(Subscription, u64)> {
         self.pass_by(id, self.end)?;
         let at = self.place_of(id)?;
         let gone = self.subscriptions.remove(at);
         let mut moved = self.advance_start();
         if self.subscriptions.is_empty() {
-            moved = self.end.0 - self.start.0;
-            self.start = self.end;
+            let start = self.unretained(self.end);
+            moved = start.0 - self.start.0;
+            self.start = start;
         }
         Some((gone, moved))
     }
@@ -193,6 +196,10 @@ impl Queue {
 
     /// The subscription is done with these messages: those with which all others are done too are dead.
     pub(crate) fn done_in(&mut self, id: SubscriptionId, first: Offset, end: Offset) {
+        let end = self.unretained(end);
+        if end <= first {
+            return;
+        }
         if self.subscriptions.len() == 1 {
             return self.runs.kill(first, end);
         }
@@ -204,45 +211,81 @@ impl Queue {
 
     /// Live messages get a new place; see [`Runs::relocate`].
     pub(crate) fn relocate(&mut self, run: EnqueueRun, layout: Layout) -> Option<Offset> {
-        let Self {
-            start,
-            runs,
-            subscriptions,
-            ..
-        } = self;
-        runs.relocate(run, layout, |first, end| {
-            live_count(subscriptions, first.max(*start), end)
-        })
+        let mut runs = std::mem::take(&mut self.runs);
+        let relocated = runs.relocate(run, layout, |first, end| self.live_count(first, end));
+        self.runs = runs;
+        relocated
     }
 
     /// A segment of the log has begun; see [`Runs::cut`].
     pub(crate) fn cut(&mut self, layout: Layout) {
-        let Self {
-            start,
-            runs,
-            subscriptions,
-            ..
-        } = self;
-        runs.cut(layout, |first, end| {
-            live_count(subscriptions, first.max(*start), end)
-        });
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.cut(layout, |first, end| self.live_count(first, end));
+        self.runs = runs;
     }
 
-    /// Whether some subscription is not done with a message of a range.
+    /// Whether a message of a range is kept.
     pub(super) fn is_needed(&self, first: Offset, end: Offset) -> bool {
-        live_count(&self.subscriptions, first.max(self.start), end) > 0
+        self.live_count(first, end) > 0
     }
 
-    /// The messages of a run that some subscription is not done with, as ranges, ends exclusive.
+    /// The messages of a run that are kept, as ranges, ends exclusive.
     pub(crate) fn live_in(&self, run: EnqueueRun) -> Vec<(Offset, Offset)> {
-        live_between(&self.subscriptions, run.first.max(self.start), run.end())
+        self.live_between(run.first, run.end())
     }
 
-    /// Moves `start` behind what is done in every subscription; returns how many messages that are.
+    /// How many messages of a range are kept.
+    fn live_count(&self, first: Offset, end: Offset) -> u64 {
+        let live = self.live_between(first, end).into_iter();
+        live.map(|(first, end)| end.0 - first.0).sum()
+    }
+
+    /// The messages of a range that are kept, as ranges, ends exclusive.
+    fn live_between(&self, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
+        let first = first.max(self.start);
+        let dead = match &*self.subscriptions {
+            [] => Vec::new(),
+            of => gone_between(of, first, self.unretained(end)),
+        };
+        let mut next = first;
+        let mut live = Vec::new();
+        for (first, after) in dead.into_iter().chain([(end, end)]) {
+            if next < first {
+                live.push((next, first));
+            }
+            next = next.max(after);
+        }
+        live
+    }
+
+    /// What is gone from an offset on: every subscription is done with it, and it is not retained.
+    fn gone_from(&self, from: Offset) -> Vec<(Offset, Offset)> {
+        gone_between(&self.subscriptions, from, self.unretained(self.end))
+    }
+
+    /// `end`, or where messages are retained if that is before it.
+    fn unretained(&self, end: Offset) -> Offset {
+        self.retained_from.map_or(end, |from| from.min(end))
+    }
+
+    /// Messages are retained from `to` on, which is not before where they were; what is before, and what every
+    /// subscription is done with, goes.
+    pub(super) fn retain_from(&mut self, to: Option<Offset>) {
+        let before = std::mem::replace(&mut self.retained_from, to);
+        let (Some(from), false) = (before, self.subscriptions.is_empty()) else {
+            return;
+        };
+        for (first, end) in gone_between(&self.subscriptions, from, self.unretained(self.end)) {
+            self.runs.kill(first, end);
+        }
+    }
+
+    /// Moves `start` behind what is done in every subscription and not retained; returns how many messages that are.
     pub(crate) fn advance_start(&mut self) -> u64 {
         let Some(done) = self.subscriptions.iter().map(|each| each.done).min() else {
             return 0;
         };
+        let done = self.unretained(done);
         let moved = done.0 - self.start.0;
         self.start = done;
         moved
@@ -297,40 +340,13 @@ impl Hash for Queue {
     }
 }
 
-/// How many messages of a range some subscription is not done with.
-fn live_count(subscriptions: &[Subscription], first: Offset, end: Offset) -> u64 {
-    let live = live_between(subscriptions, first, end).into_iter();
-    live.map(|(first, end)| end.0 - first.0).sum()
-}
-
-/// The messages of a range that some subscription is not done with, as ranges, ends exclusive.
-fn live_between(
-    subscriptions: &[Subscription],
-    first: Offset,
-    end: Offset,
-) -> Vec<(Offset, Offset)> {
-    let dead = match subscriptions {
-        [] => Vec::new(),
-        subscriptions => gone_between(subscriptions, first, end),
-    };
-    let mut next = first;
-    let mut live = Vec::new();
-    for (first, after) in dead.into_iter().chain([(end, end)]) {
-        if next < first {
-            live.push((next, first));
-        }
-        next = next.max(after);
-    }
-    live
-}
-
 /// The messages of a range that every one of these subscriptions is done with, as ranges, ends exclusive.
 fn gone_between<'a>(
     subscriptions: impl IntoIterator<Item = &'a Subscription>,
     first: Offset,
     end: Offset,
 ) -> Vec<(Offset, Offset)> {
-    let mut gone = vec![(first, end)];
+    let mut gone: Vec<_> = [(first, end)].into_iter().filter(|_| first < end).collect();
     for subscription in subscriptions {
         let both = gone.into_iter();
         let both = both.flat_map(|(first, end)| subscription.done_between(first, end));

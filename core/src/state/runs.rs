@@ -220,6 +220,26 @@ impl Runs {
         }
     }
 
+    /// About how many bytes the records from `offset` on have that are kept: exact where they are in memory.
+    pub(crate) fn bytes_from(&self, offset: Offset) -> u64 {
+        let holder = self.stretch_of(offset).map_or(0, |(first, stretch)| {
+            let Some(runs) = stretch.loaded() else {
+                let part = u128::from(stretch.end.0 - offset.0) * u128::from(stretch.live_bytes());
+                let bytes = part / u128::from(stretch.end.0 - first.0);
+                return u64::try_from(bytes).unwrap_or(u64::MAX);
+            };
+            let behind = &runs[runs.partition_point(|run| run.end() <= offset)..];
+            let behind = behind.iter().take_while(|run| run.first < stretch.end);
+            behind.map(EnqueueRun::record_bytes).sum()
+        });
+        let behind = (
+            std::ops::Bound::Excluded(offset),
+            std::ops::Bound::Unbounded,
+        );
+        let behind = self.stretches.range(behind);
+        holder + behind.map(|(_, stretch)| stretch.live_bytes()).sum::<u64>()
+    }
+
     /// The first messages from `offset` on that are kept: where they begin and end. Gaps in a stretch that is not in
     /// memory are not known.
     pub(crate) fn kept_from(&self, offset: Offset) -> Option<(Offset, Offset)> {

@@ -8,6 +8,7 @@ use corelane_wire::{Offset, OffsetRange, Timestamp};
 use super::pages::Pages;
 use super::queue::Queue;
 use super::subscription::{Fragment, Subscription};
+use super::trim::Undelivered;
 use super::{Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, State, SubscriptionKey};
 use crate::ids::QueueId;
 
@@ -48,8 +49,13 @@ impl Queue {
 
     /// Forgets what is due, or needed by nobody any more.
     pub(crate) fn forget_scheduled(&mut self, now: Timestamp) {
-        let all = self.scheduled.iter();
-        let gone = all.filter(|(first, group)| {
+        self.forget_scheduled_before(now, Offset(u64::MAX));
+    }
+
+    /// The same of what begins before an offset.
+    pub(super) fn forget_scheduled_before(&mut self, now: Timestamp, end: Offset) {
+        let before = self.scheduled.iter().take_while(|(first, _)| **first < end);
+        let gone = before.filter(|(first, group)| {
             let end = Offset(first.0 + group.count);
             group.due <= now || !self.is_needed(**first, end)
         });
@@ -206,7 +212,7 @@ impl State {
                 subscription.delayed.insert((due, first), fragment);
             }
         } else {
-            subscription.purge(&ranges);
+            subscription.finish_undelivered(&ranges, Undelivered::Purged);
             let count: u64 = cut.iter().map(|(_, of)| of.count).sum();
             self.counts.delayed -= count;
             self.counts.purged += count;

@@ -289,46 +289,6 @@ impl Subscription {
         self.mark_done(run.first, run.end());
     }
 
-    /// Messages that nobody holds are done without a delivery: those in `returned`, `delayed` and from the cursor to
-    /// `end`; returns them.
-    pub(crate) fn purge_waiting(&mut self, end: Offset) -> Vec<(Offset, Offset)> {
-        let returned = std::mem::take(&mut self.returned);
-        let behind = std::mem::replace(&mut self.behind, Behind::new());
-        let delayed = std::mem::take(&mut self.delayed);
-        (self.returned_count, self.delayed_count) = (0, 0);
-        let returned = returned
-            .iter()
-            .map(|(&first, fragment)| (first, fragment.count));
-        let delayed = delayed.iter();
-        let delayed = delayed.map(|(&(_, first), fragment)| (first, fragment.count));
-        let behind = behind.rows().iter();
-        let behind = behind.map(|(&first, row)| (first, row.fragment.count));
-        let fragments = returned.chain(behind).chain(delayed);
-        let mut purged: Vec<_> = fragments
-            .map(|(first, count)| (first, Offset(first.0 + count)))
-            .collect();
-        purged.extend(self.unread(end));
-        self.ahead = Pages::new();
-        self.ahead_count = 0;
-        self.cursor = end;
-        self.purge(&purged);
-        purged
-    }
-
-    /// Messages that were set aside are done without a delivery; returns them.
-    pub(crate) fn purge_aside(&mut self, aside: Aside) -> Vec<(Offset, Offset)> {
-        let purged = self.aside_mut(aside).clear();
-        self.purge(&purged);
-        purged
-    }
-
-    pub(super) fn purge(&mut self, ranges: &[(Offset, Offset)]) {
-        for &(first, end) in ranges {
-            self.finished.purged += end.0 - first.0;
-            self.mark_done(first, end);
-        }
-    }
-
     pub(super) fn mark_done(&mut self, first: Offset, end: Offset) {
         if first == self.done {
             self.done = end;

@@ -206,6 +206,7 @@ impl Index {
             | Record::Release { .. }
             | Record::Delete { .. }
             | Record::ConfigureQueue { .. }
+            | Record::Trim { .. }
             | Record::Reschedule { .. }
             | Record::Subscribe { .. }
             | Record::Take { .. }

@@ -22,6 +22,8 @@ pub(super) struct Model {
     begins: BTreeMap<Key, u64>,
     /// When messages are due that were scheduled.
     due: BTreeMap<(QueueId, u64), u64>,
+    /// From where on messages are kept although everybody is done with them.
+    retained: BTreeMap<QueueId, u64>,
 }
 
 /// One message in one subscription.
@@ -82,6 +84,7 @@ impl Model {
             Record::Delete { queue } => {
                 self.queues.remove(queue);
                 self.subscriptions.retain(|key, _| key.0 != *queue);
+                self.retained.remove(queue);
             }
             Record::Subscribe {
                 queue,
@@ -128,7 +131,16 @@ impl Model {
                 self.reschedule(time.0, *queue, due.map(|due| due.0), ranges);
             }
             // Where a message lies is nothing that a client sees, and this model keeps everything for ever.
-            Record::Relocate { .. } | Record::ConfigureQueue { .. } => {}
+            Record::Relocate { .. } => {}
+            Record::ConfigureQueue { queue, config } => {
+                if config.retains() {
+                    let end = self.queues[queue];
+                    self.retained.entry(*queue).or_insert(end);
+                } else {
+                    self.retained.remove(queue);
+                }
+            }
+            Record::Trim { queue, end } => self.trim(*queue, end.0),
             Record::Tick => self.tick(time.0, lease_now),
             Record::Release { session } => self.release(*session),
         }
@@ -144,6 +156,23 @@ impl Model {
             assert_eq!(message.state, MessageState::Ready, "given out twice");
             message.attempts += u32::from(!is_read);
             message.state = MessageState::Done;
+        }
+    }
+
+    fn trim(&mut self, queue: QueueId, end: u64) {
+        if let Some(from) = self.retained.get_mut(&queue) {
+            *from = end.max(*from);
+        }
+        let keyed = self.subscriptions.iter_mut();
+        let of_queue = keyed.filter(|(key, _)| key.0 == queue);
+        for message in of_queue.flat_map(|(_, messages)| &mut messages[..at(end)]) {
+            match message.state {
+                MessageState::Ready
+                | MessageState::Delayed { .. }
+                | MessageState::Dead
+                | MessageState::Parked => message.state = MessageState::Done,
+                MessageState::Leased { .. } | MessageState::Forwarded | MessageState::Done => {}
+            }
         }
     }
 
@@ -315,13 +344,15 @@ impl Model {
         self.begins.insert(key, from);
         let delays = !self.is_reader(key);
         let end = self.queues[&key.0];
+        let retained = self.retained.get(&key.0).copied();
         let siblings = self.subscriptions.iter();
         let siblings = siblings.filter(|(of, _)| of.0 == key.0);
         let siblings: Vec<_> = siblings.map(|(_, messages)| messages.clone()).collect();
         let messages = (0..end).map(|offset| {
-            let at = usize::try_from(offset).unwrap();
-            let has_it_done = |of: &Vec<Message>| of[at].state == MessageState::Done;
-            let is_gone = !siblings.is_empty() && siblings.iter().all(has_it_done);
+            let has_it_done = |of: &Vec<Message>| of[at(offset)].state == MessageState::Done;
+            let is_gone = !siblings.is_empty()
+                && siblings.iter().all(has_it_done)
+                && retained.is_none_or(|from| offset < from);
             let mut message = READY;
             if let Some(&due) = self.due.get(&(key.0, offset))
                 && due > now
@@ -484,6 +515,10 @@ impl Message {
             self.state = MessageState::Dead;
         }
     }
+}
+
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
 }
 
 /// What an Ack, Nack, Reject or Extend is about.

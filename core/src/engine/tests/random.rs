@@ -114,6 +114,8 @@ struct Run {
     behind: u32,
     /// Messages that were cancelled or moved.
     rescheduled: u32,
+    /// Trim records.
+    trimmed: u32,
     /// Subscriptions that were ordered by key at some time: what they passed over is not new.
     by_keys: BTreeSet<(QueueId, SubscriptionId)>,
 }
@@ -154,6 +156,7 @@ impl Run {
             reading: reading::Reading::default(),
             behind: 0,
             rescheduled: 0,
+            trimmed: 0,
             by_keys: BTreeSet::new(),
         }
     }
@@ -187,6 +190,7 @@ impl Run {
                     self.check_turns(&record);
                     self.note_keys(&record);
                     self.note_rescheduled(&record);
+                    self.trimmed += u32::from(matches!(record, Record::Trim { .. }));
                     self.keep_messages(lsn, time, &record);
                     self.model.apply(lsn, time, &record);
                 }
@@ -332,7 +336,8 @@ impl Run {
     }
 
     fn random_step(&mut self) {
-        match self.random.below(37) {
+        match self.random.below(38) {
+            37 => self.configure_queue(),
             35 => {
                 self.letter_read();
                 self.letter_answered();
@@ -413,9 +418,9 @@ impl Run {
 }
 
 /// Returns how many chunks were read back, batches relocated, records read for their keys, messages leased by key, and
-/// leases of what waited behind others, messages rescheduled, and letters that have arrived; and
-/// messages that readers and broadcasts got.
-fn run(seed: u64, with_deletes: bool) -> [u32; 9] {
+/// leases of what waited behind others, messages rescheduled, letters that have arrived, and Trim records; and messages
+/// that readers and broadcasts got.
+fn run(seed: u64, with_deletes: bool) -> [u32; 10] {
     // The seed is the only thing a failure needs to be repeated.
     println!("seed {seed}, with deletes: {with_deletes}");
     let mut run = Run::new(seed, with_deletes);
@@ -453,6 +458,7 @@ fn run(seed: u64, with_deletes: bool) -> [u32; 9] {
         run.behind,
         run.rescheduled,
         run.forwarded,
+        run.trimmed,
         read,
         heard,
     ]
@@ -460,7 +466,7 @@ fn run(seed: u64, with_deletes: bool) -> [u32; 9] {
 
 #[test]
 fn random_operations_keep_the_promises_and_replay_to_the_same_state() {
-    let mut seen = [0; 8];
+    let mut seen = [0; 9];
     for seed in 0..seeds() {
         for (sum, of) in seen.iter_mut().zip(run(seed, false)) {
             *sum += of;
@@ -474,14 +480,14 @@ fn random_operations_keep_the_promises_and_replay_to_the_same_state() {
 
 #[test]
 fn random_operations_with_deletes_replay_to_the_same_state() {
-    let mut seen = [0; 3];
+    let mut seen = [0; 4];
     for seed in 0..seeds() {
-        let [.., letters, read, heard] = run(1_000_000 + seed, true);
-        for (sum, of) in seen.iter_mut().zip([letters, read, heard]) {
+        let [.., letters, trims, read, heard] = run(1_000_000 + seed, true);
+        for (sum, of) in seen.iter_mut().zip([letters, trims, read, heard]) {
             *sum += of;
         }
     }
-    // Letters have arrived, and readers and broadcasts got messages.
+    // Letters have arrived, queues were trimmed, and readers and broadcasts got messages.
     assert!(seen.iter().all(|seen| *seen > 0) || cfg!(miri), "{seen:?}");
 }
 

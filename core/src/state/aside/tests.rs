@@ -40,6 +40,5 @@ fn what_is_taken_leaves_the_rest() {
     assert_eq!(within(&set, 13, 15), []);
     assert_eq!(within(&set, 13, 16), [(15, 16)]);
     assert_eq!(set.count(), 8);
-    assert_eq!(set.clear().len(), 2);
-    assert_eq!((set.count(), set.rows().len()), (0, 0));
+    assert_eq!(set.rows().len(), 2);
 }

@@ -89,6 +89,7 @@ fn name(record: &Record) -> &'static str {
         Record::Release { .. } => "release",
         Record::Delete { .. } => "delete",
         Record::ConfigureQueue { .. } => "queue_configure",
+        Record::Trim { .. } => "trim",
         Record::Subscribe { .. } => "subscribe",
         Record::Relocate { .. } => "relocate",
         Record::Reject { .. } => "reject",
@@ -134,6 +135,7 @@ fn fields(record: &Record) -> Value {
         Record::Release { session } => json!({"session": hex(session.0)}),
         Record::Delete { queue } => json!({"queue": queue.0}),
         Record::ConfigureQueue { queue, config } => fields_of_queue(*queue, config),
+        Record::Trim { queue, end } => json!({"queue": queue.0, "end": end.0}),
         Record::Reschedule { queue, due, ranges } => json!({"queue": queue.0,
             "due_ns": due.map(|due| due.0), "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
         Record::Subscribe {

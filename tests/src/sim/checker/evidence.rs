@@ -153,7 +153,10 @@ impl Evidence {
                     format!("change of {queue}/{subscription}, not there"),
                 ),
             },
-            Record::Take { .. } | Record::ConfigureQueue { .. } | Record::Reschedule { .. } => {
+            Record::Take { .. }
+            | Record::ConfigureQueue { .. }
+            | Record::Trim { .. }
+            | Record::Reschedule { .. } => {
                 let record = &entry.record;
                 violation("log", format!("nobody asked for {record:?}"))
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use corelane_wire::{
     Aside, Batch, BatchBuilder, ConsumerId, Contract, DeadLetters, ErrorCode, Fate, Lane, Lsn,
     Offset, OffsetRange, OffsetRanges, OnSchedule, OnSubscription, OutgoingMessage, ProducerId,
-    PurgeStates, Request, ReturnTo, ScheduleVerb, Sequence, Start, SubscriptionConfig,
+    PurgeStates, QueueConfig, Request, ReturnTo, ScheduleVerb, Sequence, Start, SubscriptionConfig,
     SubscriptionVerb,
 };
 
@@ -463,6 +463,24 @@ impl Run {
         let from = self.requester(Asked::Other);
         let lane = Lane(0);
         let request = Request::Schedule(OnSchedule { queue, lane, verb });
+        self.step(Input::Request { from, request });
+    }
+
+    /// What a queue keeps and takes.
+    pub(super) fn configure_queue(&mut self) {
+        if !self.with_deletes || self.random.below(3) > 0 {
+            return;
+        }
+        let config = QueueConfig {
+            retention_ms: self.random.pick([0, 0, 3_000, 20_000]),
+            retention_bytes: self.random.pick([0, 0, 600, 3_000]),
+            retention_count: self.random.pick([0, 0, 3, 20]),
+            ..QueueConfig::PLAIN
+        };
+        let from = self.requester(Asked::Other);
+        let queue = self.random.name(QUEUES);
+        let config = Some(config);
+        let request = Request::QueueConfigure { queue, config };
         self.step(Input::Request { from, request });
     }
 

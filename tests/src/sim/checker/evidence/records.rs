@@ -44,6 +44,7 @@ pub(super) fn settlement(record: &Record) -> Option<(QueueId, SubscriptionId, &[
         | Record::Release { .. }
         | Record::Delete { .. }
         | Record::ConfigureQueue { .. }
+        | Record::Trim { .. }
         | Record::Reschedule { .. }
         | Record::Subscribe { .. }
         | Record::Take { .. }

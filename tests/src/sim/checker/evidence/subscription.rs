@@ -196,6 +196,7 @@ impl Fact {
             | Record::Release { .. }
             | Record::Delete { .. }
             | Record::ConfigureQueue { .. }
+            | Record::Trim { .. }
             | Record::Reschedule { .. }
             | Record::Subscribe { .. }
             | Record::Take { .. }
