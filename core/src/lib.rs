@@ -37,5 +37,5 @@ pub use engine::{
 };
 pub use ids::{ConnectionId, QueueId, SubscriptionId};
 pub use limits::Limits;
-pub use record::{Change, Record, RecordDecodeError};
+pub use record::{Change, Record, RecordDecodeError, Trimmed};
 pub use state::ReplayError;

@@ -92,6 +92,8 @@ pub enum ErrorCode {
     ShuttingDown = 2005,
     /// The request belongs to an epoch that is over.
     StaleEpoch = 2006,
+    /// As many messages wait in the queue as it may hold.
+    QueueFull = 2007,
     /// A write to the partition's log failed; it takes nothing more until the next start.
     Poisoned = 3001,
     /// The partition's log is damaged.
@@ -362,6 +364,11 @@ const TABLE: &[Row] = &[
         ErrorCode::StaleEpoch,
         "stale_epoch",
         "Ask for the metadata again and retry.",
+    ),
+    row(
+        ErrorCode::QueueFull,
+        "queue_full",
+        "Retry after a pause: consume what waits, or raise the queue's bounds.",
     ),
     row(
         ErrorCode::Poisoned,

@@ -40,7 +40,10 @@ impl Engine {
             None
         };
         let queue = match found {
-            Some(queue) => queue,
+            Some(queue) => {
+                self.make_room(now, queue, &batch, outputs)?;
+                queue
+            }
             None => self.create_queue(now, enqueue.queue, outputs)?,
         };
         let first = self

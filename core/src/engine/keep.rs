@@ -52,15 +52,17 @@ fn check_served(config: &QueueConfig) -> Result<(), Refusal> {
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
         retention_count: config.retention_count,
+        messages_max: config.messages_max,
+        bytes_max: config.bytes_max,
+        overflow: config.overflow,
         storage: config.storage,
         ..QueueConfig::PLAIN
     };
     if *config == served {
         return Ok(());
     }
-    let text = "queues take everything in this version: only retention and storage are served";
-    let text = text.to_owned();
-    Err((ErrorCode::NotSupported, text))
+    let text = "ttl_ms and slow_down_at are not served in this version: they must be 0";
+    Err((ErrorCode::NotSupported, text.to_owned()))
 }
 
 fn configured(created: bool, config: QueueConfig) -> Reply {

@@ -31,6 +31,7 @@ mod relocate;
 mod request;
 mod reschedule;
 mod retention;
+mod room;
 mod sessions;
 mod stats;
 mod subscriptions;

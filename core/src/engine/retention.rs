@@ -11,7 +11,7 @@ use corelane_wire::{ChunkPlace, Offset, Timestamp};
 
 use super::{Engine, Output};
 use crate::ids::QueueId;
-use crate::record::Record;
+use crate::record::{Record, Trimmed};
 use crate::state::runs::RunsAt;
 use crate::state::{Effects, Queue};
 
@@ -142,7 +142,8 @@ impl Engine {
         let (trimmed, due) = (end, kept.due);
         self.retention.set(id, Retained { trimmed, due });
         if is_trimmed {
-            self.append(now, Record::Trim { queue: id, end }, outputs);
+            let (queue, how) = (id, Trimmed::Gone);
+            self.append(now, Record::Trim { queue, end, how }, outputs);
         }
         if let Some(away) = kept.away {
             self.load(id, away, outputs);
@@ -176,6 +177,8 @@ fn kept(queue: &Queue, retained: Retained, now: Timestamp) -> Kept {
         let runs = match queue.runs.at(first) {
             RunsAt::Here(runs, _) => runs,
             RunsAt::Away(first, place) => {
+                // Until that is read there is nothing to be done.
+                kept.due = kept.due.filter(|due| *due > now);
                 kept.away = Some((first, place));
                 return kept;
             }

@@ -16,6 +16,7 @@ mod random;
 mod readers;
 mod relocate;
 mod retention;
+mod room;
 mod schedule;
 mod sessions;
 mod settle;

@@ -7,7 +7,7 @@ use corelane_wire::{
     SettleEntry, Timestamp, check_name,
 };
 
-use super::{Change, Record, RecordDecodeError, Scheduled};
+use super::{Change, Record, RecordDecodeError, Scheduled, Trimmed};
 use crate::ids::{QueueId, SubscriptionId};
 
 impl Record {
@@ -46,9 +46,10 @@ impl Record {
                 put_u32(out, queue.0);
                 config.put(out);
             }
-            Self::Trim { queue, end } => {
+            Self::Trim { queue, end, how } => {
                 put_u32(out, queue.0);
                 put_u64(out, end.0);
+                put_u8(out, *how as u8);
             }
             Self::Subscribe {
                 queue,
@@ -132,6 +133,7 @@ impl Record {
             record_kind::TRIM => Self::Trim {
                 queue: QueueId(reader.u32()?),
                 end: Offset(reader.u64()?),
+                how: numbered(&mut reader, Trimmed::from_u8)?,
             },
             record_kind::SUBSCRIBE => Self::Subscribe {
                 queue: QueueId(reader.u32()?),

@@ -144,12 +144,14 @@ pub enum Record {
         /// The whole of it.
         config: Box<QueueConfig>,
     },
-    /// The oldest messages of a queue go, but for what is leased or under way to a dead-letter queue.
+    /// The oldest messages of a queue make way, but for what is leased or under way to a dead-letter queue.
     Trim {
         /// Of which queue.
         queue: QueueId,
         /// Everything before.
         end: Offset,
+        /// What becomes of them.
+        how: Trimmed,
     },
     /// A subscription comes into being.
     Subscribe {
@@ -193,6 +195,26 @@ pub enum Record {
         /// What changes.
         change: Change,
     },
+}
+
+/// What becomes of messages that make way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Trimmed {
+    /// They go.
+    Gone = 0,
+    /// Those that are ready are dead.
+    Dead = 1,
+}
+
+impl Trimmed {
+    const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Gone),
+            1 => Some(Self::Dead),
+            _ => None,
+        }
+    }
 }
 
 /// Messages of a batch in a row that are due at the same time.

@@ -189,8 +189,9 @@ fn sample_of_a_queue_config() -> (Record, &'static str) {
 }
 
 fn sample_of_a_trim() -> (Record, &'static str) {
-    let (queue, end) = (QUEUE, Offset(258));
-    (Record::Trim { queue, end }, "02000000 0201000000000000")
+    let (queue, end, how) = (QUEUE, Offset(258), Trimmed::Dead);
+    let record = Record::Trim { queue, end, how };
+    (record, "02000000 0201000000000000 01")
 }
 
 fn samples_of_queues() -> Vec<(Record, &'static str)> {

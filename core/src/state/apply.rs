@@ -95,7 +95,7 @@ impl State {
             }
             Record::Delete { queue } => self.apply_delete(*queue, effects),
             Record::ConfigureQueue { queue, config } => self.apply_queue_config(*queue, config),
-            Record::Trim { queue, end } => self.apply_trim(*queue, *end, effects),
+            Record::Trim { queue, end, how } => self.apply_trim(*queue, (*end, *how), effects),
             Record::Subscribe {
                 queue,
                 subscription,

@@ -18,6 +18,7 @@ mod lease;
 pub(crate) mod letter;
 mod lives;
 mod loaded;
+mod overflow;
 pub(crate) mod pages;
 mod producer;
 mod queue;

@@ -43,8 +43,13 @@ impl EnqueueRun {
 
     /// Length of its record in the log.
     pub(crate) const fn record_bytes(&self) -> u64 {
-        self.bytes as u64 + RECORD_OVERHEAD_BYTES
+        record_bytes(self.bytes as u64)
     }
+}
+
+/// Length of a record with entries of this length together.
+pub(crate) const fn record_bytes(bytes: u64) -> u64 {
+    bytes + RECORD_OVERHEAD_BYTES
 }
 
 /// How runs are put into stretches; not replicated.
@@ -218,6 +223,13 @@ impl Runs {
                 StretchRuns::Inline(_) => unreachable!("inline runs are always in memory"),
             },
         }
+    }
+
+    /// How many messages are kept, and about how many bytes of records.
+    pub(crate) fn kept(&self) -> (u64, u64) {
+        let stretches = self.stretches.values();
+        let kept = stretches.map(|stretch| (stretch.live, stretch.live_bytes()));
+        kept.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
     }
 
     /// About how many bytes the records from `offset` on have that are kept: exact where they are in memory.

@@ -6,6 +6,7 @@ use super::queue::Queue;
 use super::subscription::{Fragment, Subscription};
 use super::{Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, State, SubscriptionKey};
 use crate::ids::QueueId;
+use crate::record::Trimmed;
 
 /// How messages are finished that nobody was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +19,7 @@ pub(super) enum Undelivered {
 
 impl Subscription {
     /// Takes the messages before `end` out that are ready, by offset.
-    fn take_ready(&mut self, end: Offset) -> Vec<(Offset, Fragment)> {
+    pub(super) fn take_ready(&mut self, end: Offset) -> Vec<(Offset, Fragment)> {
         let mut taken = Vec::new();
         while let Some((first, fragment)) = self.first_returned().filter(|(it, _)| *it < end) {
             let left = fragment.count.min(end.0 - first.0);
@@ -147,11 +148,11 @@ impl Queue {
 }
 
 impl State {
-    /// The beginning of a queue goes, but for what is leased or under way to a dead-letter queue.
+    /// The oldest messages of a queue make way, but for what is leased or under way to a dead-letter queue.
     pub(super) fn apply_trim(
         &mut self,
         id: QueueId,
-        end: Offset,
+        (end, how): (Offset, Trimmed),
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
         let now = self.clock.log;
@@ -162,10 +163,16 @@ impl State {
         let subscriptions: Vec<_> = queue.subscriptions.iter().map(|of| of.id).collect();
         for subscription in subscriptions {
             let key = (id, subscription);
-            self.finish_in(key, (end, ALL, Undelivered::Expired), effects)?;
+            match how {
+                Trimmed::Gone => self.finish_in(key, (end, ALL, Undelivered::Expired), effects)?,
+                Trimmed::Dead => self.bury_in(key, end, effects)?,
+            }
         }
         let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
-        self.counts.messages -= queue.trim(end);
+        self.counts.messages -= match how {
+            Trimmed::Gone => queue.trim(end),
+            Trimmed::Dead => queue.advance_start(),
+        };
         queue.forget_scheduled_before(now, end);
         Ok(())
     }

@@ -135,6 +135,8 @@ pub enum AsideCause {
     Attempts = 2,
     /// Its last attempt failed, because the lease ended.
     LeaseExpired = 3,
+    /// It was among the oldest of a queue that had no room for more.
+    Overflow = 4,
 }
 
 impl AsideCause {
@@ -144,6 +146,7 @@ impl AsideCause {
             1 => Some(Self::Rejected),
             2 => Some(Self::Attempts),
             3 => Some(Self::LeaseExpired),
+            4 => Some(Self::Overflow),
             _ => None,
         }
     }
@@ -159,6 +162,7 @@ impl AsideCause {
             Self::Rejected => "rejected",
             Self::Attempts => "attempts",
             Self::LeaseExpired => "lease_expired",
+            Self::Overflow => "overflow",
         }
     }
 }

@@ -7,7 +7,7 @@ use corelane_wire::{
     SubscriptionConfig, Timestamp,
 };
 
-use crate::record::{Change, Record};
+use crate::record::{Change, Record, Trimmed};
 use crate::{QueueId, SubscriptionId};
 
 type Key = (QueueId, SubscriptionId);
@@ -140,7 +140,7 @@ impl Model {
                     self.retained.remove(queue);
                 }
             }
-            Record::Trim { queue, end } => self.trim(*queue, end.0),
+            Record::Trim { queue, end, how } => self.trim(*queue, end.0, *how),
             Record::Tick => self.tick(time.0, lease_now),
             Record::Release { session } => self.release(*session),
         }
@@ -159,13 +159,31 @@ impl Model {
         }
     }
 
-    fn trim(&mut self, queue: QueueId, end: u64) {
-        if let Some(from) = self.retained.get_mut(&queue) {
+    fn trim(&mut self, queue: QueueId, end: u64, how: Trimmed) {
+        if let Some(from) = self.retained.get_mut(&queue)
+            && how == Trimmed::Gone
+        {
             *from = end.max(*from);
         }
+        let readers = self
+            .subscriptions
+            .keys()
+            .filter(|key| self.is_reader(**key));
+        let readers: Vec<_> = readers.copied().collect();
         let keyed = self.subscriptions.iter_mut();
         let of_queue = keyed.filter(|(key, _)| key.0 == queue);
-        for message in of_queue.flat_map(|(_, messages)| &mut messages[..at(end)]) {
+        let of_queue = of_queue.map(|(key, messages)| (readers.contains(key), messages));
+        let messages = of_queue.flat_map(|(is_reader, messages)| {
+            let before = messages[..at(end)].iter_mut();
+            before.map(move |message| (is_reader, message))
+        });
+        for (is_reader, message) in messages {
+            if how == Trimmed::Dead && !is_reader {
+                if message.state == MessageState::Ready {
+                    message.state = MessageState::Dead;
+                }
+                continue;
+            }
             match message.state {
                 MessageState::Ready
                 | MessageState::Delayed { .. }

@@ -12,11 +12,11 @@ use crate::record::Record;
 use crate::{Limits, Output, Reply};
 
 /// A queue of this configuration with the default subscription.
-fn keeping(config: QueueConfig) -> Node {
+pub(super) fn keeping(config: QueueConfig) -> Node {
     keeping_in(Node::new(), config)
 }
 
-fn keeping_in(mut node: Node, config: QueueConfig) -> Node {
+pub(super) fn keeping_in(mut node: Node, config: QueueConfig) -> Node {
     let config = Some(config);
     node.request(alice(1), Request::QueueConfigure { queue: "q", config });
     let config = SubscriptionConfig::PLAIN;
@@ -39,7 +39,7 @@ fn age(seconds: u64) -> QueueConfig {
     }
 }
 
-fn ask(node: &mut Node, subscription: &str, verb: SubscriptionVerb<'_>) -> Reply {
+pub(super) fn ask(node: &mut Node, subscription: &str, verb: SubscriptionVerb<'_>) -> Reply {
     let on = OnSubscription {
         queue: "q",
         lane: Lane(0),
@@ -72,7 +72,7 @@ fn sought(at: u64) -> Reply {
 }
 
 /// Where the messages go that were trimmed, by each record.
-fn trims(outputs: &[Output]) -> Vec<u64> {
+pub(super) fn trims(outputs: &[Output]) -> Vec<u64> {
     let trims = outputs.iter().filter_map(|output| match output {
         Output::Append {
             record: Record::Trim { end, .. },
@@ -91,7 +91,7 @@ fn trims(outputs: &[Output]) -> Vec<u64> {
 }
 
 /// Enqueues `messages` in a batch, ends the turn and commits; what was trimmed.
-fn add(node: &mut Node, messages: u32) -> Vec<u64> {
+pub(super) fn add(node: &mut Node, messages: u32) -> Vec<u64> {
     node.fill("q", messages);
     let outputs = node.turn_end();
     node.durable();
@@ -99,7 +99,7 @@ fn add(node: &mut Node, messages: u32) -> Vec<u64> {
 }
 
 /// Takes everything that is ready and acks it; how many messages.
-fn consume(node: &mut Node) -> u64 {
+pub(super) fn consume(node: &mut Node) -> u64 {
     let mut count = 0;
     loop {
         node.request(alice(2), dequeue("q", 10, 0));
@@ -123,7 +123,7 @@ fn consume(node: &mut Node) -> u64 {
     }
 }
 
-fn kept(node: &Node) -> (u64, u64) {
+pub(super) fn kept(node: &Node) -> (u64, u64) {
     let queue = node.engine.state.queues.get(QUEUE).unwrap();
     (queue.start.0, queue.end.0)
 }
@@ -330,6 +330,11 @@ fn places_that_are_not_in_memory_are_read_to_know_their_age() {
     assert_eq!(trims(&node.turn_end()), NONE);
     let mut trimmed = Vec::new();
     while node.read_one().is_some() {
+        let due = node.engine.next_deadline();
+        assert!(
+            due.is_none_or(|due| due > node.now),
+            "nothing to be done before it is read"
+        );
         trimmed.extend(trims(&node.turn_end()));
     }
     assert_eq!(trimmed.last(), Some(&5), "{trimmed:?}");
@@ -350,4 +355,4 @@ fn queue_without_a_subscription_keeps_no_more_than_that() {
     assert_eq!(consume(&mut node), 3);
 }
 
-const NONE: [u64; 0] = [];
+pub(super) const NONE: [u64; 0] = [];

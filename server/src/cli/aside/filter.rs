@@ -147,6 +147,7 @@ fn cause(name: &str) -> Result<AsideCause, String> {
         AsideCause::Rejected,
         AsideCause::Attempts,
         AsideCause::LeaseExpired,
+        AsideCause::Overflow,
     ];
     let mut known = causes.into_iter();
     let found = known.find(|cause| cause.name() == name);

@@ -1,6 +1,6 @@
 //! A record of a log in JSON.
 
-use corelane_core::{Change, QueueId, Record};
+use corelane_core::{Change, QueueId, Record, Trimmed};
 use corelane_storage::{BlockSite, RecordView};
 use corelane_wire::{
     Aside, Batch, Fate, Offset, OffsetRange, Overflow, QueueConfig, ReturnTo, SettleEntry, Storage,
@@ -135,7 +135,10 @@ fn fields(record: &Record) -> Value {
         Record::Release { session } => json!({"session": hex(session.0)}),
         Record::Delete { queue } => json!({"queue": queue.0}),
         Record::ConfigureQueue { queue, config } => fields_of_queue(*queue, config),
-        Record::Trim { queue, end } => json!({"queue": queue.0, "end": end.0}),
+        Record::Trim { queue, end, how } => {
+            let are_dead = *how == Trimmed::Dead;
+            json!({"queue": queue.0, "end": end.0, "dead": are_dead})
+        }
         Record::Reschedule { queue, due, ranges } => json!({"queue": queue.0,
             "due_ns": due.map(|due| due.0), "ranges": ranges.iter().map(range).collect::<Vec<_>>()}),
         Record::Subscribe {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use corelane_wire::{
     Aside, Batch, BatchBuilder, ConsumerId, Contract, DeadLetters, ErrorCode, Fate, Lane, Lsn,
-    Offset, OffsetRange, OffsetRanges, OnSchedule, OnSubscription, OutgoingMessage, ProducerId,
-    PurgeStates, QueueConfig, Request, ReturnTo, ScheduleVerb, Sequence, Start, SubscriptionConfig,
-    SubscriptionVerb,
+    Offset, OffsetRange, OffsetRanges, OnSchedule, OnSubscription, OutgoingMessage, Overflow,
+    ProducerId, PurgeStates, QueueConfig, Request, ReturnTo, ScheduleVerb, Sequence, Start,
+    SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::super::node::*;
@@ -475,6 +475,11 @@ impl Run {
             retention_ms: self.random.pick([0, 0, 3_000, 20_000]),
             retention_bytes: self.random.pick([0, 0, 600, 3_000]),
             retention_count: self.random.pick([0, 0, 3, 20]),
+            messages_max: self.random.pick([0, 0, 5, 15]),
+            bytes_max: self.random.pick([0, 0, 1_500]),
+            overflow: self
+                .random
+                .pick([Overflow::Refuse, Overflow::DropOldest, Overflow::Dead]),
             ..QueueConfig::PLAIN
         };
         let from = self.requester(Asked::Other);

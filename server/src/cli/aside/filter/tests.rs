@@ -78,7 +78,7 @@ fn what_is_no_condition_says_what_one_is() {
         ("", "expected cause"),
         ("route", "expected cause"),
         ("cause~attempts", "expected cause"),
-        ("cause=tired", "rejected, attempts, lease_expired"),
+        ("cause=tired", "rejected, attempts, lease_expired, overflow"),
         ("attempts~3", "expected cause"),
         ("attempts=three", "no number"),
         ("attempts==3", "expected cause"),
