@@ -320,6 +320,7 @@ const fn receipt() -> Receipt {
         class: CLASS_DURABLE,
         copies: 1,
         duplicate: true,
+        slow_down: false,
     }
 }
 

@@ -247,6 +247,7 @@ impl State {
             class: batch.class,
             copies: 1,
             duplicate: false,
+            slow_down: false,
         })
     }
 

@@ -11,7 +11,7 @@ use super::request::Refusal;
 use super::{Engine, Output, Reply, Requester};
 use crate::ids::QueueId;
 use crate::record::{Record, Scheduled};
-use crate::state::Verdict;
+use crate::state::{Queue, Verdict};
 
 impl Engine {
     pub(super) fn on_enqueue(
@@ -26,7 +26,8 @@ impl Engine {
         let found = self.state.queues.find(enqueue.queue);
         let verdict = self.judge(found, &batch)?;
         if let Verdict::Duplicate(first_taken) = verdict {
-            self.confirm(from, receipt(&batch, first_taken, true), outputs);
+            let receipt = self.receipt((found, &batch), first_taken, true);
+            self.confirm(from, receipt, outputs);
             return Ok(());
         }
         self.check_room(verdict, &batch)?;
@@ -73,7 +74,8 @@ impl Engine {
         self.follow_keys(queue, first, &batch);
         let count = batch.count;
         let range = OffsetRange { first, count };
-        self.confirm(from, receipt(&batch, range, false), outputs);
+        let receipt = self.receipt((Some(queue), &batch), range, false);
+        self.confirm(from, receipt, outputs);
         Ok(())
     }
 
@@ -155,6 +157,23 @@ impl Engine {
         }
     }
 
+    fn receipt(
+        &self,
+        (queue, batch): (Option<QueueId>, &Batch<'_>),
+        range: OffsetRange,
+        duplicate: bool,
+    ) -> Receipt {
+        let queue = queue.and_then(|queue| self.state.queues.get(queue));
+        Receipt {
+            range,
+            class: batch.class,
+            // On how many nodes' stable storage the messages are.
+            copies: if batch.class == CLASS_MEMORY { 0 } else { 1 },
+            duplicate,
+            slow_down: queue.is_some_and(Queue::slows_down),
+        }
+    }
+
     fn check_room(&self, verdict: Verdict, batch: &Batch<'_>) -> Result<(), Refusal> {
         let limits = &self.limits;
         let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
@@ -183,16 +202,6 @@ impl Engine {
             ));
         }
         Ok(())
-    }
-}
-
-const fn receipt(batch: &Batch<'_>, range: OffsetRange, duplicate: bool) -> Receipt {
-    Receipt {
-        range,
-        class: batch.class,
-        // On how many nodes' stable storage the messages are.
-        copies: if batch.class == CLASS_MEMORY { 0 } else { 1 },
-        duplicate,
     }
 }
 

@@ -48,21 +48,11 @@ impl Engine {
 
 /// Refuses what this version has a place for and does not serve.
 fn check_served(config: &QueueConfig) -> Result<(), Refusal> {
-    let served = QueueConfig {
-        retention_ms: config.retention_ms,
-        retention_bytes: config.retention_bytes,
-        retention_count: config.retention_count,
-        messages_max: config.messages_max,
-        bytes_max: config.bytes_max,
-        overflow: config.overflow,
-        storage: config.storage,
-        ..QueueConfig::PLAIN
-    };
-    if *config == served {
+    if config.ttl_ms == 0 {
         return Ok(());
     }
-    let text = "ttl_ms and slow_down_at are not served in this version: they must be 0";
-    Err((ErrorCode::NotSupported, text.to_owned()))
+    let text = "messages live for ever in this version: ttl_ms must be 0".to_owned();
+    Err((ErrorCode::NotSupported, text))
 }
 
 fn configured(created: bool, config: QueueConfig) -> Reply {

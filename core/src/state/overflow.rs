@@ -73,6 +73,12 @@ impl Queue {
         let waiting = subscriptions.map(|of| of.waiting(self.end)).max();
         waiting.unwrap_or(self.end.0 - self.start.0)
     }
+
+    /// Whether so many wait that producers are to slow down.
+    pub(crate) fn slows_down(&self) -> bool {
+        let at = self.config.slow_down_at;
+        at > 0 && self.waiting() >= at
+    }
 }
 
 impl State {

@@ -124,14 +124,13 @@ fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, ResponseError> {
 }
 
 fn receipt(reader: &mut Reader<'_>) -> Result<Receipt, ResponseError> {
-    let receipt = Receipt {
+    Ok(Receipt {
         range: range(reader)?,
         class: reader.u8()?,
         copies: reader.u8()?,
         duplicate: reader.bool()?,
-    };
-    reserved(reader.u8()?.into())?;
-    Ok(receipt)
+        slow_down: reader.bool()?,
+    })
 }
 
 fn settled(reader: &mut Reader<'_>) -> Result<Vec<Settled>, ResponseError> {

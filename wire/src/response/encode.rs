@@ -151,7 +151,7 @@ fn put_receipt(out: &mut Vec<u8>, receipt: Receipt) {
     put_u8(out, receipt.class);
     put_u8(out, receipt.copies);
     put_bool(out, receipt.duplicate);
-    put_u8(out, 0);
+    put_bool(out, receipt.slow_down);
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &[Settled]) {

@@ -153,6 +153,8 @@ pub struct Receipt {
     pub copies: u8,
     /// Whether this answers a retry of a batch that was taken before.
     pub duplicate: bool,
+    /// Whether so many messages wait in the queue that its producers are to slow down.
+    pub slow_down: bool,
 }
 
 /// What became of some of a request's messages.

@@ -351,6 +351,7 @@ proptest! {
     #[test]
     fn small_answers_round_trip(
         numbers in any::<(u64, u32, u8, u8, bool)>(),
+        slow_down: bool,
         code in prop::sample::select(ErrorCode::all().skip(1).collect::<Vec<_>>()),
         text in ".{0,100}",
         rows in prop::collection::vec((any::<(u64, u32)>(), 0..3_u8), 0..20),
@@ -360,6 +361,7 @@ proptest! {
             class: numbers.2,
             copies: numbers.3,
             duplicate: numbers.4,
+            slow_down,
         };
         let settled = rows.into_iter().map(|((first, count), outcome)| Settled {
             range: OffsetRange { first: Offset(first), count },

@@ -15,6 +15,7 @@
 //! (N4) Messages and bytes in flight are bounded; the byte bound may be passed by one message.
 
 mod config;
+mod pace;
 mod rewind;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use super::backoff::Backoff;
 use super::batch::{PendingBatch, Standing};
 use super::connection::Protocol;
 use super::random::Random;
+use pace::Pace;
 
 /// The state of one producer of one lane.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ pub struct ProducerCore {
     config: ProducerConfig,
     random: Random,
     backoff: Backoff,
+    pace: Pace,
     connected: bool,
     /// Closed batches, oldest first.
     batches: VecDeque<PendingBatch>,
@@ -85,6 +88,7 @@ impl ProducerCore {
         Self {
             config,
             backoff: Backoff::new(REFUSED_PAUSE_MIN, REFUSED_PAUSE_MAX, pauses),
+            pace: Pace::default(),
             connected: false,
             batches: VecDeque::new(),
             out: 0,
@@ -167,7 +171,8 @@ impl ProducerCore {
         if !self.connected || self.rewinding || self.pause_until.is_some() {
             return;
         }
-        while self.out < self.config.batches_max && protocol.has_room() {
+        let batches_max = self.pace.batches_max(self.config.batches_max);
+        while self.out < batches_max && protocol.has_room() {
             if self.out == self.batches.len() && !self.close_open() {
                 break;
             }
@@ -223,7 +228,7 @@ impl ProducerCore {
         self.epoch = self.epoch.max(epoch);
         self.set_here(index);
         if let Response::Enqueued(receipt) = response {
-            self.on_receipt(index, epoch, receipt);
+            self.on_receipt(now, index, epoch, receipt);
         } else if let Response::Error { code, text } = response {
             self.on_refusal(now, index, *code, text);
         } else {

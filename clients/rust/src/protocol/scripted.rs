@@ -95,6 +95,7 @@ pub(crate) fn receipt(first: u64, count: u32) -> Response<'static> {
         class: 0,
         copies: 1,
         duplicate: false,
+        slow_down: false,
     })
 }
 

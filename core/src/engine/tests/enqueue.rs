@@ -108,6 +108,7 @@ fn memory_receipt(first: u64, duplicate: bool) -> Output {
         class: CLASS_MEMORY,
         copies: 0,
         duplicate,
+        slow_down: false,
     };
     reply(alice(1), Reply::Receipt(receipt))
 }

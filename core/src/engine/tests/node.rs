@@ -423,6 +423,7 @@ pub(super) fn receipt(first: u64, count: u32, duplicate: bool) -> Reply {
         class: 0,
         copies: 1,
         duplicate,
+        slow_down: false,
     })
 }
 

@@ -193,6 +193,38 @@ fn queue_without_a_subscription_holds_no_more_either() {
 }
 
 #[test]
+fn receipts_ask_to_slow_down_while_so_many_wait() {
+    let mut config = QueueConfig::PLAIN;
+    config.slow_down_at = 3;
+    let mut node = keeping(config);
+    let asks = |node: &mut Node, messages, sequence| {
+        let mut outputs = node.enqueue("q", &batch(messages, ProducerId(7), sequence));
+        outputs.extend(node.durable());
+        let asks = |output| match output {
+            &Output::Reply {
+                reply: Reply::Receipt(receipt),
+                ..
+            } => Some(receipt.slow_down),
+            _ => None,
+        };
+        outputs.iter().find_map(asks)
+    };
+    assert_eq!(asks(&mut node, 2, 0), Some(false));
+    assert_eq!(asks(&mut node, 1, 1), Some(true));
+    assert_eq!(asks(&mut node, 1, 1), Some(true), "a repeated one");
+    node.take(alice(2), "q", 3);
+    assert_eq!(asks(&mut node, 1, 2), Some(true), "leased ones count");
+    ask(
+        &mut node,
+        "",
+        SubscriptionVerb::Seek {
+            start: corelane_wire::Start::Latest,
+        },
+    );
+    assert_eq!(asks(&mut node, 1, 3), Some(false));
+}
+
+#[test]
 fn queue_that_keeps_and_drops_is_trimmed_once() {
     let mut config = bounded(3, Overflow::DropOldest);
     config.retention_count = 3;

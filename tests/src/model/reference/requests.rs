@@ -122,6 +122,7 @@ impl Model {
                 class,
                 copies,
                 duplicate,
+                slow_down: false,
             })
         };
         let (producer, sequence) = (batch.producer.0, batch.sequence.0);

@@ -8,12 +8,22 @@ use super::ProducerCore;
 use super::config::{Resolution, UnknownReason};
 
 impl ProducerCore {
-    pub(super) fn on_receipt(&mut self, index: usize, epoch: Epoch, receipt: &Receipt) {
+    pub(super) fn on_receipt(
+        &mut self,
+        now: Timestamp,
+        index: usize,
+        epoch: Epoch,
+        receipt: &Receipt,
+    ) {
         if receipt.range.count != self.batches[index].count {
             self.abandon(index, UnknownReason::Contradiction);
             return;
         }
         self.backoff.reset();
+        let is_resting = self.pause_until.is_some_and(|until| until > now);
+        if let Some(rest) = self.pace.on_receipt(receipt.slow_down, is_resting) {
+            self.pause_until = Some(now.add(rest));
+        }
         let receipt = *receipt;
         self.resolve(index, Resolution::Confirmed { receipt, epoch });
     }

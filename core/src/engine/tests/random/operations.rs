@@ -477,6 +477,7 @@ impl Run {
             retention_count: self.random.pick([0, 0, 3, 20]),
             messages_max: self.random.pick([0, 0, 5, 15]),
             bytes_max: self.random.pick([0, 0, 1_500]),
+            slow_down_at: self.random.pick([0, 4]),
             overflow: self
                 .random
                 .pick([Overflow::Refuse, Overflow::DropOldest, Overflow::Dead]),

@@ -1,6 +1,7 @@
 //! Scripted refusals, losses and receipts against one producer.
 
 mod model;
+mod pace;
 
 use corelane_wire::{Correlation, ErrorCode, Receipt};
 
