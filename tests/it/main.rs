@@ -20,6 +20,7 @@ mod docs;
 mod examples;
 mod formats;
 mod health;
+mod keeping;
 mod lifecycle;
 mod memory;
 mod protocol;

@@ -166,12 +166,17 @@ impl Admin {
     }
 
     /// Replaces what a queue keeps and takes as a whole, and creates the queue if there is none; whether it did.
+    /// [`crate::QueueOptions`] says it field by field.
     ///
     /// # Errors
     /// What the broker refused with, [`Error::Deadline`], or a bad name. If the connection broke after the broker
     /// had created it, the repeated request says that it was there.
-    pub async fn queue_configure(&self, queue: &str, config: QueueConfig) -> Result<bool, Error> {
-        let (created, _) = self.configure(queue, Some(config)).await?;
+    pub async fn queue_configure(
+        &self,
+        queue: &str,
+        config: impl Into<QueueConfig>,
+    ) -> Result<bool, Error> {
+        let (created, _) = self.configure(queue, Some(config.into())).await?;
         Ok(created)
     }
 

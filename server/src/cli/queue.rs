@@ -1,11 +1,13 @@
-//! `corelane queue ls|show|create|rm`.
+//! `corelane queue ls|show|create|configure|config|rm`.
 
+mod config;
 mod create;
 
 use clap::{Args, Subcommand};
 use corelane_client::{Client, Error, ErrorCode, QueueInfo, SubscriptionDetail, SubscriptionInfo};
 use serde::Serialize;
 
+use config::Configure;
 use create::Create;
 
 use super::consent::Consent;
@@ -22,6 +24,10 @@ pub(super) enum Queue {
     Show(Named),
     /// Create a queue, if it does not exist.
     Create(Create),
+    /// Change what a queue keeps and takes; what is not named stays.
+    Configure(Configure),
+    /// Show what a queue keeps and takes.
+    Config(Named),
     /// Delete a queue with all its messages.
     Rm(Rm),
 }
@@ -90,6 +96,8 @@ impl Queue {
             Self::Ls => ls(common).await,
             Self::Show(named) => show(common, &named.queue).await,
             Self::Create(create) => create.run(common).await,
+            Self::Configure(configure) => configure.run(common).await,
+            Self::Config(named) => named.config(common).await,
             Self::Rm(rm) => rm.run(common).await,
         }
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 use corelane_client::{QueueConfig, Storage};
 
+use super::config::Terms;
 use super::{Changed, Common, Failure, tell};
 
 /// Arguments of `queue create`.
@@ -10,23 +11,18 @@ use super::{Changed, Common, Failure, tell};
 pub(in crate::cli) struct Create {
     /// The queue.
     queue: String,
-    #[command(flatten)]
-    config: Config,
-}
-
-/// What a queue keeps, and how.
-#[derive(Debug, Args)]
-struct Config {
     /// Keep messages in memory only: they are gone when the broker ends.
     #[arg(long)]
     memory_only: bool,
+    #[command(flatten)]
+    terms: Terms,
 }
 
 impl Create {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let client = common.connect().await?;
         let admin = client.admin();
-        let config = self.config.config();
+        let config = self.config();
         let created = if config == QueueConfig::PLAIN {
             // A queue that exists may have any configuration.
             admin.queue_create(&self.queue).await?
@@ -38,17 +34,16 @@ impl Create {
         let change = if created { "created" } else { "exists" };
         tell(common, &Changed { queue, change })
     }
-}
 
-impl Config {
-    const fn config(&self) -> QueueConfig {
-        QueueConfig {
-            storage: if self.memory_only {
-                Storage::Memory
-            } else {
-                Storage::Durable
-            },
+    fn config(&self) -> QueueConfig {
+        let storage = if self.memory_only {
+            Storage::Memory
+        } else {
+            Storage::Durable
+        };
+        self.terms.over(QueueConfig {
+            storage,
             ..QueueConfig::PLAIN
-        }
+        })
     }
 }
