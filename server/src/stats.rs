@@ -165,7 +165,7 @@ counters! {
     messages_parked,
     /// Messages that a consumer finished.
     messages_done,
-    /// Messages whose time to live ended.
+    /// Messages whose time to live ended, or that made way for others.
     messages_expired,
     /// Messages that were purged.
     messages_purged,

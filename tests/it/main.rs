@@ -31,6 +31,7 @@ mod sessions;
 mod stalled_disk;
 mod start_errors;
 mod subscriptions;
+mod ttl;
 
 use std::net::SocketAddr;
 

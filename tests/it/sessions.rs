@@ -114,6 +114,7 @@ fn pipelined_enqueues_are_all_answered_and_keep_their_order() {
                 key: None,
                 headers: &[],
                 due_ms: None,
+                ttl_ms: None,
                 body: body.as_bytes(),
             })
             .unwrap();

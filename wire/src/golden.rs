@@ -53,6 +53,7 @@ pub(crate) fn batch() -> Vec<u8> {
             key: Some(b"customer-17"),
             headers: &headers,
             due_ms: None,
+            ttl_ms: None,
             body: b"{\"amount\":12}",
         },
         OutgoingMessage::default(),

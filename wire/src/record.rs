@@ -63,6 +63,8 @@ pub mod record_kind {
     pub const TAKE: u8 = 20;
     /// A message batch of which some messages are due later.
     pub const SCHEDULE: u8 = 21;
+    /// A message batch of which some messages have a time to live, and may be due later.
+    pub const EXPIRE: u8 = 22;
     /// A queue has another configuration.
     pub const QUEUE_CONFIGURE: u8 = 23;
     /// The oldest messages of a queue go.

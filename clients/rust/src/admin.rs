@@ -1,5 +1,7 @@
 //! The calls of an administrator: queues, their messages without taking them, and places of partitions.
 
+use std::time::Duration;
+
 use corelane_wire::limits::{LIST_MAX, PEEK_MESSAGES_MAX};
 use corelane_wire::{
     Header, Lane, Metadata, Offset, Peek, QueueConfig, QueueInfo, QueueList, Request, Timestamp,
@@ -308,6 +310,11 @@ impl Peeked {
     /// When it is due, if the producer said so.
     pub fn due(&self) -> Option<Timestamp> {
         self.received.due()
+    }
+
+    /// How long it lives from when it may first be given out, if the producer said so.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.received.ttl()
     }
 }
 

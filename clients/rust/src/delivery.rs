@@ -99,6 +99,11 @@ impl Delivery {
         self.message.as_ref().and_then(Received::due)
     }
 
+    /// How long it lives from when it may first be given out, if the producer said so.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.message.as_ref().and_then(Received::ttl)
+    }
+
     /// How long the lease lasts from now on, as far as the client knows.
     pub fn lease_left(&self) -> Duration {
         let until = self.message.as_ref().map(|message| message.lease_until);

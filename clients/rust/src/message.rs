@@ -22,6 +22,8 @@ pub struct Message {
     pub headers: Vec<(String, Vec<u8>)>,
     /// When it may be given out at the earliest, in milliseconds since the Unix epoch; `None` stands for at once.
     pub due_ms: Option<u64>,
+    /// How long it lives from when it may first be given out, 1 ms to 366 days; `None` leaves that to the queue.
+    pub ttl_ms: Option<u64>,
 }
 
 impl Message {
@@ -32,6 +34,7 @@ impl Message {
             key: None,
             headers: Vec::new(),
             due_ms: None,
+            ttl_ms: None,
         }
     }
 
@@ -66,6 +69,16 @@ impl Message {
         self.due(now.add(delay).add(Duration::from_nanos(999_999)))
     }
 
+    /// The same message, to be given to nobody once this much time has passed from when it may first be given out: 1 ms to
+    /// 366 days, which is looked at when it is enqueued. It counts instead of what the queue says.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        // Whole milliseconds, never early.
+        let ttl_ms = ttl.as_nanos().div_ceil(1_000_000);
+        self.ttl_ms = Some(u64::try_from(ttl_ms).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Hands the message to `take` in the form of the wire.
     pub(crate) fn with_outgoing<T>(&self, take: impl FnOnce(&OutgoingMessage<'_>) -> T) -> T {
         let headers: Vec<_> = self
@@ -77,6 +90,7 @@ impl Message {
             key: self.key.as_deref(),
             headers: &headers,
             due_ms: self.due_ms,
+            ttl_ms: self.ttl_ms,
             body: &self.body,
         })
     }

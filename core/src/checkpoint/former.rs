@@ -7,7 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::stored::{
     Ahead, Delayed, DonePage, FORM, Held, Lease, Map, Pause, Queue, QueueConfig, Returned, Runs,
-    SetAside, Stretch, Subscription, decode,
+    Scheduled, SetAside, Stretch, Subscription, decode,
 };
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -234,12 +234,31 @@ impl From<Queue3> for Queue {
             stretches: queue.stretches,
             subscriptions: today(queue.subscriptions),
             next_subscription: queue.next_subscription,
-            scheduled: queue.scheduled,
+            scheduled: by_offset(queue.scheduled),
             config: QueueConfig::default(),
             retained_from: None,
             expiring: Map::Inline(Vec::new()),
-            expiring_swept: 0,
+            swept: None,
             lapsed: Map::Inline(Vec::new()),
+        }
+    }
+}
+
+/// What was scheduled, as it is held today; where it stands apart, it is read as it was.
+fn by_offset(scheduled: Map<Delayed>) -> Map<Scheduled> {
+    match scheduled {
+        Map::Inline(entries) => Map::Inline(today(entries)),
+        Map::Pages(places) => Map::Pages(places),
+    }
+}
+
+impl From<Delayed> for Scheduled {
+    fn from(of: Delayed) -> Self {
+        Self {
+            due: of.due,
+            first: of.first,
+            count: of.count,
+            ttl_ms: 0,
         }
     }
 }
@@ -272,7 +291,6 @@ impl From<Subscription3> for Subscription {
             parked: of.parked,
             dead_letters: None,
             letter: None,
-            spared: Map::Inline(Vec::new()),
         }
     }
 }

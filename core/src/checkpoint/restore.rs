@@ -12,7 +12,7 @@ use corelane_wire::{
 use super::ReadChunk;
 use super::former;
 use super::packed::unpack;
-use super::rows::{config, letter, timed};
+use super::rows::{config, expiring, letter};
 use super::stored::{self, decode, whole};
 use crate::ids::{QueueId, SubscriptionId};
 use crate::state::chunk::{Chunk, Place};
@@ -134,6 +134,8 @@ impl State {
                     .extend(subscription.next_due().map(|due| (due, key)));
                 self.counts.enter(subscription, queue.end);
             }
+            let expiry = queue.next_expiry();
+            self.expiries.extend(expiry.map(|first| (first, id)));
             self.counts.subscriptions += queue.broadcasts.len();
             self.counts.messages += queue.end.0 - queue.start.0;
         }
@@ -233,8 +235,9 @@ impl Reader<'_, '_> {
         queue.scheduled = self.scheduled(stored.scheduled)?;
         queue.config = config(&stored.config)?;
         queue.retained_from = stored.retained_from.map(Offset);
-        queue.expiring = self.map(stored.expiring, timed)?;
-        queue.expiring_swept = stored.expiring_swept;
+        queue.expiring = self.map(stored.expiring, expiring)?;
+        let swept = stored.swept;
+        queue.swept = swept.map(|next| (Timestamp(next.at), Offset(next.first)));
         queue.lapsed = self.done_set(stored.lapsed)?;
         for stretch in stored.stretches {
             let first = Offset(stretch.first);
@@ -268,6 +271,7 @@ impl Reader<'_, '_> {
             check(follows, "a subscription does not follow the one before")?;
             siblings.push(subscription);
         }
+        queue.note_failed();
         Ok((QueueId(stored.id), queue))
     }
 
@@ -327,7 +331,6 @@ impl Reader<'_, '_> {
         subscription.parked = self.aside(stored.parked)?;
         subscription.dead_letters = stored.dead_letters.map(Into::into);
         subscription.letter = stored.letter.map(letter).transpose()?;
-        subscription.spared = self.done_set(stored.spared)?;
         if self.form < former::FORM_COUNTING {
             subscription.finished.acked = subscription.done_set.count();
         }
@@ -456,6 +459,8 @@ decode_pages!(
     stored::Returned,
     stored::Behind,
     stored::Delayed,
+    stored::Scheduled,
+    stored::Expiring,
     stored::Ahead,
     stored::SetAside
 );

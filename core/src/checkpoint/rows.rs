@@ -35,19 +35,20 @@ impl Reader<'_, '_> {
     /// What a queue has scheduled; former forms had it by its due time.
     pub(super) fn scheduled(
         &mut self,
-        stored: stored::Map<stored::Delayed>,
+        stored: stored::Map<stored::Scheduled>,
     ) -> Restored<Pages<Offset, Group>> {
-        let group = |stored| {
-            let ((due, first), count) = timed(stored)?;
-            Ok((first, Group { due, count }))
+        let places = match stored {
+            stored::Map::Pages(places) if !self.is_todays() => places,
+            stored::Map::Inline(_) | stored::Map::Pages(_) => return self.map(stored, group),
         };
-        if self.is_todays() {
-            return self.map(stored, group);
-        }
-        let by_due = self.map(stored, timed)?;
+        let by_due = stored::Map::Pages(places);
+        let by_due = self.map(by_due, |stored: stored::Delayed| {
+            let (first, group) = group(stored.into())?;
+            Ok(((group.due, first), group))
+        })?;
         let mut scheduled = Pages::new();
-        for (&(due, first), &count) in by_due.iter() {
-            scheduled.insert(first, Group { due, count });
+        for (&(_, first), &group) in by_due.iter() {
+            scheduled.insert(first, group);
         }
         Ok(scheduled)
     }
@@ -80,11 +81,21 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Messages of which something happens at one instant.
-pub(super) fn timed(stored: stored::Delayed) -> Restored<((Timestamp, Offset), u64)> {
+fn group(stored: stored::Scheduled) -> Restored<(Offset, Group)> {
     let first = Offset(stored.first);
-    let key = (Timestamp(stored.due), first);
-    Ok((key, fragment(first, stored.count, 0)?.count))
+    let group = Group {
+        due: Timestamp(stored.due),
+        count: fragment(first, stored.count, 0)?.count,
+        ttl_ms: stored.ttl_ms,
+    };
+    Ok((first, group))
+}
+
+/// Messages whose time to live ends at one instant.
+pub(super) fn expiring(stored: stored::Expiring) -> Restored<((Timestamp, Offset), u32)> {
+    let key = (Timestamp(stored.at), Offset(stored.first));
+    fragment(key.1, stored.count.into(), 0)?;
+    Ok((key, stored.count))
 }
 
 pub(super) fn config(stored: &stored::QueueConfig) -> Restored<QueueConfig> {

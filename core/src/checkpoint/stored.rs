@@ -43,13 +43,13 @@ pub(super) struct Queue {
     pub(super) stretches: Vec<Stretch>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) next_subscription: u32,
-    pub(super) scheduled: Map<Delayed>,
+    pub(super) scheduled: Map<Scheduled>,
     pub(super) config: QueueConfig,
     /// Messages from here on are kept although everybody is done with them.
     pub(super) retained_from: Option<u64>,
-    pub(super) expiring: Map<Delayed>,
-    /// How many there were after those were last looked for that nobody needs.
-    pub(super) expiring_swept: u64,
+    pub(super) expiring: Map<Expiring>,
+    /// Which of them is looked at next; none if no message ever had a time to live.
+    pub(super) swept: Option<Expiring>,
     pub(super) lapsed: Map<DonePage>,
 }
 
@@ -113,7 +113,6 @@ pub(super) struct Subscription {
     pub(super) parked: Map<SetAside>,
     pub(super) dead_letters: Option<String>,
     pub(super) letter: Option<Letter>,
-    pub(super) spared: Map<DonePage>,
 }
 
 #[derive(Archive, Serialize, Deserialize)]
@@ -158,6 +157,21 @@ pub(super) struct Delayed {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) attempts: u32,
+}
+
+#[derive(Archive, Serialize, Deserialize, Clone, Copy)]
+pub(super) struct Scheduled {
+    pub(super) due: u64,
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) ttl_ms: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Clone, Copy)]
+pub(super) struct Expiring {
+    pub(super) at: u64,
+    pub(super) first: u64,
+    pub(super) count: u32,
 }
 
 #[derive(Archive, Serialize, Deserialize)]

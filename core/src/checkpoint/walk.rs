@@ -83,7 +83,6 @@ impl ChunkWalk {
                 self.push(pages(subscription.ahead));
                 self.push(pages(subscription.dead));
                 self.push(pages(subscription.parked));
-                self.push(pages(subscription.spared));
             }
         }
         Ok(())

@@ -160,9 +160,15 @@ impl<S: ChunkSink> Writer<'_, S> {
         let stretches = stretches.map(|(first, stretch)| self.stretch(first.0, stretch));
         let stretches = stretches.collect::<Result<_, _>>()?;
         let scheduled = self.map(&queue.scheduled, INLINE_MAX, |(first, group)| {
-            timed((&(group.due, *first), &group.count))
+            stored::Scheduled {
+                due: group.due.0,
+                first: first.0,
+                count: group.count,
+                ttl_ms: group.ttl_ms,
+            }
         })?;
-        let expiring = self.map(&queue.expiring, INLINE_MAX, timed)?;
+        let expiries = self.map(&queue.expiring, INLINE_MAX, expiring)?;
+        let swept = queue.swept.map(|next| expiring((&next, &0)));
         let lapsed = self.done_set(&queue.lapsed)?;
         let subscriptions = queue.subscriptions.iter().chain(&queue.broadcasts);
         let subscriptions = subscriptions.map(|each| self.subscription(each));
@@ -179,8 +185,8 @@ impl<S: ChunkSink> Writer<'_, S> {
             scheduled,
             config: config(queue.config),
             retained_from: queue.retained_from.map(|from| from.0),
-            expiring,
-            expiring_swept: queue.expiring_swept,
+            expiring: expiries,
+            swept,
             lapsed,
         })
     }
@@ -270,7 +276,6 @@ impl<S: ChunkSink> Writer<'_, S> {
                 to: letter.to.to_string(),
                 row: set_aside((&letter.first, &letter.row)),
             }),
-            spared: self.done_set(&of.spared)?,
         })
     }
 
@@ -329,16 +334,17 @@ encode_pages!(
     stored::Returned,
     stored::Behind,
     stored::Delayed,
+    stored::Scheduled,
+    stored::Expiring,
     stored::Ahead,
     stored::SetAside
 );
 
-fn timed((&(instant, first), &count): (&(Timestamp, Offset), &u64)) -> stored::Delayed {
-    stored::Delayed {
-        due: instant.0,
+fn expiring((&(at, first), &count): (&(Timestamp, Offset), &u32)) -> stored::Expiring {
+    stored::Expiring {
+        at: at.0,
         first: first.0,
         count,
-        attempts: 0,
     }
 }
 

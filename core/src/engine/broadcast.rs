@@ -101,7 +101,7 @@ impl Engine {
         let mut next = from;
         if let Some(queue) = self.state.queues.get(key.0) {
             loop {
-                let kept = queue.runs.kept_from(next);
+                let kept = queue.heard_from(next);
                 let Some((first, end)) = kept.filter(|(first, _)| *first < visible) else {
                     next = next.max(visible);
                     break;

@@ -172,8 +172,15 @@ impl Engine {
 
     /// When the log must learn the time although nothing is due.
     fn heartbeat(&self) -> Option<Timestamp> {
-        let lives = self.state.leases.len() > 0 || !self.state.due.is_empty();
+        let state = &self.state;
+        let lives = state.leases.len() > 0 || !state.due.is_empty() || !state.expiries.is_empty();
         lives.then(|| self.state.clock.log.add(TICK_INTERVAL))
+    }
+
+    /// Whether a time to live is over that no Tick has ended yet.
+    pub(super) fn must_expire(&self, now: Timestamp) -> bool {
+        let first = self.state.expiries.first();
+        first.is_some_and(|&(at, _)| at <= self.log_now(now))
     }
 
     fn is_tick_due(&self, now: Timestamp) -> bool {

@@ -80,6 +80,10 @@ impl Engine {
         let Some(config) = self.terms(key) else {
             return Served::All;
         };
+        if self.must_expire(now) {
+            // The next step begins with a Tick, and nothing whose time is over is given out before.
+            return Served::More;
+        }
         if config.contract == Contract::KeyOrdered {
             self.read_keys(key, outputs);
         }

@@ -1,16 +1,18 @@
-//! Enqueues: whether a batch is taken, and what of it is due later.
+//! Enqueues: whether a batch is taken, and what of it is due later or expires.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::message::CLASS_MEMORY;
-use corelane_wire::{Batch, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Timestamp};
+use corelane_wire::{
+    Batch, Enqueue, ErrorCode, Offset, OffsetRange, ProducerId, Receipt, Timestamp,
+};
 
 use super::request::Refusal;
 use super::{Engine, Output, Reply, Requester};
 use crate::ids::QueueId;
-use crate::record::{Record, Scheduled};
+use crate::record::{AT_ONCE, Record, Scheduled};
 use crate::state::{Queue, Verdict};
 
 impl Engine {
@@ -35,8 +37,11 @@ impl Engine {
             let text = format!("queue {} keeps messages in memory only", enqueue.queue);
             return Err((ErrorCode::ClassNotAvailable, text));
         }
-        let schedule = if batch.is_scheduled {
-            self.schedule(now, found, &batch)?
+        let of_queue = found.and_then(|id| self.state.queues.get(id));
+        // A queue that is made has no message yet, and says nothing about how long one lives.
+        let (first, ttl_ms) = of_queue.map_or((Offset(0), 0), |of| (of.end, of.config.ttl_ms));
+        let schedule = if batch.is_timed || ttl_ms > 0 {
+            self.schedule(now, (found, ttl_ms), &batch)?
         } else {
             None
         };
@@ -47,12 +52,6 @@ impl Engine {
             }
             None => self.create_queue(now, enqueue.queue, outputs)?,
         };
-        let first = self
-            .state
-            .queues
-            .get(queue)
-            .map(|queue| queue.end)
-            .expect("the queue was found or created in this step");
         let bytes = length(batch.entries);
         let record = Record::Enqueue {
             queue,
@@ -90,39 +89,44 @@ impl Engine {
         }
     }
 
-    /// Which messages of a batch are due later.
+    /// Which messages of a batch are due later or expire; those that say nothing live as long as the queue says.
     fn schedule(
         &self,
         now: Timestamp,
-        queue: Option<QueueId>,
+        (queue, ttl_ms): (Option<QueueId>, u64),
         batch: &Batch<'_>,
     ) -> Result<Option<Box<[Scheduled]>>, Refusal> {
         let now = self.log_now(now);
         let latest = now.add(Duration::from_millis(DELAY_MS_MAX));
         let mut schedule: Vec<Scheduled> = Vec::new();
         for (index, message) in (0..).zip(batch) {
-            let due = message.ok().and_then(|message| message.due_ms);
+            let message = message.ok();
+            let due = message.as_ref().and_then(|message| message.due_ms);
             let due = Timestamp::from_millis(due.unwrap_or(0));
+            let ttl_ms = message.and_then(|it| it.ttl_ms).unwrap_or(ttl_ms);
             if due > latest {
                 let text = format!("message {index} is due in more than 366 days");
                 return Err((ErrorCode::OutOfRange, text));
             }
-            if due <= now {
+            let due = if due > now { due } else { AT_ONCE };
+            if due == AT_ONCE && ttl_ms == 0 {
                 continue;
             }
+            let next = Scheduled {
+                index,
+                count: 1,
+                due,
+                ttl_ms,
+            };
             match schedule.last_mut() {
-                Some(last) if last.due == due && last.index + last.count == index => {
-                    last.count += 1;
-                }
-                Some(_) | None => schedule.push(Scheduled {
-                    index,
-                    count: 1,
-                    due,
-                }),
+                Some(last) if last.goes_on_with(next) => last.count += 1,
+                Some(_) | None => schedule.push(next),
             }
         }
         if let Some(queue) = queue {
-            self.check_groups(queue, schedule.len())?;
+            let count = |is: fn(&Scheduled) -> bool| schedule.iter().filter(|it| is(it)).count();
+            self.check_groups(queue, count(|it| it.due > AT_ONCE))?;
+            self.check_expiring(queue, count(|it| it.ttl_ms > 0))?;
         }
         Ok((!schedule.is_empty()).then(|| schedule.into()))
     }

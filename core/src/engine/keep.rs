@@ -24,7 +24,6 @@ impl Engine {
             self.reply(from, configured(false, config), outputs);
             return Ok(());
         };
-        check_served(&config)?;
         let found = self.state.queues.find(name);
         let created = found.is_none();
         let queue = match found {
@@ -44,15 +43,6 @@ impl Engine {
         self.reply(from, configured(created, config), outputs);
         Ok(())
     }
-}
-
-/// Refuses what this version has a place for and does not serve.
-fn check_served(config: &QueueConfig) -> Result<(), Refusal> {
-    if config.ttl_ms == 0 {
-        return Ok(());
-    }
-    let text = "messages live for ever in this version: ttl_ms must be 0".to_owned();
-    Err((ErrorCode::NotSupported, text))
 }
 
 fn configured(created: bool, config: QueueConfig) -> Reply {

@@ -43,6 +43,7 @@ impl Engine {
                     return Err((ErrorCode::OutOfRange, text));
                 }
                 self.check_groups(queue, ranges.iter().count())?;
+                self.check_expiring(queue, ranges.iter().count())?;
                 // A time that is over means at once.
                 let due = Some(due.max(log_now));
                 let count = self.reschedule(now, (queue, due), ranges, outputs);
@@ -99,6 +100,17 @@ impl Engine {
         let waiting = of_queue.map_or(0, |of| of.scheduled.len());
         if waiting + more > self.limits.ranges_max {
             let text = format!("{waiting} groups of messages of the queue are due later");
+            return Err((ErrorCode::Busy, text));
+        }
+        Ok(())
+    }
+
+    /// Refuses what would break what expires into too many groups.
+    pub(super) fn check_expiring(&self, queue: QueueId, more: usize) -> Result<(), Refusal> {
+        let of_queue = self.state.queues.get(queue);
+        let expiring = of_queue.map_or(0, |of| of.expiring.len());
+        if expiring + more > self.limits.ranges_max {
+            let text = format!("{expiring} groups of messages of the queue have a time to live");
             return Err((ErrorCode::Busy, text));
         }
         Ok(())

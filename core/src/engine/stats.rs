@@ -42,7 +42,7 @@ pub struct Stats {
     pub parked: u64,
     /// Messages that a consumer finished, once per subscription.
     pub acked: u64,
-    /// Messages whose time to live ended, once per subscription.
+    /// Messages whose time to live ended, or that made way, once per subscription.
     pub expired: u64,
     /// Messages that were purged, once per subscription.
     pub purged: u64,

@@ -22,4 +22,5 @@ mod sessions;
 mod settle;
 mod subscriptions;
 mod time;
+mod ttl;
 mod withhold;

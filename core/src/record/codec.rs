@@ -100,7 +100,7 @@ impl Record {
                 queue: QueueId(reader.u32()?),
                 name: name(&mut reader)?,
             },
-            record_kind::ENQUEUE | record_kind::SCHEDULE => {
+            record_kind::ENQUEUE | record_kind::SCHEDULE | record_kind::EXPIRE => {
                 return decode_enqueue(kind, &mut reader);
             }
             record_kind::RELOCATE => return decode_relocate(&mut reader),
@@ -177,13 +177,9 @@ impl Record {
             put_u32(out, *largest);
             put_u128(out, producer.0);
             put_u64(out, sequence.0);
+            let expires = self.kind() == record_kind::EXPIRE;
             if let Some(schedule) = schedule {
-                put_count(out, schedule.len());
-                for each in schedule {
-                    put_u32(out, each.index);
-                    put_u32(out, each.count);
-                    put_u64(out, each.due.0);
-                }
+                put_schedule(out, schedule, expires);
             }
         }
     }
@@ -276,6 +272,18 @@ impl Record {
     }
 }
 
+fn put_schedule(out: &mut Vec<u8>, schedule: &[Scheduled], expires: bool) {
+    put_count(out, schedule.len());
+    for each in schedule {
+        put_u32(out, each.index);
+        put_u32(out, each.count);
+        put_u64(out, each.due.0);
+        if expires {
+            put_u64(out, each.ttl_ms);
+        }
+    }
+}
+
 fn put_subscription(out: &mut Vec<u8>, queue: QueueId, subscription: SubscriptionId) {
     put_u32(out, queue.0);
     put_u32(out, subscription.0);
@@ -312,21 +320,39 @@ fn decode_enqueue(kind: u8, reader: &mut Reader<'_>) -> Result<Record, RecordDec
         producer: ProducerId(reader.u128()?),
         sequence: Sequence(reader.u64()?),
         schedule: match kind {
-            record_kind::SCHEDULE => Some(schedule(reader, range.count)?),
+            record_kind::SCHEDULE => Some(schedule(reader, range.count, scheduled)?),
+            record_kind::EXPIRE => Some(schedule(reader, range.count, expiring)?),
             _ => None,
         },
     })
 }
 
-/// Which messages of a batch of `count` are due later.
-fn schedule(reader: &mut Reader<'_>, count: u32) -> Result<Box<[Scheduled]>, RecordDecodeError> {
-    let schedule: Vec<_> = list(reader, SCHEDULED_BYTES, |reader| {
-        Ok(Scheduled {
-            index: reader.u32()?,
-            count: reader.u32()?,
-            due: Timestamp(reader.u64()?),
-        })
-    })?;
+/// Messages that are due later.
+fn scheduled(reader: &mut Reader<'_>) -> Result<Scheduled, RecordDecodeError> {
+    Ok(Scheduled {
+        index: reader.u32()?,
+        count: reader.u32()?,
+        due: Timestamp(reader.u64()?),
+        ttl_ms: 0,
+    })
+}
+
+/// Messages that are due later, or expire.
+fn expiring(reader: &mut Reader<'_>) -> Result<Scheduled, RecordDecodeError> {
+    let scheduled = scheduled(reader)?;
+    Ok(Scheduled {
+        ttl_ms: reader.u64()?,
+        ..scheduled
+    })
+}
+
+/// Which messages of a batch of `count` are due later, or expire.
+fn schedule(
+    reader: &mut Reader<'_>,
+    count: u32,
+    read: fn(&mut Reader<'_>) -> Result<Scheduled, RecordDecodeError>,
+) -> Result<Box<[Scheduled]>, RecordDecodeError> {
+    let schedule: Vec<_> = list(reader, SCHEDULED_BYTES, read)?;
     let mut next = 0;
     for each in &schedule {
         let end = each.index.checked_add(each.count);

@@ -51,7 +51,7 @@ pub enum Record {
         producer: ProducerId,
         /// The number of the batch within its producer and queue.
         sequence: Sequence,
-        /// Which of the messages are due later, ascending; `None` if none is.
+        /// Which of the messages are due later or have a time to live, ascending; `None` if none is.
         schedule: Option<Box<[Scheduled]>>,
     },
     /// Messages get a new place, so that the segment with their old record can go; their bytes follow the head in the
@@ -217,25 +217,48 @@ impl Trimmed {
     }
 }
 
-/// Messages of a batch in a row that are due at the same time.
+/// Messages of a batch in a row that are due at the same time and live equally long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scheduled {
     /// Of the first one within the batch.
     pub index: u32,
     /// How many.
     pub count: u32,
-    /// When, in log time.
+    /// When, in log time; [`AT_ONCE`] if not later.
     pub due: Timestamp,
+    /// How long they live from then on, in milliseconds; 0 if for ever.
+    pub ttl_ms: u64,
 }
+
+impl Scheduled {
+    /// Whether messages follow that are as these are.
+    pub(crate) fn goes_on_with(&self, next: Self) -> bool {
+        let end = self.index + self.count;
+        end == next.index && self.due == next.due && self.ttl_ms == next.ttl_ms
+    }
+}
+
+/// The due time of what is not due later.
+pub const AT_ONCE: Timestamp = Timestamp(0);
 
 impl Record {
     /// The number in the record's header.
-    pub const fn kind(&self) -> u8 {
+    pub fn kind(&self) -> u8 {
         match self {
             Self::Epoch { .. } => record_kind::EPOCH,
             Self::Create { .. } => record_kind::CREATE,
             Self::Enqueue { schedule: None, .. } => record_kind::ENQUEUE,
-            Self::Enqueue { .. } => record_kind::SCHEDULE,
+            Self::Enqueue {
+                schedule: Some(schedule),
+                ..
+            } => {
+                let expires = schedule.iter().any(|each| each.ttl_ms > 0);
+                if expires {
+                    record_kind::EXPIRE
+                } else {
+                    record_kind::SCHEDULE
+                }
+            }
             Self::Lease { .. } => record_kind::LEASE,
             Self::Take { .. } => record_kind::TAKE,
             Self::Ack { .. } => record_kind::ACK,

@@ -31,6 +31,7 @@ fn samples() -> Vec<(Record, &'static str)> {
     samples.extend(samples_of_letters());
     samples.extend(samples_of_rescheduling());
     samples.push(sample_of_a_schedule());
+    samples.push(sample_of_an_expire());
     samples.push(sample_of_a_queue_config());
     samples.push(sample_of_a_trim());
     samples
@@ -161,10 +162,36 @@ fn sample_of_a_schedule() -> (Record, &'static str) {
                 index: 1,
                 count: 2,
                 due: Timestamp(0x0304),
+                ttl_ms: 0,
             }])),
         },
         "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000 \
              01000000 01000000 02000000 0403000000000000",
+    )
+}
+
+fn sample_of_an_expire() -> (Record, &'static str) {
+    let of = |index, due, ttl_ms| Scheduled {
+        index,
+        count: 2,
+        due,
+        ttl_ms,
+    };
+    let schedule = [of(0, AT_ONCE, 0x0506), of(2, Timestamp(0x0304), 0)];
+    (
+        Record::Enqueue {
+            queue: QueueId(2),
+            first: Offset(9),
+            count: 4,
+            bytes: 0x400,
+            largest: 0x100,
+            producer: ProducerId(0xaa),
+            sequence: Sequence(5),
+            schedule: Some(Box::new(schedule)),
+        },
+        "02000000 0900000000000000 04000000 00040000 00010000 aa000000000000000000000000000000 0500000000000000 \
+             02000000 00000000 02000000 0000000000000000 0605000000000000 \
+             02000000 02000000 0403000000000000 0000000000000000",
     )
 }
 
@@ -366,7 +393,7 @@ fn range_beyond_the_greatest_offset_is_refused() {
 
 #[test]
 fn unknown_kind_is_never_skipped() {
-    for kind in [0, 22, 255] {
+    for kind in [0, 31, 255] {
         assert_eq!(
             Record::decode(kind, &[]),
             Err(RecordDecodeError::UnknownKind { kind })

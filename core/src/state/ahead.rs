@@ -22,7 +22,7 @@ impl Subscription {
         self.pass_by_ahead();
     }
 
-    fn put_ahead(&mut self, range: OffsetRange) {
+    pub(super) fn put_ahead(&mut self, range: OffsetRange) {
         self.ahead_count += u64::from(range.count);
         let (mut first, mut end) = (range.first, range.end());
         if let Some((&before, &count)) = self.ahead.at_or_before(&first)
@@ -34,6 +34,23 @@ impl Subscription {
             end = Offset(end.0 + count);
         }
         self.ahead.insert(first, end.0 - first.0);
+    }
+
+    /// What is ready of a range by its place, and was never given out; the range begins at the cursor or behind it.
+    pub(super) fn unread_within(&self, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
+        let before = self.ahead.at_or_before(&first);
+        let before = before.map_or(first, |(from, count)| Offset(from.0 + count));
+        let mut next = first.max(before);
+        let mut unread = Vec::new();
+        let ahead = self.ahead.from(next).take_while(|(from, _)| **from < end);
+        let ahead = ahead.map(|(from, count)| (*from, Offset(from.0 + count)));
+        for (from, to) in ahead.chain([(end, end)]) {
+            if next < from {
+                unread.push((next, from));
+            }
+            next = to;
+        }
+        unread
     }
 
     /// Whether a message behind the cursor is ahead.

@@ -10,13 +10,14 @@ use corelane_wire::{
 };
 
 use super::behind::Comeback;
+use super::expiry::expiry;
 use super::{
     Effects, EnqueueRun, HeldRun, Misfit, NO_QUEUE, NO_SUBSCRIPTION, NOT_HELD, Queue, ReplayError,
     State, SubscriptionKey, WRONG_KIND,
 };
 use crate::ids::QueueId;
 use crate::limits::SWEEP_MAX;
-use crate::record::{Record, Scheduled};
+use crate::record::{AT_ONCE, Record, Scheduled};
 use crate::time::LeaseTime;
 
 impl State {
@@ -168,7 +169,7 @@ impl State {
         Ok(())
     }
 
-    /// Some of the messages that were just added are due later.
+    /// Some of the messages that were just added are due later, or expire.
     fn apply_schedule(
         &mut self,
         id: QueueId,
@@ -182,19 +183,28 @@ impl State {
             subscriptions.map(|of| (of.id, of.next_due())).collect()
         };
         let before = due(queue);
+        let expiry_before = queue.next_expiry();
         let mut scheduled = 0;
         for each in schedule {
             let range = OffsetRange {
                 first: Offset(first.0 + u64::from(each.index)),
                 count: each.count,
             };
-            queue.schedule(now, each.due, range);
+            if each.ttl_ms > 0 {
+                queue.expire_at(expiry(each.due.max(now), each.ttl_ms), range);
+            }
+            if each.due == AT_ONCE {
+                continue;
+            }
+            queue.schedule(now, (each.due, each.ttl_ms), range);
             let delaying = queue.subscriptions.iter().filter(|it| it.delays());
             scheduled += u64::from(each.count) * delaying.count() as u64;
         }
         self.counts.ready -= scheduled;
         self.counts.delayed += scheduled;
         let after = due(queue);
+        let expiry_after = queue.next_expiry();
+        self.move_queue_expiry(id, expiry_before, expiry_after);
         for ((of, before), (_, after)) in before.into_iter().zip(after) {
             self.move_due((id, of), before, after);
         }
@@ -360,6 +370,8 @@ impl State {
         {
             work = self.apply_due(lsn, key, work, effects);
         }
+        // What is due may expire, so that it has come before.
+        work = self.apply_expiries(work, effects);
         self.producers.sweep(now, work);
     }
 

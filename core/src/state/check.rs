@@ -37,6 +37,7 @@ pub(super) fn assert_consistent(state: &State) {
             assert!(subscription.accounts(), "S2: {subscription:?}");
             assert!(subscription.cursor <= queue.end, "Q1: cursor of {key:?}");
             counts.enter(subscription, queue.end);
+            assert!(subscription.failed.is_of(&subscription.delayed), "{key:?}");
             due.extend(subscription.next_due().map(|first| (first, key)));
             let mut pieces = held.remove(&key).unwrap_or_default();
             let leased: u64 = pieces.iter().map(|piece| piece.1.0 - piece.0.0).sum();
@@ -74,7 +75,47 @@ pub(super) fn assert_consistent(state: &State) {
         state.due.iter().copied().collect::<Vec<_>>(),
         "index over due instants"
     );
+    assert_expiries(state);
     state.leases.assert_counts();
+}
+
+/// T1 to T3, and the index over the queues.
+fn assert_expiries(state: &State) {
+    let mut expiries = Vec::new();
+    for (id, queue) in state.queues.iter() {
+        assert_expiring(queue, state.clock.log);
+        expiries.extend(queue.next_expiry().map(|first| (first, id)));
+    }
+    expiries.sort_unstable();
+    let index = state.expiries.iter().copied();
+    assert_eq!(expiries, index.collect::<Vec<_>>(), "index over expiries");
+}
+
+fn assert_expiring(queue: &Queue, now: Timestamp) {
+    let groups = queue.expiring.iter();
+    let groups = groups.map(|((_, first), count)| piece(*first, (*count).into()));
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_unstable();
+    assert!(
+        groups.is_sorted_by(|left, right| left.1 <= right.0),
+        "T1: {groups:?}"
+    );
+    for &(first, end) in &groups {
+        let first = first.max(queue.start);
+        assert_eq!(queue.lapsed.between(first, end).next(), None, "T3: {first}");
+    }
+    for (first, end) in queue.lapsed.between(queue.start, queue.end) {
+        for of in &queue.subscriptions {
+            for offset in (first.0..end.0).map(Offset) {
+                let is_delayed = of.delayed.iter().any(|((due, first), fragment)| {
+                    let range = *first..Offset(first.0 + fragment.count);
+                    *due > now && range.contains(&offset)
+                });
+                let is_ready = of.standing(offset).is_ready();
+                assert!(!is_ready && !is_delayed, "T2: {offset} in {}", of.name);
+            }
+        }
+    }
 }
 
 /// Q1 and Q2, and those of the runs.
@@ -94,7 +135,7 @@ fn assert_queue(queue: &Queue) {
             .collect();
     }
     if queue.subscriptions.is_empty() {
-        dead.clear();
+        dead = queue.lapsed.between(queue.start, queue.end).collect();
     }
     let is_live = |offset: u64| {
         let is_dead = |(first, end): &(Offset, Offset)| (first.0..end.0).contains(&offset);

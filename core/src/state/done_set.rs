@@ -95,6 +95,37 @@ impl DoneSet {
         Some(end)
     }
 
+    /// The parts of the set within `first..end`, ends exclusive.
+    pub(crate) fn between(
+        &self,
+        first: Offset,
+        end: Offset,
+    ) -> impl Iterator<Item = (Offset, Offset)> {
+        let mut next = first;
+        std::iter::from_fn(move || {
+            let from = match self.end_of(next) {
+                Some(_) => next,
+                None => self.next_after(next)?,
+            };
+            let to = self.end_of(from).filter(|_| from < end)?.min(end);
+            next = to;
+            (from < to).then_some((from, to))
+        })
+    }
+
+    /// Takes out the pages that end before `offset`.
+    pub(crate) fn drop_before(&mut self, offset: Offset) {
+        while let Some((&page, bits)) = self.pages.first()
+            && page < offset.0 / PAGE_BITS
+        {
+            self.count -= match bits {
+                DonePage::Full => PAGE_BITS,
+                DonePage::Bits(words) => ones(words),
+            };
+            self.pages.remove(&page);
+        }
+    }
+
     /// How many pages there are: what the set costs.
     pub(crate) const fn pages(&self) -> usize {
         self.pages.len()

@@ -177,13 +177,15 @@ impl State {
         ended: &Ended,
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
-        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
-        let queue_end = queue.end;
-        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
+        let subscription = self.subscription_mut(key)?;
         let due_before = subscription.next_due();
         effects.change_removed(key, subscription);
+        self.expire_held(key, &mut effects.removed)?;
+        let queue = self.queues.get_mut(key.0).ok_or(NO_QUEUE)?;
+        let about = (queue.end, queue.next_expiry().is_some());
+        let subscription = queue.subscription_mut(key.1).ok_or(NO_SUBSCRIPTION)?;
         for run in effects.removed.drain(..) {
-            ended.end((subscription, queue_end), run, holder, &mut self.counts);
+            ended.end((subscription, about), run, holder, &mut self.counts);
         }
         // Others may be given out now, though these may not.
         effects.ready.push(key);
@@ -198,7 +200,7 @@ impl Ended {
     /// Puts the messages of a run where they belong.
     fn end(
         &self,
-        (subscription, queue_end): (&mut Subscription, Offset),
+        (subscription, (queue_end, may_expire)): (&mut Subscription, (Offset, bool)),
         run: HeldRun,
         holder: Holder,
         counts: &mut Counts,
@@ -238,6 +240,9 @@ impl Ended {
             return;
         }
         let due = self.now.add(Duration::from_millis(delay));
+        if may_expire {
+            subscription.failed.put(run.first, due);
+        }
         subscription.delay(run, attempts, due);
         counts.delayed += count;
     }

@@ -362,6 +362,11 @@ impl HeldRun {
         Offset(self.first.0 + self.count as u64)
     }
 
+    /// What lies within `first..end`, if anything.
+    pub(super) fn part(self, first: Offset, end: Offset) -> Option<Self> {
+        self.from(first)?.before(end)
+    }
+
     /// What lies before `end`, if anything.
     fn before(self, end: Offset) -> Option<Self> {
         let kept = self.end().min(end).0.saturating_sub(self.first.0);

@@ -4,7 +4,7 @@
 use corelane_wire::{Aside, Lsn, Offset, OffsetRange, PurgeStates};
 
 use super::behind::Comeback;
-use super::trim::Undelivered;
+use super::waiting::Undelivered;
 use super::{
     Counts, Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, Pause, State, Subscription, SubscriptionKey,
 };
@@ -60,17 +60,15 @@ impl State {
         if from < queue.start || from > queue.end {
             return Err(OUTSIDE);
         }
-        let before = queue.start;
         let end = queue.end;
+        if queue.subscriptions.is_empty() {
+            // It may begin behind messages that nobody needs any more.
+            queue.begin_first(from);
+        }
         let new = queue.subscribe(now, name, from);
         let due = new.next_due();
         self.counts.enter(new, end);
-        // The first subscription may begin behind messages that nobody needs any more.
         self.counts.messages -= queue.advance_start();
-        let start = queue.start;
-        if before < start {
-            queue.runs.kill(before, start);
-        }
         queue.forget_scheduled(now);
         self.move_due(key, None, due);
         Ok(())
@@ -109,6 +107,7 @@ impl State {
             }
             *self.counts.aside_mut(aside) -= u64::from(range.count);
             self.counts.ready += u64::from(range.count);
+            self.expire_lapsed(key, *range, effects)?;
         }
         self.subscription_mut(key)?.assert_counts();
         effects.ready.push(key);
@@ -191,6 +190,7 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), Misfit> {
         let queue = self.queues.delete(id).ok_or(NO_QUEUE)?;
+        self.move_queue_expiry(id, queue.next_expiry(), None);
         let dropped = self.leases.drop_where(|key| key.0 == id);
         effects
             .ended

@@ -11,6 +11,7 @@ mod broadcast;
 pub(crate) mod chunk;
 pub(crate) mod done_set;
 mod error;
+pub(crate) mod expiry;
 mod failure;
 mod hash;
 mod keep;
@@ -30,6 +31,7 @@ mod standing;
 pub(crate) mod stretch;
 mod subscription;
 mod trim;
+pub(crate) mod waiting;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -77,6 +79,8 @@ pub(crate) struct State {
     pub(crate) leases: Leases,
     /// The subscriptions with delayed messages, by the instant at which their first is due.
     pub(crate) due: BTreeSet<(Timestamp, SubscriptionKey)>,
+    /// The queues with messages that expire, by the instant at which their first does.
+    pub(crate) expiries: BTreeSet<(Timestamp, QueueId)>,
     /// Which batches were taken.
     pub(crate) producers: Producers,
     /// Sums over all queues.
@@ -110,7 +114,7 @@ pub(crate) struct Counts {
     pub(crate) enqueued: u64,
     /// Messages that a consumer finished, once per subscription.
     pub(crate) acked: u64,
-    /// Messages whose time to live ended, once per subscription.
+    /// Messages whose time to live ended, or that made way, once per subscription.
     pub(crate) expired: u64,
     /// Messages that were purged, once per subscription.
     pub(crate) purged: u64,
@@ -199,10 +203,12 @@ impl State {
         let window = self.producers.next_check();
         let in_lease_time = lease.into_iter().chain(window).min();
         let delayed = self.due.first().map(|&(due, _)| due);
+        let expiring = self.expiries.first().map(|&(at, _)| at);
         in_lease_time
             .map(|time| self.clock.log_time_of(time))
             .into_iter()
             .chain(delayed)
+            .chain(expiring)
             .min()
     }
 

@@ -5,7 +5,7 @@ use corelane_wire::{AsideCause, Contract, Offset, PurgeStates, SessionId, Timest
 use super::aside::SetAside;
 use super::queue::Queue;
 use super::subscription::{Fragment, Subscription};
-use super::trim::Undelivered;
+use super::waiting::Undelivered;
 use super::{Effects, Misfit, State, SubscriptionKey};
 
 impl Subscription {

@@ -44,9 +44,9 @@ pub(crate) struct Queue {
     /// or where it was trimmed last.
     pub(crate) retained_from: Option<Offset>,
     /// Messages whose time to live ends, by then.
-    pub(crate) expiring: Pages<(Timestamp, Offset), u64>,
-    /// How many groups were in it after those were last looked for that nobody needs.
-    pub(crate) expiring_swept: u64,
+    pub(crate) expiring: Pages<(Timestamp, Offset), u32>,
+    /// Which of them is looked at next, whether anybody needs it; `None` if no message ever had a time to live.
+    pub(crate) swept: Option<(Timestamp, Offset)>,
     /// Kept messages whose time to live has ended.
     pub(crate) lapsed: DoneSet,
 }
@@ -68,7 +68,7 @@ impl Queue {
             config: QueueConfig::PLAIN,
             retained_from: None,
             expiring: Pages::new(),
-            expiring_swept: 0,
+            swept: None,
             lapsed: DoneSet::new(),
         }
     }
@@ -108,10 +108,7 @@ impl Queue {
     pub(crate) fn subscribe(&mut self, now: Timestamp, name: &str, from: Offset) -> &Subscription {
         let id = self.next_subscription;
         self.next_subscription = SubscriptionId(id.0 + 1);
-        let gone = match &*self.subscriptions {
-            [] => Vec::new(),
-            _ => self.gone_from(from),
-        };
+        let gone = self.gone_from(from);
         let mut subscription = Subscription::new(id, name.to_owned(), from);
         subscription.begin_at(from, &gone, &self.scheduled_from(now, from, &gone));
         self.subscriptions.push(subscription);
@@ -124,7 +121,7 @@ impl Queue {
         let end = self.unretained(self.end);
         let others = self.subscriptions.iter().filter(|_| from < end);
         let pieces = others.map(|of| of.done_between(from, end).take(max).count());
-        pieces.sum()
+        pieces.sum::<usize>() + self.lapsed.between(from, self.end).take(max).count()
     }
 
     /// Begins a subscription anew at `from`. `None` if there is none.
@@ -132,6 +129,10 @@ impl Queue {
         let gone = self.gone_from(from);
         let scheduled = self.scheduled_from(now, from, &gone);
         self.pass_by(id, from)?;
+        let lapsed: Vec<_> = self.lapsed.between(from, self.end).collect();
+        for (first, end) in lapsed {
+            self.pass_by_within(id, first, end)?;
+        }
         let subscription = self.subscription_mut(id)?;
         subscription.begin_at(from, &gone, &scheduled);
         Some(())
@@ -146,18 +147,23 @@ impl Queue {
         let mut moved = self.advance_start();
         if self.subscriptions.is_empty() {
             let start = self.unretained(self.end);
-            moved = start.0 - self.start.0;
+            moved += start.0 - self.start.0;
             self.start = start;
+            self.forget_lapsed();
         }
         Some((gone, moved))
     }
 
     /// What a subscription was not done with before `end` is dead if all others are done with it.
     pub(super) fn pass_by(&mut self, id: SubscriptionId, end: Offset) -> Option<()> {
+        self.pass_by_within(id, self.start, end)
+    }
+
+    fn pass_by_within(&mut self, id: SubscriptionId, first: Offset, end: Offset) -> Option<()> {
         let subscription = self.subscription(id)?;
         let mut needed = Vec::new();
-        let mut next = self.start;
-        for (first, to) in subscription.done_between(self.start, end) {
+        let mut next = first;
+        for (first, to) in subscription.done_between(first, end) {
             if next < first {
                 needed.push((next, first));
             }
@@ -241,15 +247,15 @@ impl Queue {
     }
 
     /// The messages of a range that are kept, as ranges, ends exclusive.
-    fn live_between(&self, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
+    pub(super) fn live_between(&self, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
         let first = first.max(self.start);
-        let dead = match &*self.subscriptions {
-            [] => Vec::new(),
-            of => gone_between(of, first, self.unretained(end)),
-        };
         let mut next = first;
         let mut live = Vec::new();
-        for (first, after) in dead.into_iter().chain([(end, end)]) {
+        for (first, after) in self
+            .dead_between(first, end)
+            .into_iter()
+            .chain([(end, end)])
+        {
             if next < first {
                 live.push((next, first));
             }
@@ -258,36 +264,75 @@ impl Queue {
         live
     }
 
-    /// What is gone from an offset on: every subscription is done with it, and it is not retained.
-    fn gone_from(&self, from: Offset) -> Vec<(Offset, Offset)> {
-        gone_between(&self.subscriptions, from, self.unretained(self.end))
+    /// The messages of a range from `start` on that are not kept: not retained, and every subscription is done with them,
+    /// or, without one, they have lapsed.
+    fn dead_between(&self, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
+        let end = self.unretained(end);
+        match &*self.subscriptions {
+            [] => self.lapsed.between(first, end).collect(),
+            of => gone_between(of, first, end),
+        }
+    }
+
+    /// The messages from an offset on that a subscription which begins there has no more, as ranges, ends exclusive.
+    pub(crate) fn gone_from(&self, from: Offset) -> Vec<(Offset, Offset)> {
+        let lapsed = self.lapsed.between(from, self.end);
+        if self.subscriptions.is_empty() {
+            return lapsed.collect();
+        }
+        let gone = gone_between(&self.subscriptions, from, self.unretained(self.end));
+        if self.lapsed.count() == 0 {
+            return gone;
+        }
+        let mut all: Vec<_> = gone.into_iter().chain(lapsed).collect();
+        all.sort_unstable();
+        all.dedup_by(|after, before| {
+            let touches = after.0 <= before.1;
+            if touches {
+                before.1 = before.1.max(after.1);
+            }
+            touches
+        });
+        all
     }
 
     /// `end`, or where messages are retained if that is before it.
-    fn unretained(&self, end: Offset) -> Offset {
+    pub(super) fn unretained(&self, end: Offset) -> Offset {
         self.retained_from.map_or(end, |from| from.min(end))
     }
 
-    /// Messages are retained from `to` on, which is not before where they were; what is before, and what every
-    /// subscription is done with, goes.
+    /// Messages are retained from `to` on, which is not before where they were; what is before, and what nobody needs,
+    /// goes.
     pub(super) fn retain_from(&mut self, to: Option<Offset>) {
         let before = std::mem::replace(&mut self.retained_from, to);
-        let (Some(from), false) = (before, self.subscriptions.is_empty()) else {
-            return;
-        };
-        for (first, end) in gone_between(&self.subscriptions, from, self.unretained(self.end)) {
+        if let Some(from) = before {
+            self.kill_all(self.dead_between(from, self.end));
+        }
+    }
+
+    /// The first subscription begins at `from`: what is before is dead.
+    pub(super) fn begin_first(&mut self, from: Offset) {
+        self.kill_all(self.live_between(self.start, self.unretained(from)));
+    }
+
+    /// These messages are not kept any more.
+    pub(super) fn kill_all(&mut self, ranges: Vec<(Offset, Offset)>) {
+        for (first, end) in ranges {
             self.runs.kill(first, end);
         }
     }
 
-    /// Moves `start` behind what is done in every subscription and not retained; returns how many messages that are.
+    /// Moves `start` behind what is done in every subscription, or, if there is none, has lapsed, and what is not
+    /// retained; returns how many messages that are.
     pub(crate) fn advance_start(&mut self) -> u64 {
-        let Some(done) = self.subscriptions.iter().map(|each| each.done).min() else {
+        let done = self.subscriptions.iter().map(|each| each.done).min();
+        let Some(done) = done.or_else(|| self.lapsed.end_of(self.start)) else {
             return 0;
         };
         let done = self.unretained(done);
         let moved = done.0 - self.start.0;
         self.start = done;
+        self.forget_lapsed();
         moved
     }
 
@@ -335,7 +380,7 @@ impl Hash for Queue {
         self.config.hash(state);
         self.retained_from.hash(state);
         self.expiring.hash(state);
-        self.expiring_swept.hash(state);
+        self.swept.hash(state);
         self.lapsed.hash(state);
     }
 }

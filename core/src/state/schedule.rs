@@ -5,10 +5,11 @@
 
 use corelane_wire::{Offset, OffsetRange, Timestamp};
 
+use super::expiry::expiry;
 use super::pages::Pages;
 use super::queue::Queue;
 use super::subscription::{Fragment, Subscription};
-use super::trim::Undelivered;
+use super::waiting::Undelivered;
 use super::{Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, State, SubscriptionKey};
 use crate::ids::QueueId;
 
@@ -19,11 +20,18 @@ pub(crate) struct Group {
     pub(crate) due: Timestamp,
     /// How many.
     pub(crate) count: u64,
+    /// How long they live from then on, in milliseconds; 0 if for ever.
+    pub(crate) ttl_ms: u64,
 }
 
 impl Queue {
     /// Messages at the end are due later, in every subscription.
-    pub(crate) fn schedule(&mut self, now: Timestamp, due: Timestamp, range: OffsetRange) {
+    pub(crate) fn schedule(
+        &mut self,
+        now: Timestamp,
+        (due, ttl_ms): (Timestamp, u64),
+        range: OffsetRange,
+    ) {
         let delays = |of: &Subscription| of.delays();
         if !self.subscriptions.iter().any(delays)
             && self.scheduled.len() % SWEEP_EVERY == SWEEP_EVERY - 1
@@ -32,7 +40,8 @@ impl Queue {
             self.forget_scheduled(now);
         }
         let count = range.count.into();
-        self.scheduled.insert(range.first, Group { due, count });
+        let group = Group { due, count, ttl_ms };
+        self.scheduled.insert(range.first, group);
         for subscription in self.subscriptions.iter_mut().filter(|it| it.delays()) {
             subscription.schedule(due, range);
         }
@@ -73,7 +82,7 @@ impl Queue {
     ) -> Vec<(Timestamp, OffsetRange)> {
         let mut scheduled = Vec::new();
         let groups = groups_within(&self.scheduled, from, Offset(u64::MAX));
-        for (first, Group { due, count }) in groups.filter(|(_, group)| group.due > now) {
+        for (first, Group { due, count, .. }) in groups.filter(|(_, group)| group.due > now) {
             let end = Offset(first.0 + count);
             let mut next = first.max(from);
             let after = gone.partition_point(|(_, end)| *end <= next);
@@ -101,7 +110,7 @@ impl Queue {
     ) -> impl Iterator<Item = (OffsetRange, Timestamp)> {
         let groups = groups_within(&self.scheduled, first, end);
         let groups = groups.filter(move |(_, group)| group.due > now);
-        groups.map(move |(from, Group { due, count })| {
+        groups.map(move |(from, Group { due, count, .. })| {
             let to = Offset(from.0 + count).min(end);
             let first = from.max(first);
             let count = u32::try_from(to.0 - first.0).unwrap_or(u32::MAX);
@@ -109,8 +118,8 @@ impl Queue {
         })
     }
 
-    /// Takes messages out that one group holds and that are not due yet; when they would have been.
-    fn unschedule(&mut self, now: Timestamp, range: OffsetRange) -> Option<Timestamp> {
+    /// Takes messages out that one group holds and that are not due yet; the group.
+    fn unschedule(&mut self, now: Timestamp, range: OffsetRange) -> Option<Group> {
         let (&first, &group) = self.scheduled.at_or_before(&range.first)?;
         let end = Offset(first.0 + group.count);
         if end < range.end() || group.due <= now {
@@ -123,13 +132,38 @@ impl Queue {
                 self.scheduled.insert(from, Group { count, ..group });
             }
         }
-        Some(group.due)
+        Some(group)
+    }
+}
+
+impl Queue {
+    /// Messages that were taken out are due at another time, and expire as much later or sooner.
+    fn schedule_anew(
+        &mut self,
+        now: Timestamp,
+        (before, due): (Group, Timestamp),
+        range: OffsetRange,
+    ) {
+        let Group { ttl_ms, .. } = before;
+        if due > now {
+            let count = range.count.into();
+            let group = Group { due, count, ttl_ms };
+            self.scheduled.insert(range.first, group);
+        }
+        if ttl_ms > 0 {
+            let after = expiry(due.max(now), ttl_ms);
+            self.move_expiry(expiry(before.due, ttl_ms), after, range);
+        }
     }
 }
 
 impl Subscription {
     /// Takes the messages of a range that are due at this instant out of what is delayed.
-    fn cut_delayed(&mut self, due: Timestamp, range: OffsetRange) -> Vec<(Offset, Fragment)> {
+    pub(super) fn cut_delayed(
+        &mut self,
+        due: Timestamp,
+        range: OffsetRange,
+    ) -> Vec<(Offset, Fragment)> {
         let before = self.delayed.at_or_before(&(due, range.first));
         let from = before.map_or((due, range.first), |(key, _)| *key);
         let within = self.delayed.from(from.max((due, Offset(0))));
@@ -143,6 +177,7 @@ impl Subscription {
                 continue;
             }
             self.delayed.remove(&(due, first));
+            self.failed.cut((due, first), [(first, from), (to, end)]);
             for (from, to) in [(first, from), (to, end)] {
                 if from < to {
                     let count = to.0 - from.0;
@@ -169,15 +204,16 @@ impl State {
     ) -> Result<(), Misfit> {
         let now = self.clock.log;
         let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
+        let expiry_before = queue.next_expiry();
         let mut pieces = Vec::with_capacity(ranges.len());
         for &range in ranges {
             let before = queue.unschedule(now, range).ok_or(NOT_SCHEDULED)?;
-            if let Some(due) = due.filter(|due| *due > now) {
-                let count = range.count.into();
-                queue.scheduled.insert(range.first, Group { due, count });
+            if let Some(due) = due {
+                queue.schedule_anew(now, (before, due), range);
             }
-            pieces.push((before, range));
+            pieces.push((before.due, range));
         }
+        let expiry_after = queue.next_expiry();
         let subscriptions = queue.subscriptions.iter();
         let subscriptions: Vec<_> = subscriptions.map(|it| it.id).collect();
         for subscription in subscriptions {
@@ -185,6 +221,7 @@ impl State {
         }
         let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
         self.counts.messages -= queue.advance_start();
+        self.move_queue_expiry(id, expiry_before, expiry_after);
         Ok(())
     }
 
@@ -212,7 +249,7 @@ impl State {
                 subscription.delayed.insert((due, first), fragment);
             }
         } else {
-            subscription.finish_undelivered(&ranges, Undelivered::Purged);
+            subscription.end_undelivered(Undelivered::Purged, &ranges);
             let count: u64 = cut.iter().map(|(_, of)| of.count).sum();
             self.counts.delayed -= count;
             self.counts.purged += count;

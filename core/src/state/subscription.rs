@@ -22,6 +22,7 @@ use super::done_set::DoneSet;
 use super::lease::HeldRun;
 use super::letter::Letter;
 use super::pages::Pages;
+use super::waiting::Failed;
 use crate::ids::SubscriptionId;
 
 /// The replicated part of a subscription; who waits or listens is the engine's.
@@ -51,6 +52,8 @@ pub(crate) struct Subscription {
     pub(crate) behind: Behind,
     /// Ready again at an instant of log time, by instant and first offset.
     pub(crate) delayed: Pages<(Timestamp, Offset), Fragment>,
+    /// When what is delayed because it failed is due.
+    pub(crate) failed: Failed,
     /// Behind the cursor, and not ready by their place, by first offset.
     pub(crate) ahead: Pages<Offset, u64>,
     /// Messages in `ahead`.
@@ -69,8 +72,6 @@ pub(crate) struct Subscription {
     pub(crate) dead_letters: Option<Box<str>>,
     /// Those that are under way there.
     pub(crate) letter: Option<Letter>,
-    /// Messages that were brought back: their time to live is over, whatever it was.
-    pub(crate) spared: DoneSet,
     /// Messages that were finished since it began, by how.
     pub(crate) finished: Finished,
 }
@@ -127,6 +128,7 @@ impl Subscription {
             returned: Pages::new(),
             behind: Behind::new(),
             delayed: Pages::new(),
+            failed: Failed::new(),
             ahead: Pages::new(),
             ahead_count: 0,
             leased: 0,
@@ -136,7 +138,6 @@ impl Subscription {
             parked: AsideSet::new(),
             dead_letters: None,
             letter: None,
-            spared: DoneSet::new(),
             finished: Finished {
                 acked: 0,
                 expired: 0,
@@ -347,6 +348,7 @@ impl Subscription {
             return None;
         }
         self.delayed.remove(&(due, first));
+        self.failed.remove(first);
         self.delayed_count -= fragment.count;
         self.come_back(first, fragment, back);
         Some((first, Offset(first.0 + fragment.count)))
@@ -416,7 +418,6 @@ impl Subscription {
         self.ahead.freeze(|_| {});
         self.dead.rows_mut().freeze(|_| {});
         self.parked.rows_mut().freeze(|_| {});
-        self.spared.map_mut().freeze(|_| {});
     }
 
     /// S2, the law: every message that is done was finished in some way.

@@ -4,18 +4,10 @@ use corelane_wire::{Aside, Offset, OffsetRange, PurgeStates};
 
 use super::queue::Queue;
 use super::subscription::{Fragment, Subscription};
+use super::waiting::Undelivered;
 use super::{Effects, Misfit, NO_QUEUE, NO_SUBSCRIPTION, State, SubscriptionKey};
 use crate::ids::QueueId;
 use crate::record::Trimmed;
-
-/// How messages are finished that nobody was given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Undelivered {
-    /// Their time is over, or they were dropped.
-    Expired,
-    /// Somebody asked for it.
-    Purged,
-}
 
 impl Subscription {
     /// Takes the messages before `end` out that are ready, by offset.
@@ -58,6 +50,7 @@ impl Subscription {
         for ((due, first), fragment) in before {
             self.delayed.remove(&(due, first));
             let to = Offset(first.0 + fragment.count);
+            self.failed.cut((due, first), [(end, to), (to, to)]);
             if end < to {
                 let count = to.0 - end.0;
                 let rest = Fragment { count, ..fragment };
@@ -100,20 +93,8 @@ impl Subscription {
                 ranges.extend(self.take_aside(aside, end));
             }
         }
-        self.finish_undelivered(&ranges, how);
+        self.end_undelivered(how, &ranges);
         ranges
-    }
-
-    /// Messages that were taken out of the state that they were in are done.
-    pub(super) fn finish_undelivered(&mut self, ranges: &[(Offset, Offset)], how: Undelivered) {
-        for &(first, end) in ranges {
-            let finished = match how {
-                Undelivered::Expired => &mut self.finished.expired,
-                Undelivered::Purged => &mut self.finished.purged,
-            };
-            *finished += end.0 - first.0;
-            self.mark_done(first, end);
-        }
     }
 
     /// Whether a message before `end` could be finished without a delivery.
@@ -141,8 +122,9 @@ impl Queue {
             return self.advance_start();
         }
         let before = self.start;
+        self.kill_all(self.live_between(before, end));
         self.start = before.max(end);
-        self.runs.kill(before, self.start);
+        self.forget_lapsed();
         self.start.0 - before.0
     }
 }

@@ -33,6 +33,10 @@ pub(super) struct Enqueue {
     /// Not to be given out before this much time has passed, such as 90s or 12h; up to 366 days.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delay: Option<Duration>,
+    /// To be given to nobody once this much time has passed from when it may first be given out, such as 30s or 2d; up to
+    /// 366 days. Without it the queue says how long a message lives.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
 }
 
 /// A class by its name.
@@ -101,6 +105,9 @@ impl Enqueue {
         }
         if let Some(delay) = self.delay {
             message = message.delay(delay);
+        }
+        if let Some(ttl) = self.ttl {
+            message = message.ttl(ttl);
         }
         message
     }

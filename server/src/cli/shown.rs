@@ -1,6 +1,7 @@
 //! How a message is shown: in JSON, which can be read back, and in a line of a table.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::DecodeError;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -28,6 +29,9 @@ pub(super) struct Shown {
     /// When it is due at the earliest, if its producer said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due_ms: Option<u64>,
+    /// How long it lives from then on, if its producer said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Bytes>,
     /// In the order of the message; a name may stand there more than once.
@@ -82,6 +86,7 @@ impl Shown {
         Self {
             attempt: Some(delivery.attempt()),
             due_ms: delivery.due().map(Timestamp::as_millis),
+            ttl_ms: delivery.ttl().map(millis),
             ..Self::new(
                 delivery.offset(),
                 delivery.enqueued(),
@@ -95,6 +100,7 @@ impl Shown {
     pub(super) fn of_peeked(message: &Peeked) -> Self {
         Self {
             due_ms: message.due().map(Timestamp::as_millis),
+            ttl_ms: message.ttl().map(millis),
             ..Self::new(
                 message.offset(),
                 message.enqueued(),
@@ -119,6 +125,7 @@ impl Shown {
             enqueued_ms: enqueued.as_millis(),
             attempt: None,
             due_ms: None,
+            ttl_ms: None,
             key: key.map(Bytes::of),
             headers: headers
                 .map(|header| ShownHeader {
@@ -142,7 +149,7 @@ impl Shown {
         self.offset
     }
 
-    /// The message to enqueue for the same key, headers, due time and body.
+    /// The message to enqueue for the same key, headers, due time, time to live and body.
     pub(super) fn into_message(self) -> Result<Message, LineError> {
         let mut message = Message::new(self.body.into_bytes("the body")?);
         if let Some(key) = self.key {
@@ -150,6 +157,9 @@ impl Shown {
         }
         if let Some(due_ms) = self.due_ms {
             message = message.due(Timestamp::from_millis(due_ms));
+        }
+        if let Some(ttl_ms) = self.ttl_ms {
+            message = message.ttl(Duration::from_millis(ttl_ms));
         }
         for header in self.headers {
             message = message.header(header.name, header.value.into_bytes("a header")?);
@@ -183,6 +193,10 @@ impl TryFrom<u32> for Version {
             _ => Err(format!("\"v\" is {number}, and this version reads 1")),
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Bytes {

@@ -63,6 +63,7 @@ pub(crate) fn encode(book: &Book, queue: u64, range: OffsetRange) -> anyhow::Res
             key: None,
             headers: &[],
             due_ms: None,
+            ttl_ms: None,
             body: &body,
         })?;
     }

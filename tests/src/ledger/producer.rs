@@ -121,6 +121,7 @@ impl Producer<'_> {
                 key: None,
                 headers: &[],
                 due_ms: None,
+                ttl_ms: None,
                 body: &self.ledger.body(id),
             };
             builder.push(&message).expect("the body is small");

@@ -39,8 +39,8 @@ pub struct Batch<'a> {
     pub class: u8,
     /// Length of the longest entry.
     pub largest_bytes: u32,
-    /// Whether a message has a due time; known of a batch that was read, not of one that is trusted.
-    pub is_scheduled: bool,
+    /// Whether a message has a due time or a time to live; known of a batch that was read, not of one that is trusted.
+    pub is_timed: bool,
     /// The entries, one after the other.
     pub entries: &'a [u8],
     /// The whole batch, header included.
@@ -57,12 +57,12 @@ impl<'a> Batch<'a> {
         batch.check_header()?;
         let mut count = 0_u32;
         let mut largest_bytes = 0;
-        let mut is_scheduled = false;
+        let mut is_timed = false;
         for message in &batch {
             let index = count;
             let message = message.map_err(|error| BatchError::Message { index, error })?;
             largest_bytes = largest_bytes.max(length_u32(message.bytes.len()));
-            is_scheduled |= message.due_ms.is_some();
+            is_timed |= message.due_ms.is_some() || message.ttl_ms.is_some();
             // Entries have at least 12 bytes each, so a batch cannot hold enough to overflow.
             count += 1;
         }
@@ -78,7 +78,7 @@ impl<'a> Batch<'a> {
                 found: largest_bytes,
             });
         }
-        batch.is_scheduled = is_scheduled;
+        batch.is_timed = is_timed;
         Ok(batch)
     }
 
@@ -175,7 +175,7 @@ impl<'a> Batch<'a> {
             count,
             class,
             largest_bytes,
-            is_scheduled: false,
+            is_timed: false,
             entries,
             bytes,
         })

@@ -14,7 +14,9 @@ use crate::codec::{
     CodecError, Reader, length_u32, patch_u32, put_bytes16, put_u8, put_u16, put_u32, put_u64,
 };
 use crate::error_code::ErrorCode;
-use crate::limits::{ATTRIBUTES_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{
+    ATTRIBUTES_BYTES_MAX, DELAY_MS_MAX, HEADERS_MAX, KEY_BYTES_MAX, MESSAGE_BYTES_MAX,
+};
 
 /// Length of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 12;
@@ -28,6 +30,8 @@ pub struct OutgoingMessage<'a> {
     pub headers: &'a [Header<'a>],
     /// When it may be given out at the earliest, in milliseconds since the Unix epoch; `None` stands for at once.
     pub due_ms: Option<u64>,
+    /// How long it lives from when it may first be given out, 1 ms to 366 days; `None` leaves that to the queue.
+    pub ttl_ms: Option<u64>,
     /// The payload.
     pub body: &'a [u8],
 }
@@ -48,6 +52,8 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// When it may be given out at the earliest, in milliseconds since the Unix epoch, if the producer said so.
     pub due_ms: Option<u64>,
+    /// How long it lives from when it may first be given out, in milliseconds, if the producer said so.
+    pub ttl_ms: Option<u64>,
     /// The payload.
     pub body: &'a [u8],
     /// The whole entry, as it must be passed on.
@@ -80,10 +86,11 @@ impl<'a> Message<'a> {
             });
         }
         let attributes = reader.bytes(attributes_bytes)?;
-        let (key, due_ms) = check_attributes(attributes)?;
+        let known = check_attributes(attributes)?;
         let message = Self {
-            key,
-            due_ms,
+            key: known.key,
+            due_ms: known.due_ms,
+            ttl_ms: known.ttl_ms,
             body: reader.rest(),
             bytes: entry,
             attributes,
@@ -194,6 +201,13 @@ pub enum MessageError {
     KeyRepeated,
     /// The message has two due times.
     DueTimeRepeated,
+    /// The message has two times to live.
+    TimeToLiveRepeated,
+    /// The time to live is 0, or longer than [`DELAY_MS_MAX`].
+    TimeToLiveOutOfRange {
+        /// The time to live, in milliseconds.
+        ttl_ms: u64,
+    },
     /// The name of a header has no byte.
     HeaderWithoutName,
     /// There are more than [`HEADERS_MAX`] headers.
@@ -210,15 +224,17 @@ impl MessageError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Codec(_) | Self::BadLength { .. } => ErrorCode::Malformed,
-            Self::KeyRepeated | Self::DueTimeRepeated | Self::HeaderWithoutName => {
-                ErrorCode::Malformed
-            }
+            Self::KeyRepeated
+            | Self::DueTimeRepeated
+            | Self::TimeToLiveRepeated
+            | Self::HeaderWithoutName => ErrorCode::Malformed,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::BadChecksum { .. } => ErrorCode::BadMessageChecksum,
             Self::ReservedNotZero { .. } => ErrorCode::ReservedNotZero,
-            Self::AttributesTooLarge { .. } | Self::KeyOutOfRange { .. } | Self::TooManyHeaders => {
-                ErrorCode::OutOfRange
-            }
+            Self::AttributesTooLarge { .. }
+            | Self::KeyOutOfRange { .. }
+            | Self::TimeToLiveOutOfRange { .. }
+            | Self::TooManyHeaders => ErrorCode::OutOfRange,
             Self::NotSupported { .. } => ErrorCode::NotSupported,
         }
     }
@@ -259,6 +275,11 @@ impl fmt::Display for MessageError {
             ),
             Self::KeyRepeated => write!(formatter, "message has two keys"),
             Self::DueTimeRepeated => write!(formatter, "message has two due times"),
+            Self::TimeToLiveRepeated => write!(formatter, "message has two times to live"),
+            Self::TimeToLiveOutOfRange { ttl_ms } => write!(
+                formatter,
+                "time to live of {ttl_ms} ms, 1 to {DELAY_MS_MAX} are allowed; leave it out for none"
+            ),
             Self::HeaderWithoutName => write!(formatter, "header has an empty name"),
             Self::TooManyHeaders => {
                 write!(formatter, "message has more than {HEADERS_MAX} headers")
@@ -326,6 +347,11 @@ pub(super) fn put_entry(
         put_u16(out, DUE_TIME_BYTES);
         put_u64(out, due_ms);
     }
+    if let Some(ttl_ms) = message.ttl_ms {
+        put_u8(out, TAG_TIME_TO_LIVE);
+        put_u16(out, TIME_TO_LIVE_BYTES);
+        put_u64(out, ttl_ms);
+    }
     for header in message.headers {
         let name_bytes = header.name.len();
         put_u8(out, TAG_HEADER);
@@ -358,6 +384,10 @@ fn check_outgoing(message: &OutgoingMessage<'_>) -> Result<u16, MessageError> {
     if message.due_ms.is_some() {
         attributes_bytes += 3 + usize::from(DUE_TIME_BYTES);
     }
+    if let Some(ttl_ms) = message.ttl_ms {
+        check_time_to_live(ttl_ms)?;
+        attributes_bytes += 3 + usize::from(TIME_TO_LIVE_BYTES);
+    }
     for header in message.headers {
         attributes_bytes = attributes_bytes
             .saturating_add(5)
@@ -378,27 +408,39 @@ fn check_outgoing(message: &OutgoingMessage<'_>) -> Result<u16, MessageError> {
     Ok(length_u16(attributes_bytes))
 }
 
-/// Checks every attribute and returns the key and the due time.
-fn check_attributes(attributes: &[u8]) -> Result<(Option<&[u8]>, Option<u64>), MessageError> {
+/// The attributes of a message but for its headers.
+#[derive(Default)]
+struct Known<'a> {
+    key: Option<&'a [u8]>,
+    due_ms: Option<u64>,
+    ttl_ms: Option<u64>,
+}
+
+/// Checks every attribute.
+fn check_attributes(attributes: &[u8]) -> Result<Known<'_>, MessageError> {
     let mut reader = Reader::new(attributes);
-    let mut key = None;
-    let mut due_ms = None;
+    let mut known = Known::default();
     let mut headers_count = 0;
     while reader.left() > 0 {
         let (tag, value) = read_attribute(&mut reader)?;
         match tag {
             TAG_KEY => {
                 check_key(value)?;
-                if key.replace(value).is_some() {
+                if known.key.replace(value).is_some() {
                     return Err(MessageError::KeyRepeated);
                 }
             }
             TAG_DUE_TIME => {
-                let mut reader = Reader::new(value);
-                let due = reader.u64()?;
-                reader.finish()?;
-                if due_ms.replace(due).is_some() {
+                let due_ms = number(value)?;
+                if known.due_ms.replace(due_ms).is_some() {
                     return Err(MessageError::DueTimeRepeated);
+                }
+            }
+            TAG_TIME_TO_LIVE => {
+                let ttl_ms = number(value)?;
+                check_time_to_live(ttl_ms)?;
+                if known.ttl_ms.replace(ttl_ms).is_some() {
+                    return Err(MessageError::TimeToLiveRepeated);
                 }
             }
             TAG_HEADER => {
@@ -414,7 +456,15 @@ fn check_attributes(attributes: &[u8]) -> Result<(Option<&[u8]>, Option<u64>), M
             _ => {}
         }
     }
-    Ok((key, due_ms))
+    Ok(known)
+}
+
+/// The value of an attribute that is a number.
+fn number(value: &[u8]) -> Result<u64, CodecError> {
+    let mut reader = Reader::new(value);
+    let number = reader.u64()?;
+    reader.finish()?;
+    Ok(number)
 }
 
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), CodecError> {
@@ -441,6 +491,13 @@ const fn check_key(key: &[u8]) -> Result<(), MessageError> {
     Ok(())
 }
 
+const fn check_time_to_live(ttl_ms: u64) -> Result<(), MessageError> {
+    if ttl_ms == 0 || ttl_ms > DELAY_MS_MAX {
+        return Err(MessageError::TimeToLiveOutOfRange { ttl_ms });
+    }
+    Ok(())
+}
+
 fn length_u16(bytes: usize) -> u16 {
     u16::try_from(bytes).expect("ATTRIBUTES_BYTES_MAX is below 64 KiB")
 }
@@ -455,3 +512,4 @@ const TAG_DUE_TIME: u8 = 0x86;
 const TAG_TIME_TO_LIVE: u8 = 0x87;
 const TAG_CRITICAL: u8 = 0x80;
 const DUE_TIME_BYTES: u16 = 8;
+const TIME_TO_LIVE_BYTES: u16 = 8;

@@ -6,8 +6,8 @@ use crate::error_code::ErrorCode;
 use crate::golden;
 use crate::ids::{ProducerId, Sequence};
 use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, HEADERS_MAX, KEY_BYTES_MAX,
-    MESSAGE_BYTES_MAX,
+    ATTRIBUTES_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DELAY_MS_MAX, HEADERS_MAX,
+    KEY_BYTES_MAX, MESSAGE_BYTES_MAX,
 };
 
 /// An entry with the given attributes, as a later or a hostile client might encode it.
@@ -73,12 +73,7 @@ fn unknown_attribute_is_skipped_unless_critical() {
 
 #[test]
 fn attributes_not_served_yet_are_refused_by_name() {
-    for (tag, name) in [
-        (0x03, "client_id"),
-        (0x04, "reply_to"),
-        (0x85, "priority"),
-        (0x87, "time_to_live"),
-    ] {
+    for (tag, name) in [(0x03, "client_id"), (0x04, "reply_to"), (0x85, "priority")] {
         let bytes = entry(&attribute(tag, &[0; 8]), b"");
         let error = Message::read(&bytes).unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported);
@@ -95,6 +90,33 @@ fn a_due_time_is_read_once() {
     assert_eq!(code_of(&[due.clone(), due].concat()), ErrorCode::Malformed);
     for bytes in [&[0; 7][..], &[0; 9]] {
         assert_eq!(code_of(&attribute(0x86, bytes)), ErrorCode::Malformed);
+    }
+}
+
+#[test]
+fn a_time_to_live_is_read_once_and_has_bounds() {
+    let ttl = |ttl: u64| attribute(0x87, &ttl.to_le_bytes());
+    for ttl_ms in [1, DELAY_MS_MAX] {
+        let bytes = entry(&ttl(ttl_ms), b"body");
+        assert_eq!(Message::read(&bytes).unwrap().0.ttl_ms, Some(ttl_ms));
+    }
+    for ttl_ms in [0, DELAY_MS_MAX + 1, u64::MAX] {
+        let error = Message::read(&entry(&ttl(ttl_ms), b"")).unwrap_err();
+        assert_eq!(error, MessageError::TimeToLiveOutOfRange { ttl_ms });
+        assert_eq!(error.code(), ErrorCode::OutOfRange);
+        let outgoing = OutgoingMessage {
+            ttl_ms: Some(ttl_ms),
+            ..OutgoingMessage::default()
+        };
+        let refused = BatchBuilder::new().push(&outgoing);
+        assert_eq!(
+            refused.map_err(|error| error.code()),
+            Err(ErrorCode::OutOfRange)
+        );
+    }
+    assert_eq!(code_of(&[ttl(7), ttl(7)].concat()), ErrorCode::Malformed);
+    for bytes in [&[1; 7][..], &[1; 9]] {
+        assert_eq!(code_of(&attribute(0x87, bytes)), ErrorCode::Malformed);
     }
 }
 
@@ -398,6 +420,7 @@ proptest! {
                     key: key.as_deref(),
                     headers: &headers,
                     due_ms: key.as_ref().map(|key| key.len() as u64),
+                    ttl_ms: key.as_ref().map(|key| 1 + key.len() as u64),
                     body,
                 })
                 .unwrap();
@@ -410,6 +433,7 @@ proptest! {
             .map(|message| {
                 let message = message.unwrap();
                 assert_eq!(message.due_ms, message.key.map(|key| key.len() as u64));
+                assert_eq!(message.ttl_ms, message.due_ms.map(|due_ms| 1 + due_ms));
                 let headers = message
                     .headers()
                     .map(|header| (header.name.to_owned(), header.value.to_vec()));

@@ -96,7 +96,7 @@ pub struct SubscriptionDetail {
     pub dead: u64,
     /// Messages that a consumer finished.
     pub done: u64,
-    /// Messages whose time to live ended.
+    /// Messages whose time to live ended, or that made way for others.
     pub expired: u64,
     /// Messages that were purged.
     pub purged: u64,

@@ -58,6 +58,7 @@ fn enqueue_frame_bytes() -> Result<usize> {
         key: None,
         headers: &[],
         due_ms: None,
+        ttl_ms: None,
         body: &steady::body(0),
     })?;
     let batch = builder.finish(ProducerId(1), Sequence(0));

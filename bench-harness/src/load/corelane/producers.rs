@@ -46,6 +46,7 @@ impl Producers for CorelaneProducers {
                 key: None,
                 headers: &[],
                 due_ms: None,
+                ttl_ms: None,
                 body,
             };
             builder.push(&message).expect("the plan's batches fit");

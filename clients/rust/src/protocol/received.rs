@@ -3,6 +3,7 @@
 //! Owns the copy of the entry's bytes: holding one message does not keep the frame that it came in.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use corelane_wire::{Header, LeaseId, Message, Offset, Timestamp};
 
@@ -24,6 +25,7 @@ pub struct Received {
     entry: Vec<u8>,
     key: Option<Range<usize>>,
     due_ms: Option<u64>,
+    ttl_ms: Option<u64>,
     body: Range<usize>,
 }
 
@@ -54,6 +56,7 @@ impl Received {
             entry,
             key,
             due_ms: message.due_ms,
+            ttl_ms: message.ttl_ms,
             body,
         }
     }
@@ -71,6 +74,11 @@ impl Received {
     /// When it was due, if the producer said so.
     pub fn due(&self) -> Option<Timestamp> {
         self.due_ms.map(Timestamp::from_millis)
+    }
+
+    /// How long it lives from when it may first be given out, if the producer said so.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl_ms.map(Duration::from_millis)
     }
 
     /// The named values, in the producer's order; reads the entry again.

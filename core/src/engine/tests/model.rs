@@ -1,6 +1,6 @@
 //! The reference: what each record means, message by message, with nothing shared with `state`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corelane_wire::{
     Aside, Contract, Fate, LeaseId, Lsn, OffsetRange, ReturnTo, SessionId, SettleEntry,
@@ -24,6 +24,10 @@ pub(super) struct Model {
     due: BTreeMap<(QueueId, u64), u64>,
     /// From where on messages are kept although everybody is done with them.
     retained: BTreeMap<QueueId, u64>,
+    /// How long messages live, and when that is over.
+    expires: BTreeMap<(QueueId, u64), (u64, u64)>,
+    /// Messages whose time to live was ended.
+    lapsed: BTreeSet<(QueueId, u64)>,
 }
 
 /// One message in one subscription.
@@ -53,6 +57,7 @@ pub(super) enum MessageState {
     Forwarded,
     Parked,
     Done,
+    Expired,
 }
 
 const READY: Message = Message {
@@ -85,6 +90,8 @@ impl Model {
                 self.queues.remove(queue);
                 self.subscriptions.retain(|key, _| key.0 != *queue);
                 self.retained.remove(queue);
+                self.expires.retain(|key, _| key.0 != *queue);
+                self.lapsed.retain(|key| key.0 != *queue);
             }
             Record::Subscribe {
                 queue,
@@ -99,12 +106,13 @@ impl Model {
                 subscription,
                 change,
             } => self.change(time.0, (*queue, *subscription), change),
-            Record::Enqueue { .. } => self.enqueue(record),
+            Record::Enqueue { .. } => self.enqueue(time.0, record),
             Record::Lease {
                 session, lease_ms, ..
             } => {
                 let lease = super::node::lease_id(self.epoch, lsn.0);
                 let deadline = lease_now + u64::from(*lease_ms) * 1_000_000;
+                self.assert_lives(time.0, record);
                 for message in self.given(record) {
                     assert_eq!(message.state, MessageState::Ready, "C4: leased twice");
                     message.attempts += 1;
@@ -120,7 +128,7 @@ impl Model {
                 queue,
                 subscription,
                 ..
-            } => self.take(record, (*queue, *subscription)),
+            } => self.take(time.0, record, (*queue, *subscription)),
             Record::Ack { .. }
             | Record::Nack { .. }
             | Record::Reject { .. }
@@ -142,15 +150,21 @@ impl Model {
             }
             Record::Trim { queue, end, how } => self.trim(*queue, end.0, *how),
             Record::Tick => self.tick(time.0, lease_now),
-            Record::Release { session } => self.release(*session),
+            Record::Release { session } => {
+                self.release(*session);
+                self.expire_lapsed();
+            }
         }
     }
 
     /// Messages are given out for good, or read.
-    fn take(&mut self, record: &Record, key: (QueueId, SubscriptionId)) {
+    fn take(&mut self, now: u64, record: &Record, key: (QueueId, SubscriptionId)) {
         let is_read = self.is_reader(key);
+        if !is_read {
+            self.assert_lives(now, record);
+        }
         for message in self.given(record) {
-            if is_read && message.state == MessageState::Done {
+            if is_read && message.state.is_over() {
                 continue;
             }
             assert_eq!(message.state, MessageState::Ready, "given out twice");
@@ -188,8 +202,44 @@ impl Model {
                 MessageState::Ready
                 | MessageState::Delayed { .. }
                 | MessageState::Dead
-                | MessageState::Parked => message.state = MessageState::Done,
-                MessageState::Leased { .. } | MessageState::Forwarded | MessageState::Done => {}
+                | MessageState::Parked => message.state = MessageState::Expired,
+                MessageState::Leased { .. }
+                | MessageState::Forwarded
+                | MessageState::Done
+                | MessageState::Expired => {}
+            }
+        }
+    }
+
+    /// When a message expires, if it does.
+    pub(super) fn expiry(&self, queue: QueueId, offset: u64) -> Option<u64> {
+        self.expires.get(&(queue, offset)).map(|(_, at)| *at)
+    }
+
+    /// Nothing that a record gives out has expired.
+    fn assert_lives(&self, now: u64, record: &Record) {
+        let (Record::Lease { queue, ranges, .. } | Record::Take { queue, ranges, .. }) = record
+        else {
+            panic!("{record:?}");
+        };
+        for offset in ranges.iter().flat_map(|range| range.first.0..range.end().0) {
+            let expiry = self.expiry(*queue, offset);
+            assert!(
+                expiry.is_none_or(|at| at > now),
+                "{offset} is given out at {now} and expired at {expiry:?}"
+            );
+        }
+    }
+
+    /// What waits although its time to live is over.
+    fn expire_lapsed(&mut self) {
+        for (queue, offset) in &self.lapsed {
+            let keyed = self.subscriptions.iter_mut();
+            for (_, messages) in keyed.filter(|(key, _)| key.0 == *queue) {
+                let message = &mut messages[usize::try_from(*offset).unwrap()];
+                if let MessageState::Ready | MessageState::Delayed { .. } = message.state {
+                    message.state = MessageState::Expired;
+                }
             }
         }
     }
@@ -210,7 +260,7 @@ impl Model {
         config.map_or(Contract::Competing, |config| config.contract)
     }
 
-    fn enqueue(&mut self, record: &Record) {
+    fn enqueue(&mut self, now: u64, record: &Record) {
         let Record::Enqueue {
             queue,
             first,
@@ -226,6 +276,13 @@ impl Model {
             let due = each.due.0;
             for index in each.index..each.index + each.count {
                 let offset = first.0 + u64::from(index);
+                if each.ttl_ms > 0 {
+                    let expiry = (each.ttl_ms, expiry(due.max(now), each.ttl_ms));
+                    self.expires.insert((*queue, offset), expiry);
+                }
+                if due == 0 {
+                    continue;
+                }
                 self.due.insert((*queue, offset), due);
                 messages[index as usize].state = MessageState::Delayed { due };
                 messages[index as usize].is_new = false;
@@ -260,6 +317,9 @@ impl Model {
                 Some(due) => self.due.insert((queue, offset), due),
                 None => self.due.remove(&(queue, offset)),
             };
+            if let (Some(due), Some((ttl_ms, at))) = (due, self.expires.get_mut(&(queue, offset))) {
+                *at = expiry(due.max(now), *ttl_ms);
+            }
             let delays = |key: &Key| {
                 let config = self.configs.get(key);
                 config.is_none_or(|config| config.contract != Contract::Reader)
@@ -268,7 +328,7 @@ impl Model {
             for (_, messages) in keyed.filter(|(key, _)| key.0 == queue && delays(key)) {
                 let message = &mut messages[usize::try_from(offset).unwrap()];
                 match (message.state, due) {
-                    (MessageState::Done, _) => {}
+                    (MessageState::Done | MessageState::Expired, _) => {}
                     (MessageState::Delayed { .. }, Some(due)) => {
                         message.state = MessageState::Delayed { due };
                     }
@@ -338,6 +398,7 @@ impl Model {
                     }
                     (message.turn, message.is_new) = (turn, false);
                 }
+                self.expire_lapsed();
             }
             Change::Purge(states) => {
                 for message in self.subscriptions.get_mut(&key).unwrap() {
@@ -347,7 +408,8 @@ impl Model {
                         MessageState::Parked => states.parked,
                         MessageState::Leased { .. }
                         | MessageState::Forwarded
-                        | MessageState::Done => false,
+                        | MessageState::Done
+                        | MessageState::Expired => false,
                     };
                     if is_meant {
                         message.state = MessageState::Done;
@@ -367,10 +429,11 @@ impl Model {
         let siblings = siblings.filter(|(of, _)| of.0 == key.0);
         let siblings: Vec<_> = siblings.map(|(_, messages)| messages.clone()).collect();
         let messages = (0..end).map(|offset| {
-            let has_it_done = |of: &Vec<Message>| of[at(offset)].state == MessageState::Done;
+            let has_it_done = |of: &Vec<Message>| of[at(offset)].state.is_over();
             let is_gone = !siblings.is_empty()
                 && siblings.iter().all(has_it_done)
-                && retained.is_none_or(|from| offset < from);
+                && retained.is_none_or(|from| offset < from)
+                || self.lapsed.contains(&(key.0, offset));
             let mut message = READY;
             if let Some(&due) = self.due.get(&(key.0, offset))
                 && due > now
@@ -419,6 +482,7 @@ impl Model {
         let (key, entries) = settlement(record);
         let config = self.configs.get(&key).copied().unwrap_or_default();
         let turn = self.turn(key);
+        let lapsed = self.lapsed.clone();
         let messages = self.subscriptions.get_mut(&key).unwrap();
         for entry in entries {
             for offset in entry.range.first.0..entry.range.end().0 {
@@ -453,20 +517,30 @@ impl Model {
                         Fate::Retry => message.fail(time.0, config),
                     }
                 }
+                let comes_back = matches!(record, Record::Nack { .. } | Record::Reject { .. });
+                if comes_back && lapsed.contains(&(key.0, offset)) {
+                    message.state = MessageState::Expired;
+                }
             }
         }
     }
 
     fn tick(&mut self, log_now: u64, lease_now: u64) {
         let keyed = self.subscriptions.iter_mut();
-        let keyed = keyed.flat_map(|(key, messages)| messages.iter_mut().map(move |it| (key, it)));
-        for (key, message) in keyed {
+        let keyed = keyed.flat_map(|(key, messages)| {
+            let numbered = (0..).zip(messages);
+            numbered.map(move |(offset, it)| (key, offset, it))
+        });
+        for (key, offset, message) in keyed {
             let config = self.configs.get(key).copied().unwrap_or_default();
             let turn = (config.returned == ReturnTo::Back).then(|| self.queues[&key.0]);
             match message.state {
                 MessageState::Leased { deadline, .. } if deadline <= lease_now => {
                     message.turn = turn;
                     message.fail(log_now, config);
+                    if self.lapsed.contains(&(key.0, offset)) {
+                        message.state = MessageState::Expired;
+                    }
                 }
                 MessageState::Delayed { due } if due <= log_now => {
                     message.turn = turn;
@@ -478,9 +552,13 @@ impl Model {
                 | MessageState::Dead
                 | MessageState::Forwarded
                 | MessageState::Parked
-                | MessageState::Done => {}
+                | MessageState::Done
+                | MessageState::Expired => {}
             }
         }
+        let over = self.expires.iter().filter(|(_, (_, at))| *at <= log_now);
+        self.lapsed.extend(over.map(|(key, _)| *key));
+        self.expire_lapsed();
     }
 
     fn release(&mut self, of: SessionId) {
@@ -499,6 +577,12 @@ impl Model {
     }
 }
 
+impl MessageState {
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Expired)
+    }
+}
+
 impl Message {
     pub(super) fn is_unfinished(&self) -> bool {
         match self.state {
@@ -508,7 +592,8 @@ impl Message {
             MessageState::Dead
             | MessageState::Forwarded
             | MessageState::Parked
-            | MessageState::Done => false,
+            | MessageState::Done
+            | MessageState::Expired => false,
         }
     }
 
@@ -537,6 +622,11 @@ impl Message {
 
 fn at(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
+}
+
+/// Times to live end together every 4 ms.
+fn expiry(from: u64, ttl_ms: u64) -> u64 {
+    (from + ttl_ms * 1_000_000).div_ceil(4_000_000) * 4_000_000
 }
 
 /// What an Ack, Nack, Reject or Extend is about.

@@ -17,7 +17,7 @@ fn queue() -> Queue {
     let mut queue = Queue::new("q".into(), Timestamp(0));
     queue.end = Offset(20);
     for (due, range) in [(50, range(2, 4)), (60, range(6, 2)), (70, range(12, 1))] {
-        queue.schedule(Timestamp(0), Timestamp(due), range);
+        queue.schedule(Timestamp(0), (Timestamp(due), 0), range);
     }
     queue
 }
@@ -47,7 +47,8 @@ fn a_group_comes_apart_and_only_while_it_is_not_due() {
     assert_eq!(queue.unschedule(now, range(5, 2)), None, "of two groups");
     assert_eq!(queue.unschedule(Timestamp(50), range(3, 1)), None, "due");
     assert_eq!(queue.unschedule(now, range(8, 1)), None, "not scheduled");
-    assert_eq!(queue.unschedule(now, range(3, 2)), Some(Timestamp(50)));
+    let taken = queue.unschedule(now, range(3, 2));
+    assert_eq!(taken.map(|group| group.due), Some(Timestamp(50)));
     assert_eq!(
         waiting(&queue, 0, 0, 12),
         [(2, 1, 50), (5, 1, 50), (6, 2, 60)]
@@ -63,7 +64,7 @@ fn a_queue_without_a_subscription_forgets_what_is_due() {
     let mut queue = queue();
     for offset in 20..20 + 3 * SWEEP_EVERY as u64 {
         let now = Timestamp(offset);
-        queue.schedule(now, Timestamp(offset + 1), range(offset, 1));
+        queue.schedule(now, (Timestamp(offset + 1), 0), range(offset, 1));
     }
     let len = queue.scheduled.len();
     assert!(len < SWEEP_EVERY, "{len}");

@@ -191,7 +191,7 @@ fn fields_of_batch(record: &Record) -> Value {
     };
     let scheduled = schedule.iter().flatten();
     let scheduled = scheduled
-        .map(|each| json!({"index": each.index, "count": each.count, "due_ns": each.due.0}));
+        .map(|each| json!({"index": each.index, "count": each.count, "due_ns": each.due.0, "ttl_ms": each.ttl_ms}));
     json!({"queue": queue.0, "first": first.0, "count": count, "bytes": bytes,
         "producer": hex(producer.0), "sequence": sequence.0,
         "scheduled": scheduled.collect::<Vec<_>>()})

@@ -21,7 +21,7 @@ pub(in crate::cli) struct Configure {
 }
 
 /// How long and how much a queue keeps, and how much it takes.
-#[derive(Debug, Args)]
+#[derive(PartialEq, Debug, Default, Args)]
 pub(super) struct Terms {
     /// Keep messages this long although everybody is done with them, and no longer; 0s: until everybody is.
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -41,6 +41,10 @@ pub(super) struct Terms {
     /// What happens when there would be more.
     #[arg(long, value_enum)]
     overflow: Option<WhenFull>,
+    /// How long a message lives that does not say so itself, from when it may first be given out; up to 366 days, 0s: for
+    /// ever.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    ttl: Option<Duration>,
     /// With so many messages that wait or are under lease, producers are asked to slow down; 0: never.
     #[arg(long, value_name = "N")]
     slow_down_at: Option<u64>,
@@ -67,12 +71,18 @@ struct Settings {
     messages_max: u64,
     bytes_max: u64,
     overflow: &'static str,
+    ttl_ms: u64,
     slow_down_at: u64,
     storage: &'static str,
 }
 
 impl Configure {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
+        if self.terms == Terms::default() {
+            return Err(Failure::usage(
+                "nothing to change\n  say what, such as --ttl 1h",
+            ));
+        }
         let client = common.connect().await?;
         let admin = client.admin();
         let config = self.terms.over(admin.queue_config(&self.queue).await?);
@@ -104,6 +114,7 @@ impl Terms {
             messages_max: self.messages_max.unwrap_or(config.messages_max),
             bytes_max: self.bytes_max.unwrap_or(config.bytes_max),
             overflow: self.overflow.map_or(config.overflow, WhenFull::overflow),
+            ttl_ms: self.ttl.map_or(config.ttl_ms, millis),
             slow_down_at: self.slow_down_at.unwrap_or(config.slow_down_at),
             ..config
         }
@@ -134,6 +145,7 @@ impl Settings {
                 Overflow::DropOldest => "drop-oldest",
                 Overflow::Dead => "dead",
             },
+            ttl_ms: config.ttl_ms,
             slow_down_at: config.slow_down_at,
             storage: match config.storage {
                 Storage::Durable => "durable",
@@ -152,6 +164,7 @@ impl Row for Settings {
         "MESSAGES MAX",
         "BYTES MAX",
         "OVERFLOW",
+        "TTL",
         "SLOW DOWN AT",
         "STORAGE",
     ];
@@ -161,10 +174,10 @@ impl Row for Settings {
             if value == 0 { text.to_owned() } else { shown }
         };
         let size = |bytes| format_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let time = format_duration(Duration::from_millis(self.retention_ms));
+        let time = |millis| format_duration(Duration::from_millis(millis));
         vec![
             self.queue.clone(),
-            or(self.retention_ms, "none", time),
+            or(self.retention_ms, "none", time(self.retention_ms)),
             or(self.retention_bytes, "none", size(self.retention_bytes)),
             or(
                 self.retention_count,
@@ -174,6 +187,7 @@ impl Row for Settings {
             or(self.messages_max, "any", self.messages_max.to_string()),
             or(self.bytes_max, "any", size(self.bytes_max)),
             self.overflow.to_owned(),
+            or(self.ttl_ms, "none", time(self.ttl_ms)),
             or(self.slow_down_at, "never", self.slow_down_at.to_string()),
             self.storage.to_owned(),
         ]

@@ -282,7 +282,7 @@ fn messages() -> Vec<ShardMetric> {
         ),
         gauge(
             "corelane_messages_expired",
-            "Messages whose time to live ended.",
+            "Messages whose time to live ended, or that made way for others.",
             |c| rounded(c.messages_expired),
         ),
         gauge(

@@ -73,6 +73,7 @@ pub(super) fn messages() -> Vec<Row> {
     let due = attribute(0x86, &[0; 8]);
     let key = attribute(1, b"k");
     let header = attribute(2, b"\x01\x00nv");
+    let ttl = attribute(0x87, &7_u64.to_le_bytes());
     vec![
         refused(
             "a message or an attribute that is longer than what holds it",
@@ -95,31 +96,34 @@ pub(super) fn messages() -> Vec<Row> {
             ))],
         ),
         refused(
-            "two keys or due times, a due time of other than 8 bytes, or a header without a name or with one that is no UTF-8",
+            "two keys, due times or times to live, one of those times of other than 8 bytes, or a header without a name or with one that is no UTF-8",
             ErrorCode::Malformed,
             vec![
                 of(&join(&[&key, &key])),
                 of(&join(&[&due, &due])),
                 of(&attribute(0x86, &[0; 7])),
+                of(&join(&[&ttl, &ttl])),
                 of(&attribute(2, b"\x00\x00v")),
                 of(&attribute(2, b"\x01\x00\xff")),
                 of(&attribute(2, b"")),
             ],
         ),
         refused(
-            "a key of no byte or more than 1,024, more than 64 headers, attributes of more than 32,768 bytes",
+            "a key of no byte or more than 1,024, more than 64 headers, attributes of more than 32,768 bytes, a time to live of 0 or more than 366 days",
             ErrorCode::OutOfRange,
             vec![
                 of(&attribute(1, b"")),
                 of(&attribute(1, &[0; 1_025])),
                 of(&header.repeat(65)),
                 of(&header.repeat(8_000)),
+                of(&attribute(0x87, &[0; 8])),
+                of(&attribute(0x87, &31_622_400_001_u64.to_le_bytes())),
             ],
         ),
         refused(
             "an attribute that this version does not serve, or an unknown critical one",
             ErrorCode::NotSupported,
-            [0x03, 0x04, 0x80, 0x85, 0x87, 0xff].map(tagged).into(),
+            [0x03, 0x04, 0x80, 0x85, 0xff].map(tagged).into(),
         ),
     ]
 }

@@ -105,6 +105,7 @@ impl Client {
                 key: self.random.one_in(5).then_some(b"key".as_slice()),
                 headers: if self.random.one_in(5) { &headers } else { &[] },
                 due_ms: None,
+                ttl_ms: None,
                 body: &body,
             };
             if builder.push(&message).is_err() {

@@ -20,6 +20,8 @@ impl Run {
         let dead = self.model.count(dead);
         let parked = self.model.count(|state| state == MessageState::Parked);
         assert_eq!((stats.dead, stats.parked), (dead, parked));
+        let expired = self.model.count(|state| state == MessageState::Expired);
+        assert_eq!(stats.expired, expired);
         assert_eq!(stats.unaccounted, 0, "the law");
     }
 

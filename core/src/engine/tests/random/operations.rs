@@ -44,11 +44,14 @@ impl Run {
         let mut builder = BatchBuilder::new();
         let now = self.node.now.as_millis();
         let is_scheduled = self.random.below(4) == 0;
+        let expires = self.random.below(6) == 0;
         for at in 0..count {
             let body = format!("{}.{at}", self.correlation);
             let key = self.random.pick([None, Some("a"), Some("b"), Some("c")]);
             let due = now + self.random.pick([0, 1, 1_500, 1_500, 3_000]);
+            let ttl_ms = self.random.pick([1, 1_000, 2_500, 2_500, 9_000]);
             let message = OutgoingMessage {
+                ttl_ms: expires.then_some(ttl_ms),
                 key: key.map(str::as_bytes),
                 body: body.as_bytes(),
                 due_ms: is_scheduled.then_some(due),
@@ -468,21 +471,24 @@ impl Run {
 
     /// What a queue keeps and takes.
     pub(super) fn configure_queue(&mut self) {
-        if !self.with_deletes || self.random.below(3) > 0 {
-            return;
+        let mut config = QueueConfig::PLAIN;
+        if self.with_deletes && self.random.below(3) == 0 {
+            config = QueueConfig {
+                retention_ms: self.random.pick([0, 0, 3_000, 20_000]),
+                retention_bytes: self.random.pick([0, 0, 600, 3_000]),
+                retention_count: self.random.pick([0, 0, 3, 20]),
+                messages_max: self.random.pick([0, 0, 5, 15]),
+                bytes_max: self.random.pick([0, 0, 1_500]),
+                overflow: self.random.pick([
+                    Overflow::Refuse,
+                    Overflow::DropOldest,
+                    Overflow::Dead,
+                ]),
+                slow_down_at: self.random.pick([0, 4]),
+                ..QueueConfig::PLAIN
+            };
         }
-        let config = QueueConfig {
-            retention_ms: self.random.pick([0, 0, 3_000, 20_000]),
-            retention_bytes: self.random.pick([0, 0, 600, 3_000]),
-            retention_count: self.random.pick([0, 0, 3, 20]),
-            messages_max: self.random.pick([0, 0, 5, 15]),
-            bytes_max: self.random.pick([0, 0, 1_500]),
-            slow_down_at: self.random.pick([0, 4]),
-            overflow: self
-                .random
-                .pick([Overflow::Refuse, Overflow::DropOldest, Overflow::Dead]),
-            ..QueueConfig::PLAIN
-        };
+        config.ttl_ms = self.random.pick([0, 0, 0, 5_000]);
         let from = self.requester(Asked::Other);
         let queue = self.random.name(QUEUES);
         let config = Some(config);

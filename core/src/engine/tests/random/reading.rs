@@ -7,6 +7,7 @@ use corelane_wire::{ConsumerId, Contract, LeaseId};
 
 use super::super::model::MessageState;
 use super::{QUEUES, Run, SUBSCRIPTIONS};
+use crate::ids::QueueId;
 use crate::state::SubscriptionKey;
 use crate::{ConnectionId, DeliverTo, Delivery};
 
@@ -49,6 +50,9 @@ impl Run {
             return false;
         };
         let key = (id, of.id);
+        if let Contract::Broadcast | Contract::Reader = of.config.contract {
+            self.check_lives(id, delivery);
+        }
         if of.config.contract == Contract::Broadcast {
             self.check_heard((connection, consumer, key), delivery);
             return true;
@@ -60,7 +64,7 @@ impl Run {
         let messages = &self.model.subscriptions[&key];
         let unfinished = |from: u64| {
             let mut behind = (0..).zip(messages).skip(usize::try_from(from).unwrap());
-            let next = behind.find(|(_, message)| message.state != MessageState::Done);
+            let next = behind.find(|(_, message)| !message.state.is_over());
             next.map(|(offset, _)| offset)
         };
         for run in &delivery.runs {
@@ -80,6 +84,17 @@ impl Run {
             self.reading.messages += u64::from(run.count);
         }
         true
+    }
+
+    /// What is given out without a record has not expired.
+    fn check_lives(&self, queue: QueueId, delivery: &Delivery) {
+        for run in &delivery.runs {
+            for offset in run.first.0..run.first.0 + u64::from(run.count) {
+                let expiry = self.model.expiry(queue, offset);
+                let lives = expiry.is_none_or(|at| at > self.node.now.0);
+                assert!(lives, "{offset} expired at {expiry:?}: {}", self.node.now);
+            }
+        }
     }
 
     fn check_heard(

@@ -81,6 +81,7 @@ impl Book {
                 key: None,
                 headers: &[],
                 due_ms: None,
+                ttl_ms: None,
                 body: &body,
             };
             builder.push(&message).unwrap();
@@ -334,6 +335,7 @@ fn a_spoiled_body_in_the_log_is_rejected() {
         key: None,
         headers: &[],
         due_ms: None,
+        ttl_ms: None,
         body: &body,
     };
     builder.push(&message).unwrap();
