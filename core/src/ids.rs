@@ -16,6 +16,16 @@ pub struct QueueId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SubscriptionId(pub u32);
 
+impl SubscriptionId {
+    /// From here on the numbers of ephemeral subscriptions, which are counted over a whole partition since its start.
+    pub(crate) const EPHEMERAL: u32 = 1 << 31;
+
+    /// Whether the subscription is ephemeral.
+    pub(crate) const fn is_ephemeral(self) -> bool {
+        self.0 >= Self::EPHEMERAL
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:016x}", self.0)

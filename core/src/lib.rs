@@ -8,7 +8,7 @@
 //! (E1) `start <= committed <= durable <= end`, and no position moves back within a start.
 //! (E2) Only `apply` changes replicated state; the live engine, a restart and a replica run the same `apply`.
 //! (E3) A reply leaves when `committed` has reached the `end` at which it was computed, but for a receipt of class
-//!      memory, which leaves at once; a delivery carries only messages whose Enqueue record is below `committed`.
+//!      memory, and an answer about ephemeral leases, which leave at once; a delivery carries only messages whose Enqueue record is below `committed`.
 //! (E4) Between the done prefix and the cursor of a subscription every message is exactly one of done, leased,
 //!      returned and delayed; from the cursor on all are ready.
 //! (E5) A message is held by at most one lease of a subscription.

@@ -20,6 +20,8 @@ pub const PRODUCER_WINDOW: u64 = 1_024;
 pub const PRODUCER_IDLE: Duration = Duration::from_mins(10);
 /// A session lives this long after its last connection, in log time.
 pub const SESSION_GRACE: Duration = Duration::from_secs(5);
+/// An ephemeral subscription lives this long after its last user, in node time.
+pub const EPHEMERAL_GRACE: Duration = Duration::from_secs(3);
 /// While a lease or a delayed message lives, the log learns the time at least this often.
 pub const TICK_INTERVAL: Duration = Duration::from_secs(10);
 /// A longer pause between log and wall is not taken over without an operator's word.
@@ -139,6 +141,8 @@ const _: () = assert!(CREDIT_MAX >= LEASE_MESSAGES_MAX);
 const _: () = assert!(64 * (SETTLE_MESSAGES_MAX + SETTLE_ENTRIES_MAX) <= DEFAULT.gated_bytes_max);
 // A session that is lost still holds its leases when its client comes back after one missed heartbeat.
 const _: () = assert!(SESSION_GRACE.as_secs() < TICK_INTERVAL.as_secs());
+// It has gone from the list within 5 s, and its leases never outlive it.
+const _: () = assert!(EPHEMERAL_GRACE.as_secs() < SESSION_GRACE.as_secs());
 const _: () = assert!(RIDER_DELAY.as_millis() < SESSION_GRACE.as_millis());
 // With 28 bytes each, the most entries that a record can hold fit into a block of 2 MiB.
 const _: () = assert!((RECORD_ENTRIES_MAX + SETTLE_MESSAGES_MAX / 2) * 28 < (2 << 20) - 4_096);

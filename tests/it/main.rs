@@ -17,6 +17,7 @@ mod dead_letters;
 mod delivery;
 mod disk_full;
 mod docs;
+mod ephemeral;
 mod examples;
 mod formats;
 mod health;
@@ -63,8 +64,14 @@ impl Fixture {
     }
 
     /// Kills the broker and starts it again on the same files.
-    fn crash(mut self) -> Self {
+    fn crash(self) -> Self {
+        self.crash_and(|_| {})
+    }
+
+    /// The same, and does something to the files in between.
+    fn crash_and(mut self, look: impl FnOnce(&BrokerOptions)) -> Self {
         self.broker.kill().unwrap();
+        look(&self.options);
         self.broker = Broker::start(&self.options).unwrap();
         self
     }

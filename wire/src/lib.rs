@@ -43,7 +43,7 @@ pub use message::{
     Batch, BatchBuilder, BatchError, BatchPart, CLASS_DURABLE, CLASS_MEMORY, Header, Headers,
     Message, MessageError, Messages, OutgoingMessage, renumber,
 };
-pub use names::{NameError, check_name};
+pub use names::{NameError, check_name, check_subscription_name, is_ephemeral};
 pub use placement::partition_of;
 pub use record::{RECORD_HEADER_BYTES, RECORD_VERSION, RecordError, RecordHeader, record_kind};
 pub use request::{

@@ -10,6 +10,8 @@ use crate::limits::NAME_BYTES_MAX;
 pub const DEFAULT_TENANT: &str = "default";
 /// The subscription that a consumer gets which names none.
 pub const DEFAULT_SUBSCRIPTION: &str = "default";
+/// How the name of an ephemeral subscription ends.
+pub const EPHEMERAL_SUFFIX: &str = "#ephemeral";
 
 /// Why a name is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +52,22 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         Some((index, byte)) => Err(NameError::BadByte { index, byte }),
         None => Ok(()),
     }
+}
+
+/// Accepts what [`check_name`] does, and the same with [`EPHEMERAL_SUFFIX`] behind it: 128 bytes together.
+///
+/// # Errors
+/// The first reason to refuse the name.
+pub fn check_subscription_name(name: &str) -> Result<(), NameError> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: name.len() });
+    }
+    check_name(name.strip_suffix(EPHEMERAL_SUFFIX).unwrap_or(name))
+}
+
+/// Whether a subscription of this name is ephemeral: it vanishes with its last consumer, and nothing of it is durable.
+pub fn is_ephemeral(name: &str) -> bool {
+    name.ends_with(EPHEMERAL_SUFFIX)
 }
 
 impl fmt::Display for NameError {

@@ -454,6 +454,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     })
 }
 
+/// Refuses a bad name of a subscription before anything is sent; an empty one stands for the default one.
+pub(crate) fn check_subscription_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    corelane_wire::check_subscription_name(name).map_err(|error| Error::Name {
+        name: name.to_owned(),
+        error,
+    })
+}
+
 /// Refuses a bad count before anything is sent.
 pub(crate) fn check_count(what: &'static str, value: u32, max: u32) -> Result<(), Error> {
     if (1..=max).contains(&value) {

@@ -88,9 +88,7 @@ impl ConsumerBuilder {
     /// bad argument. Cancel-safe: a subscribe that is dropped is taken back.
     pub async fn subscribe(mut self) -> Result<Consumer, Error> {
         crate::client::check_name(&self.config.target.queue)?;
-        if !self.config.target.subscription.is_empty() {
-            crate::client::check_name(&self.config.target.subscription)?;
-        }
+        crate::client::check_subscription_name(&self.config.target.subscription)?;
         self.config.lease_ms = check_lease(self.lease)?;
         let timeout = self.client.call_timeout();
         let core = ConsumerCore::new(self.config, self.client.seed());

@@ -6,7 +6,7 @@ use corelane_wire::limits::{DEQUEUE_MESSAGES_MAX, WAIT_MS_MAX};
 use corelane_wire::{Dequeue, Lane, Request};
 
 use crate::answer::Answer;
-use crate::client::{Client, Route, check_count, check_name};
+use crate::client::{Client, Route, check_count, check_name, check_subscription_name};
 use crate::delivery::{Delivery, check_lease};
 use crate::error::Error;
 use crate::protocol::SettleTarget;
@@ -84,9 +84,7 @@ impl Client {
         options: DequeueOptions<'_>,
     ) -> Result<Vec<Delivery>, Error> {
         check_name(queue)?;
-        if !options.subscription.is_empty() {
-            check_name(options.subscription)?;
-        }
+        check_subscription_name(options.subscription)?;
         check_count("count of messages", options.count, DEQUEUE_MESSAGES_MAX)?;
         let lease_ms = check_lease(options.lease)?;
         let holder = self.holder(SettleTarget {

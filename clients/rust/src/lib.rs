@@ -69,7 +69,7 @@ pub use corelane_wire::{
     Aside, AsideCause, AsideInfo, Contract, DeadLetters, ErrorCode, Header, LeaseId, Metadata,
     Offset, OffsetRange, Overflow, PartitionPlace, PurgeStates, QueueConfig, QueueInfo, ReturnTo,
     ScheduledInfo, SessionId, Start, Storage, SubscriptionConfig, SubscriptionDetail,
-    SubscriptionInfo, Timestamp,
+    SubscriptionInfo, Timestamp, is_ephemeral,
 };
 pub use delivery::{Acked, Delivery, Settling};
 pub use dequeue::DequeueOptions;

@@ -9,7 +9,7 @@ use corelane_wire::{
 };
 
 use crate::answer::Answer;
-use crate::client::{Client, Route, check_name};
+use crate::client::{Client, Route, check_name, check_subscription_name};
 use crate::error::Error;
 
 pub use aside::{AsidePage, Returned};
@@ -231,9 +231,7 @@ impl Subscription {
 
     async fn ask(&self, verb: SubscriptionVerb<'_>) -> Result<SubscriptionAnswer, Error> {
         check_name(&self.queue)?;
-        if !self.name.is_empty() {
-            check_name(&self.name)?;
-        }
+        check_subscription_name(&self.name)?;
         let lane = Lane(0);
         let request = Request::Subscription(OnSubscription {
             queue: &self.queue,

@@ -15,7 +15,7 @@ use super::{DeliverTo, Delivery, Engine, Output};
 use crate::limits::{LEASE_MESSAGES_MAX, PUSH_BYTES_MAX};
 use crate::state::SubscriptionKey;
 
-/// What consumers of broadcasts missed.
+/// What consumers of broadcasts, and ephemeral subscriptions, missed.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
     of: BTreeMap<SubscriptionKey, u64>,
@@ -24,7 +24,7 @@ pub(super) struct Missed {
 }
 
 impl Missed {
-    fn add(&mut self, key: SubscriptionKey, count: u64) {
+    pub(super) fn add(&mut self, key: SubscriptionKey, count: u64) {
         if count > 0 {
             *self.of.entry(key).or_default() += count;
             self.all += count;
@@ -121,7 +121,7 @@ impl Engine {
 
     /// Where a consumer that comes now begins, if its subscription is a broadcast.
     pub(super) fn broadcast_end(&self, key: SubscriptionKey) -> Option<Offset> {
-        let subscription = self.state.subscription(key)?;
+        let subscription = self.subscription(key)?;
         if subscription.is_kept_for() {
             return None;
         }
@@ -130,7 +130,7 @@ impl Engine {
 
     /// Refuses what is about messages that are kept, where none are.
     pub(super) fn check_kept_for(&self, key: SubscriptionKey) -> Result<(), Refusal> {
-        let subscription = self.state.subscription(key);
+        let subscription = self.subscription(key);
         if subscription.is_some_and(|of| !of.is_kept_for()) {
             let text =
                 "nothing is kept for a broadcast: it cannot be sought, purged or returned to";

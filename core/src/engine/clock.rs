@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use corelane_wire::{Epoch, SessionId, Timestamp};
 use tracing::warn;
 
+use super::ephemeral::Ephemerals;
 use super::{Engine, Output, Reply, Status};
 use crate::limits::{JUMP_MAX, RIDER_DELAY, SESSION_GRACE, TICK_INTERVAL};
 use crate::record::Record;
+use crate::state::SubscriptionKey;
 use crate::time::nanos;
 
 impl Engine {
@@ -29,6 +31,7 @@ impl Engine {
             self.state.epoch
         );
         self.epoch = epoch;
+        self.ephemerals = Ephemerals::new(epoch);
         if self.state.end.0 == 0 {
             self.epoch_pending = true;
             self.status = Status::Serving;
@@ -67,7 +70,7 @@ impl Engine {
 
     /// The last connection of a session is gone; without leases there is nothing to give back.
     pub(super) fn on_session_lost(&mut self, now: Timestamp, session: SessionId) {
-        if self.state.leases.has_session(session) && self.status != Status::Poisoned {
+        if self.holds_leases(session) && self.status != Status::Poisoned {
             let due = self.log_now(now).add(SESSION_GRACE);
             self.lost.insert(session, due);
         }
@@ -79,6 +82,7 @@ impl Engine {
             return;
         }
         self.end_empty_waits(now, outputs);
+        self.tend_ephemerals(now, outputs);
         self.release_sessions(now, outputs);
         if self.is_tick_due(now) {
             self.append(now, Record::Tick, outputs);
@@ -147,6 +151,7 @@ impl Engine {
             .map(|since| since.add(RIDER_DELAY));
         let in_log_time = [
             self.state.next_tick(),
+            self.ephemerals.state.next_tick(),
             self.heartbeat(),
             self.lost.next_due(),
             self.retention.next_due(),
@@ -154,7 +159,8 @@ impl Engine {
         let in_log_time = in_log_time.into_iter().flatten().min();
         let log = in_log_time.map(|time| self.node_time_of(time));
         let letter = self.outbox.next_due();
-        [wait, throttle, rider, log, letter]
+        let unused = self.ephemerals.next_end();
+        [wait, throttle, rider, log, letter, unused]
             .into_iter()
             .flatten()
             .min()
@@ -178,8 +184,8 @@ impl Engine {
     }
 
     /// Whether a time to live is over that no Tick has ended yet.
-    pub(super) fn must_expire(&self, now: Timestamp) -> bool {
-        let first = self.state.expiries.first();
+    pub(super) fn must_expire(&self, now: Timestamp, key: SubscriptionKey) -> bool {
+        let first = self.state_of(key).expiries.first();
         first.is_some_and(|&(at, _)| at <= self.log_now(now))
     }
 
@@ -188,14 +194,23 @@ impl Engine {
         due.min().is_some_and(|due| due <= self.log_now(now))
     }
 
+    fn holds_leases(&self, session: SessionId) -> bool {
+        let states = [&self.state, &self.ephemerals.state];
+        states.iter().any(|it| it.leases.has_session(session))
+    }
+
     /// Gives the leases of sessions back whose time is over.
     fn release_sessions(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
         let log_now = self.log_now(now);
         while let Some(session) = self.lost.first_due(log_now) {
-            if self.state.leases.has_session(session) {
-                self.append(now, Record::Release { session }, outputs);
+            let record = Record::Release { session };
+            if self.ephemerals.state.leases.has_session(session) {
+                self.apply_beside(now, &record);
             }
             if self.state.leases.has_session(session) {
+                self.append(now, record, outputs);
+            }
+            if self.holds_leases(session) {
                 // A Release handles a bounded number of leases; the next step goes on.
                 return;
             }

@@ -80,7 +80,7 @@ impl Engine {
         let Some(config) = self.terms(key) else {
             return Served::All;
         };
-        if self.must_expire(now) {
+        if self.must_expire(now, key) {
             // The next step begins with a Tick, and nothing whose time is over is given out before.
             return Served::More;
         }
@@ -139,7 +139,7 @@ impl Engine {
 
     /// How a subscription gives messages out; `None` if it gives nothing out.
     fn terms(&self, key: SubscriptionKey) -> Option<SubscriptionConfig> {
-        let subscription = self.state.subscription(key)?;
+        let subscription = self.subscription(key)?;
         subscription.pause.is_none().then_some(subscription.config)
     }
 
@@ -149,11 +149,12 @@ impl Engine {
             return self.demand.next_taker(key, mark);
         }
         let taker = self.demand.only_taker(key, mark)?;
-        let subscription = self.state.subscription(key)?;
+        let state = self.state_of(key);
+        let subscription = state.subscription(key)?;
         let (_, session, _, _) = describe(taker);
         // Whoever stood by waits until the one before holds nothing any more.
-        let is_free = subscription.leased == 0
-            || subscription.leased == self.state.leases.held_by(session, key);
+        let is_free =
+            subscription.leased == 0 || subscription.leased == state.leases.held_by(session, key);
         is_free.then_some(taker)
     }
 
@@ -170,7 +171,7 @@ impl Engine {
             | Contract::AtMostOnce
             | Contract::SingleActive
             | Contract::KeyOrdered
-            | Contract::Broadcast => self.state.subscription(key).map_or(0, |it| it.leased),
+            | Contract::Broadcast => self.subscription(key).map_or(0, |it| it.leased),
         };
         let in_flight = match config.in_flight_max {
             0 => u64::MAX,
@@ -198,7 +199,7 @@ impl Engine {
     /// Has the stretch read that a subscription will need next.
     fn load_ahead(&mut self, key: SubscriptionKey, outputs: &mut VecDeque<Output>) {
         let ahead = self.state.queues.get(key.0).and_then(|queue| {
-            let cursor = queue.subscription(key.1)?.cursor;
+            let cursor = self.subscription(key)?.cursor;
             queue.runs.away_behind(cursor)
         });
         if let Some(ahead) = ahead {
@@ -245,10 +246,12 @@ impl Engine {
         if let Some(ranges) = given {
             self.keys.give(key, &ranges);
         }
-        self.uncommitted_leases.push_back((lsn, count));
-        self.uncommitted_leases_count += u64::from(count);
+        if !key.1.is_ephemeral() {
+            self.uncommitted_leases.push_back((lsn, count));
+            self.uncommitted_leases_count += u64::from(count);
+        }
         let lease = if is_leased {
-            let epoch = self.state.epoch;
+            let epoch = self.state_of(key).epoch;
             LeaseId { epoch, lsn }
         } else {
             LeaseId::default()
@@ -266,7 +269,7 @@ impl Engine {
             lease_ms: if is_leased { lease_ms } else { 0 },
             runs: pack.runs,
         };
-        if contract == Contract::Competing {
+        if contract == Contract::Competing || key.1.is_ephemeral() {
             outputs.push_back(Output::Deliver(delivery));
         } else {
             // What a crash undoes was not given to anybody.
@@ -277,7 +280,8 @@ impl Engine {
 
     /// How many messages may be leased before a commit or a settlement must come.
     fn lease_room(&self) -> u32 {
-        if self.state.leases.len() >= self.limits.leases_max {
+        let leases = self.state.leases.len() + self.ephemerals.state.leases.len();
+        if leases >= self.limits.leases_max {
             return 0;
         }
         let room = self
@@ -318,7 +322,7 @@ impl Engine {
         let Some(queue) = self.state.queues.get(key.0) else {
             return 0;
         };
-        let Some(subscription) = queue.subscription(key.1) else {
+        let Some(subscription) = self.subscription(key) else {
             return 0;
         };
         let visible = queue.visible_end(self.committed);
@@ -333,9 +337,19 @@ impl Engine {
         }
     }
 
-    fn fill(&self, key: SubscriptionKey, contract: Contract, pack: &mut Pack) {
+    /// Chooses what a subscription gives out next.
+    fn fill(&mut self, key: SubscriptionKey, contract: Contract, pack: &mut Pack) {
+        self.choose(key, contract, pack);
+        if key.1.is_ephemeral() && pack.is_stuck() {
+            self.unscatter(key);
+            self.pass_by_gone(key);
+            self.choose(key, contract, pack);
+        }
+    }
+
+    fn choose(&self, key: SubscriptionKey, contract: Contract, pack: &mut Pack) {
         if let Some(queue) = self.state.queues.get(key.0)
-            && let Some(subscription) = queue.subscription(key.1)
+            && let Some(subscription) = self.subscription(key)
         {
             let returned_only = subscription.fragments() >= self.limits.ranges_max;
             if contract == Contract::KeyOrdered {

@@ -80,6 +80,23 @@ impl Demand {
         self.consumers_of.contains_key(&(connection, id))
     }
 
+    /// Where a consumer takes from.
+    pub(super) fn key_of(
+        &self,
+        connection: ConnectionId,
+        id: ConsumerId,
+    ) -> Option<SubscriptionKey> {
+        let serial = self.consumers_of.get(&(connection, id))?;
+        Some(self.consumers.get(serial)?.key)
+    }
+
+    /// Whether the connection has a consumer of a subscription.
+    pub(super) fn has_consumer_of(&self, connection: ConnectionId, key: SubscriptionKey) -> bool {
+        let serials = self.consumers_on(connection).into_iter();
+        let mut consumers = serials.filter_map(|serial| self.consumers.get(&serial));
+        consumers.any(|consumer| consumer.key == key)
+    }
+
     /// Sets a consumer's credit; false if there is none.
     pub(super) fn set_credit(
         &mut self,

@@ -172,7 +172,7 @@ impl Engine {
             range,
             class: batch.class,
             // On how many nodes' stable storage the messages are.
-            copies: if batch.class == CLASS_MEMORY { 0 } else { 1 },
+            copies: u8::from(batch.class != CLASS_MEMORY),
             duplicate,
             slow_down: queue.is_some_and(Queue::slows_down),
         }

@@ -15,6 +15,7 @@ mod clock;
 mod deliver;
 mod demand;
 mod enqueue;
+mod ephemeral;
 mod gate;
 mod input;
 mod keep;
@@ -50,6 +51,7 @@ use crate::record::Record;
 use crate::state::{Effects, ReplayError, State};
 use broadcast::Missed;
 use demand::Demand;
+use ephemeral::{Ephemerals, is_unlogged};
 use gate::{Answer, Gate};
 use keys::Keys;
 use loads::Loads;
@@ -105,6 +107,7 @@ pub struct Engine {
     retention: Retention,
     readers: Readers,
     missed: Missed,
+    ephemerals: Ephemerals,
     /// Sessions without a connection.
     lost: LostSessions,
     outbox: Outbox,
@@ -177,6 +180,7 @@ impl Engine {
             retention: Retention::default(),
             readers: Readers::default(),
             missed: Missed::default(),
+            ephemerals: Ephemerals::default(),
             lost: LostSessions::default(),
             outbox: Outbox::default(),
             beside: Vec::new(),
@@ -258,6 +262,7 @@ impl Engine {
                 self.demand.disconnect(connection);
                 self.gate.disconnect(connection);
                 self.loads.disconnect(connection);
+                self.ephemerals.disconnect(now, connection);
             }
             Input::SessionLost { session } => self.on_session_lost(now, session),
             Input::SessionResumed { session } => self.lost.remove(session),
@@ -325,13 +330,14 @@ impl Engine {
 
     /// Counters; cheap.
     pub fn stats(&self) -> Stats {
-        let counts = self.state.counts;
+        let beside = &self.ephemerals.state;
+        let counts = self.state.counts.and(&beside.counts);
         Stats {
             status: self.status,
             time_jump_refused: self.held_back > 0,
             queues: self.state.queues.len(),
             subscriptions: counts.subscriptions,
-            messages: counts.messages,
+            messages: self.state.counts.messages,
             ready: counts.ready,
             leased: counts.leased,
             delayed: counts.delayed,
@@ -343,7 +349,7 @@ impl Engine {
             missed: self.missed.all,
             enqueued: counts.enqueued,
             unaccounted: counts.enqueued.abs_diff(counts.accounted()),
-            leases: self.state.leases.len(),
+            leases: self.state.leases.len() + beside.leases.len(),
             producers: self.state.producers.len(),
             gated_replies: self.gate.len(),
             waiters: self.demand.waiters(),
@@ -413,8 +419,12 @@ impl Engine {
         self.more = false;
     }
 
-    /// Appends a record and applies it; before the first record of an empty partition goes its Epoch record.
+    /// Appends a record and applies it; before the first record of an empty partition goes its Epoch record. One about
+    /// an ephemeral subscription is only applied.
     fn append(&mut self, now: Timestamp, record: Record, outputs: &mut VecDeque<Output>) -> Lsn {
+        if is_unlogged(&record) {
+            return self.apply_beside(now, &record);
+        }
         if self.epoch_pending {
             self.epoch_pending = false;
             let epoch = Record::Epoch {
@@ -435,6 +445,7 @@ impl Engine {
         let lsn = self.state.end;
         let time = self.log_now(now);
         self.effects.clear();
+        self.follow(time, &record);
         if let Err(error) = self.state.apply(lsn, time, &record, &mut self.effects) {
             panic!("E2: the engine decided a record that does not fit: {error}; {record:?}");
         }
@@ -447,7 +458,7 @@ impl Engine {
     }
 
     /// Answers as soon as everything that the answer was computed from is committed (E3): any answer but a receipt of
-    /// class memory.
+    /// class memory, and one about ephemeral leases.
     fn reply(&mut self, to: Requester, reply: Reply, outputs: &mut VecDeque<Output>) {
         if self.status == Status::Poisoned && self.committed < self.state.end {
             outputs.push_back(poisoned(to));
@@ -507,6 +518,7 @@ impl Engine {
         );
         self.state.leases.assert_counts();
         self.demand.assert_counts();
+        self.ephemerals.assert_counts();
     }
 }
 

@@ -156,6 +156,11 @@ impl Pack {
         }
     }
 
+    /// Whether nothing is chosen, and no read would change that.
+    pub(super) const fn is_stuck(&self) -> bool {
+        self.runs.is_empty() && self.away.is_none()
+    }
+
     /// How many messages are chosen.
     pub(super) fn count(&self) -> u32 {
         self.ranges.iter().map(|range| range.count).sum()

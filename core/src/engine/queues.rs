@@ -104,6 +104,7 @@ impl Engine {
         self.keys.forget(queue);
         self.readers.forget_where(|key| key.0 == queue);
         self.missed.forget(|key| key.0 == queue);
+        self.ephemerals.forget(|key| key.0 == queue);
     }
 
     /// Shows committed messages that are still there; takes nothing.
@@ -163,6 +164,7 @@ impl Engine {
         let id = self.state.queues.find(&queue.name).unwrap_or_default();
         let subscriptions = queue.subscriptions.iter().chain(&queue.broadcasts);
         let subscriptions = subscriptions
+            .chain(self.ephemerals.in_queue(id))
             .map(|subscription| SubscriptionInfo {
                 name: subscription.name.clone(),
                 ready: subscription.ready(subscription.end_of(queue)),

@@ -201,7 +201,7 @@ impl Engine {
         offset: Offset,
         outputs: &mut VecDeque<Output>,
     ) -> Result<SubscriptionAnswer, Refusal> {
-        let reader = self.state.subscription(key).filter(|of| is_reader(of));
+        let reader = self.subscription(key).filter(|of| is_reader(of));
         let Some(done) = reader.map(|of| of.done) else {
             let text = "only a reader has a checkpoint".to_owned();
             return Err((ErrorCode::NotSupported, text));
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     pub(super) fn is_reader(&self, key: SubscriptionKey) -> bool {
-        self.state.subscription(key).is_some_and(is_reader)
+        self.subscription(key).is_some_and(is_reader)
     }
 
     /// Refuses a configuration that a subscription, or a new one, cannot have.
@@ -263,7 +263,7 @@ impl Engine {
             let text = "a broadcast has no bounds and no attempts: all other fields must be 0";
             return Err((ErrorCode::NotSupported, text.to_owned()));
         }
-        let subscription = key.and_then(|key| self.state.subscription(key));
+        let subscription = key.and_then(|key| self.subscription(key));
         let becomes_broadcast = config.contract == Contract::Broadcast
             && subscription.is_some_and(|of| of.config.contract != Contract::Broadcast);
         if becomes_broadcast || subscription.is_some_and(|of| !of.may_become(config.contract)) {
@@ -295,7 +295,7 @@ fn no_leases() -> Refusal {
 }
 
 /// Ranges that are as long as they can be.
-fn pieces(first: Offset, end: Offset) -> Vec<OffsetRange> {
+pub(super) fn pieces(first: Offset, end: Offset) -> Vec<OffsetRange> {
     let mut pieces = Vec::new();
     let mut first = first;
     while first < end {

@@ -39,7 +39,11 @@ impl Engine {
                 self.answer_consumer(from, consumer, known.then_some(Reply::CreditSet), outputs)
             }
             Request::Unsubscribe { consumer } => {
+                let key = self.demand.key_of(from.connection, consumer);
                 let known = self.demand.unsubscribe(from.connection, consumer);
+                if let Some(key) = key {
+                    self.leave_ephemeral(now, from.connection, key);
+                }
                 self.answer_consumer(
                     from,
                     consumer,
@@ -164,9 +168,10 @@ impl Engine {
             ));
         }
         let key = self.ensure_subscription(now, (dequeue.queue, dequeue.subscription), outputs)?;
-        if let Some(subscription) = self.state.subscription(key) {
+        if let Some(subscription) = self.subscription(key) {
             check_leases(subscription)?;
         }
+        self.ephemerals.enter(from.connection, key, true);
         self.demand.wait(Waiter {
             from,
             key,
@@ -208,6 +213,7 @@ impl Engine {
         let key = self.ensure_subscription(now, names, outputs)?;
         let (credit, lease_ms) = (subscribe.credit, subscribe.lease_ms);
         let mut consumer = Consumer::new(from, id, key, credit, lease_ms);
+        self.ephemerals.enter(connection, key, false);
         consumer.next = self.broadcast_end(key).unwrap_or_default();
         self.demand.listen(consumer);
         self.flush_messages();
@@ -257,7 +263,9 @@ impl Engine {
                 subscription.fragments() >= self.limits.ranges_max
             }
         };
-        if full {
+        if full && key.1.is_ephemeral() {
+            self.unscatter(key);
+        } else if full {
             let name = &subscription.name;
             let text = format!("subscription {name} has too many scattered messages to take more");
             return Err((ErrorCode::Busy, text));
@@ -274,10 +282,9 @@ impl Engine {
     ) -> Result<(SubscriptionKey, &Subscription), Refusal> {
         let name = subscription_name(name);
         let id = self.find_queue(queue)?;
-        let of_queue = self.state.queues.get(id);
-        let found = of_queue.and_then(|of| of.subscription(of.find(name)?));
-        match found {
-            Some(subscription) => Ok(((id, subscription.id), subscription)),
+        let found = self.find_key(id, name);
+        match found.and_then(|key| Some((key, self.subscription(key)?))) {
+            Some(found) => Ok(found),
             None => Err((
                 ErrorCode::SubscriptionNotFound,
                 format!("queue {queue} has no subscription {name}"),

@@ -26,7 +26,7 @@ pub struct Stats {
     pub time_jump_refused: bool,
     /// Queues.
     pub queues: usize,
-    /// Subscriptions of all queues.
+    /// Subscriptions of all queues, ephemeral ones included, as in all counts by subscription.
     pub subscriptions: usize,
     /// Messages that some subscription is not done with.
     pub messages: u64,
@@ -46,7 +46,8 @@ pub struct Stats {
     pub expired: u64,
     /// Messages that were purged, once per subscription.
     pub purged: u64,
-    /// Messages that were gone before a consumer of a broadcast got them, once for each, since the start.
+    /// Messages that were gone before a consumer of a broadcast got them, once for each, or before an ephemeral
+    /// subscription gave them out, since the start.
     pub missed: u64,
     /// Messages that the subscriptions are there for.
     pub enqueued: u64,

@@ -6,8 +6,10 @@ use corelane_wire::limits::{LIST_BYTES_MAX, RETURN_MAX};
 use corelane_wire::{
     Aside, AsideInfo, Contract, ErrorCode, Offset, OffsetRange, OnSubscription, Start,
     SubscriptionAnswer, SubscriptionConfig, SubscriptionDetail, SubscriptionVerb, Timestamp,
+    is_ephemeral,
 };
 
+use super::ephemeral::{check_ephemeral, check_ephemeral_verb};
 use super::request::{Refusal, subscription_name};
 use super::{Engine, Output, Reply, Requester};
 use crate::ids::QueueId;
@@ -24,7 +26,10 @@ impl Engine {
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), Refusal> {
         let answer = if let SubscriptionVerb::Create { start, config } = on.verb {
-            self.create_or_match(now, on, (start, config), outputs)?
+            let answer = self.create_or_match(now, on, (start, config), outputs)?;
+            let (key, _) = self.find_subscription(on.queue, on.subscription)?;
+            self.ephemerals.enter(from.connection, key, true);
+            answer
         } else {
             let (key, _) = self.find_subscription(on.queue, on.subscription)?;
             self.ask_subscription(now, key, on.verb, outputs)?
@@ -54,6 +59,9 @@ impl Engine {
         }
         let names = (on.queue, on.subscription);
         self.check_config(None, &config)?;
+        if is_ephemeral(on.subscription) {
+            check_ephemeral(&config)?;
+        }
         let is_broadcast = config.contract == Contract::Broadcast;
         if is_broadcast && !matches!(start, None | Some(Start::Latest)) {
             let text =
@@ -84,6 +92,9 @@ impl Engine {
         {
             self.check_kept_for(key)?;
         }
+        if key.1.is_ephemeral() {
+            check_ephemeral_verb(verb)?;
+        }
         let (change, answer) = match verb {
             SubscriptionVerb::Create { .. } | SubscriptionVerb::Show => {
                 return Ok(SubscriptionAnswer::Shown(Box::new(self.detail(key))));
@@ -98,9 +109,9 @@ impl Engine {
                 max,
             } => return Ok(self.return_aside(now, key, (aside, first, end, max), outputs)),
             SubscriptionVerb::Purge { states } => {
-                let before = self.state.counts.purged;
+                let before = self.state_of(key).counts.purged;
                 self.change(now, key, Change::Purge(states), outputs);
-                let count = self.state.counts.purged - before;
+                let count = self.state_of(key).counts.purged - before;
                 return Ok(SubscriptionAnswer::Purged { count });
             }
             SubscriptionVerb::Configure { config } => {
@@ -128,9 +139,6 @@ impl Engine {
         };
         self.change(now, key, change, outputs);
         if verb == SubscriptionVerb::Delete {
-            self.throttle.forget(|of| of == key);
-            self.readers.forget_where(|of| of == key);
-            self.missed.forget(|of| of == key);
             self.forget_subscription(key, outputs);
         }
         if matches!(verb, SubscriptionVerb::Seek { .. }) || !self.is_reader(key) {
@@ -161,8 +169,17 @@ impl Engine {
         self.demand.activate((queue, subscription));
     }
 
-    /// Dequeues that wait are told, consumers vanish.
-    fn forget_subscription(&mut self, key: SubscriptionKey, outputs: &mut VecDeque<Output>) {
+    /// Nothing is known of a subscription that has gone: dequeues that wait are told, consumers vanish.
+    pub(super) fn forget_subscription(
+        &mut self,
+        key: SubscriptionKey,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        self.throttle.forget(|of| of == key);
+        self.readers.forget_where(|of| of == key);
+        self.missed.forget(|of| of == key);
+        self.ephemerals.forget(|of| of == key);
+        self.ephemerals.state.drop_if_unused(key.0);
         for waiting in self.demand.forget_subscription(key) {
             let code = ErrorCode::SubscriptionNotFound;
             let text = "the subscription was deleted".to_owned();
@@ -178,10 +195,9 @@ impl Engine {
         outputs: &mut VecDeque<Output>,
     ) -> Result<SubscriptionKey, Refusal> {
         if let Some(id) = self.state.queues.find(queue)
-            && let Some(of) = self.state.queues.get(id)
-            && let Some(subscription) = of.find(subscription_name(name))
+            && let Some(key) = self.find_key(id, subscription_name(name))
         {
-            return Ok((id, subscription));
+            return Ok(key);
         }
         self.create_subscription(now, (queue, name), None, outputs)
     }
@@ -199,9 +215,14 @@ impl Engine {
         let of_queue = found.and_then(|id| self.state.queues.get(id));
         let siblings = of_queue.map_or(0, |queue| queue.subscriptions.len());
         let broadcasts = of_queue.map_or(0, |queue| queue.broadcasts.len());
+        // The numbers of ephemeral ones are not for others.
+        let is_used_up = of_queue.is_some_and(|queue| queue.next_subscription.is_ephemeral());
+        let ephemerals = found.map_or(0, |id| self.ephemerals.in_queue(id).len());
         let limits = &self.limits;
-        if siblings + broadcasts >= limits.subscriptions_max
-            || self.state.counts.subscriptions >= limits.subscriptions_total_max
+        if siblings + broadcasts + ephemerals >= limits.subscriptions_max
+            || is_used_up
+            || self.state.counts.subscriptions + self.ephemerals.len()
+                >= limits.subscriptions_total_max
         {
             return Err((
                 ErrorCode::LimitExceeded,
@@ -211,8 +232,8 @@ impl Engine {
                 ),
             ));
         }
-        let start = start.unwrap_or(match siblings {
-            0 => Start::Earliest,
+        let start = start.unwrap_or_else(|| match siblings {
+            0 if !is_ephemeral(name) => Start::Earliest,
             _ => Start::Latest,
         });
         let (id, from) = if let Some(id) = found {
@@ -222,6 +243,9 @@ impl Engine {
             let from = resolve_in(start, Offset(0), Offset(0))?;
             (self.create_queue(now, queue_name, outputs)?, from)
         };
+        if is_ephemeral(name) {
+            return self.begin_ephemeral(now, id, name, from);
+        }
         let queue = self.state.queues.get(id);
         let subscription = queue
             .map(|queue| queue.next_subscription)
@@ -257,7 +281,7 @@ impl Engine {
     ) -> SubscriptionAnswer {
         // A row has a count of 32 bits, and a list a bound in bytes.
         let limit = (limit as usize).min(LIST_BYTES_MAX / AsideInfo::BYTES_MAX);
-        let subscription = self.state.subscription(key);
+        let subscription = self.subscription(key);
         let rows = subscription.into_iter().flat_map(|subscription| {
             let rows = subscription.aside(aside).within(from, END);
             rows.map(|(first, end, row)| AsideInfo {
@@ -289,7 +313,7 @@ impl Engine {
         let mut left = max.min(RETURN_MAX);
         let mut next = end;
         let mut ranges = Vec::new();
-        let subscription = self.state.subscription(key);
+        let subscription = self.subscription(key);
         let parts = subscription.into_iter();
         for (first, to, _) in parts.flat_map(|of| of.aside(aside).within(first, end)) {
             if left == 0 {
@@ -314,7 +338,7 @@ impl Engine {
 
     fn detail(&self, key: SubscriptionKey) -> SubscriptionDetail {
         let queue = self.state.queues.get(key.0);
-        let found = queue.and_then(|queue| Some((queue, queue.subscription(key.1)?)));
+        let found = queue.and_then(|queue| Some((queue, self.subscription(key)?)));
         let consumers = self.demand.consumers_in(key);
         let read = self.readers.next(key).unwrap_or_default();
         let detail = found.map(|(queue, of)| SubscriptionDetail {

@@ -5,6 +5,7 @@ mod chunks;
 mod contracts;
 mod deliver;
 mod enqueue;
+mod ephemeral;
 mod gate;
 mod keep;
 mod keys;

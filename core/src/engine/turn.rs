@@ -152,7 +152,7 @@ impl Engine {
         let Some(&Collected { key, kind, .. }) = group.first() else {
             return;
         };
-        if self.state.subscription(key).is_none() {
+        if self.subscription(key).is_none() {
             for each in group {
                 let text = "the queue or subscription was deleted in the same turn".to_owned();
                 let code = match self.state.queues.get(key.0) {
@@ -173,7 +173,7 @@ impl Engine {
         for each in group {
             let mut settled = Vec::new();
             for entry in &entries[each.entries.clone()] {
-                decision.judge(&self.state, *entry, &mut settled);
+                decision.judge(self.state_of(key), *entry, &mut settled);
                 if decision.entries.len() >= RECORD_ENTRIES_MAX {
                     self.append_settle(now, &mut decision, texts, outputs);
                 }
@@ -182,7 +182,13 @@ impl Engine {
         }
         self.append_settle(now, &mut decision, texts, outputs);
         for (from, settled) in answers {
-            self.reply(from, Reply::Settled(settled), outputs);
+            let reply = Reply::Settled(settled);
+            if key.1.is_ephemeral() {
+                // It follows from nothing that is written.
+                outputs.push_back(Output::Reply { to: from, reply });
+            } else {
+                self.reply(from, reply, outputs);
+            }
         }
     }
 

@@ -170,7 +170,7 @@ impl State {
     }
 
     /// Some of the messages that were just added are due later, or expire.
-    fn apply_schedule(
+    pub(super) fn apply_schedule(
         &mut self,
         id: QueueId,
         first: Offset,

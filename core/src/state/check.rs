@@ -11,12 +11,22 @@ use super::{Counts, Queue, State, SubscriptionKey};
 type Piece = (Offset, Offset);
 
 pub(super) fn assert_consistent(state: &State) {
+    for (_, queue) in state.queues.iter() {
+        assert_queue(queue);
+    }
+    assert_subscriptions(state);
+}
+
+/// All but what concerns the messages that queues have.
+pub(super) fn assert_subscriptions(state: &State) {
     let mut counts = Counts::default();
     let mut due: Vec<(Timestamp, SubscriptionKey)> = Vec::new();
     let mut held = held_pieces(state);
     for (id, queue) in state.queues.iter() {
         assert_eq!(state.queues.find(&queue.name), Some(id), "queue by name");
-        assert_queue(queue);
+        let done = queue.subscriptions.iter().map(|each| each.done).min();
+        let start = done.map_or(queue.start, |done| queue.unretained(done));
+        assert_eq!(queue.start, start, "Q1: start of {}", queue.name);
         counts.messages += queue.end.0 - queue.start.0;
         counts.subscriptions += queue.broadcasts.len();
         for broadcast in &queue.broadcasts {
@@ -118,15 +128,11 @@ fn assert_expiring(queue: &Queue, now: Timestamp) {
     }
 }
 
-/// Q1 and Q2, and those of the runs.
+/// Q2, and those of the runs.
 fn assert_queue(queue: &Queue) {
     let retained = queue.retained_from.unwrap_or(queue.end);
     assert_eq!(queue.config.retains(), queue.retained_from.is_some());
     assert!(queue.start <= retained && retained <= queue.end, "Q1");
-    if let Some(done) = queue.subscriptions.iter().map(|each| each.done).min() {
-        let done = done.min(retained);
-        assert_eq!(queue.start, done, "Q1: start of {}", queue.name);
-    }
     let mut dead = vec![(queue.start, queue.end)];
     for subscription in &queue.subscriptions {
         dead = dead

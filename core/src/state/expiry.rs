@@ -107,6 +107,14 @@ impl Queue {
         }
     }
 
+    /// Messages expire when they do in another queue, of which this one has the messages.
+    pub(super) fn mirror_expiring(&mut self, other: &Self) {
+        self.expiring = other.expiring.clone();
+        self.swept = other.swept;
+        self.lapsed = other.lapsed.clone();
+        self.note_failed();
+    }
+
     /// Derives when messages are due that may expire before, from what is delayed.
     pub(crate) fn note_failed(&mut self) {
         if self.expiring.len() == 0 {

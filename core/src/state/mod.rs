@@ -10,6 +10,7 @@ pub(crate) mod behind;
 mod broadcast;
 pub(crate) mod chunk;
 pub(crate) mod done_set;
+mod ephemeral;
 mod error;
 pub(crate) mod expiry;
 mod failure;
@@ -121,6 +122,23 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// These and others.
+    pub(crate) const fn and(self, other: &Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            subscriptions: self.subscriptions + other.subscriptions,
+            ready: self.ready + other.ready,
+            leased: self.leased + other.leased,
+            delayed: self.delayed + other.delayed,
+            dead: self.dead + other.dead,
+            parked: self.parked + other.parked,
+            enqueued: self.enqueued + other.enqueued,
+            acked: self.acked + other.acked,
+            expired: self.expired + other.expired,
+            purged: self.purged + other.purged,
+        }
+    }
+
     /// What is counted of the messages that were set aside in one way.
     const fn aside_mut(&mut self, aside: Aside) -> &mut u64 {
         match aside {
@@ -235,6 +253,12 @@ impl State {
     #[cfg(test)]
     pub(crate) fn assert_consistent(&self) {
         check::assert_consistent(self);
+    }
+
+    /// The same of a state beside the replicated one, whose queues have no messages.
+    #[cfg(test)]
+    pub(crate) fn assert_consistent_beside(&self) {
+        check::assert_subscriptions(self);
     }
 }
 

@@ -78,6 +78,18 @@ impl Queues {
         Ok(())
     }
 
+    /// Adds a queue of the same number, name and end as another one, without its messages, unless there is one.
+    pub(crate) fn mirror(&mut self, id: QueueId, other: &Queue) {
+        if self.get(id).is_none() {
+            let queue = Queue {
+                end: other.end,
+                start: other.end,
+                ..Queue::new(other.name.clone(), other.created)
+            };
+            self.put(id, queue);
+        }
+    }
+
     /// Takes a queue out.
     pub(crate) fn delete(&mut self, id: QueueId) -> Option<Queue> {
         let page = self.pages.get_mut(&page_of(id))?;
@@ -187,12 +199,10 @@ impl Queues {
     fn put(&mut self, id: QueueId, queue: Queue) {
         self.by_name.insert(queue.name.clone(), id);
         self.len += 1;
-        // Numbers ascend, so that the new one is the last of its page.
-        self.pages
-            .entry(page_of(id))
-            .or_default()
-            .get_mut()
-            .push((id, queue));
+        let page = self.pages.entry(page_of(id)).or_default().get_mut();
+        // The number of one that is created is the last of its page.
+        let at = page.partition_point(|(of, _)| *of < id);
+        page.insert(at, (id, queue));
     }
 }
 

@@ -108,13 +108,24 @@ impl Queue {
         first: Offset,
         end: Offset,
     ) -> impl Iterator<Item = (OffsetRange, Timestamp)> {
+        let groups = self.groups_within(now, first, end);
+        groups.map(|(range, group)| (range, group.due))
+    }
+
+    /// The same, each with its group.
+    pub(super) fn groups_within(
+        &self,
+        now: Timestamp,
+        first: Offset,
+        end: Offset,
+    ) -> impl Iterator<Item = (OffsetRange, Group)> {
         let groups = groups_within(&self.scheduled, first, end);
         let groups = groups.filter(move |(_, group)| group.due > now);
-        groups.map(move |(from, Group { due, count, .. })| {
-            let to = Offset(from.0 + count).min(end);
+        groups.map(move |(from, group)| {
+            let to = Offset(from.0 + group.count).min(end);
             let first = from.max(first);
             let count = u32::try_from(to.0 - first.0).unwrap_or(u32::MAX);
-            (OffsetRange { first, count }, due)
+            (OffsetRange { first, count }, group)
         })
     }
 
@@ -150,6 +161,17 @@ impl Queue {
             let group = Group { due, count, ttl_ms };
             self.scheduled.insert(range.first, group);
         }
+        self.reschedule_expiry(now, (before, due), range);
+    }
+
+    /// Messages of a group that are due at another time expire as much later or sooner.
+    pub(super) fn reschedule_expiry(
+        &mut self,
+        now: Timestamp,
+        (before, due): (Group, Timestamp),
+        range: OffsetRange,
+    ) {
+        let Group { ttl_ms, .. } = before;
         if ttl_ms > 0 {
             let after = expiry(due.max(now), ttl_ms);
             self.move_expiry(expiry(before.due, ttl_ms), after, range);
@@ -214,14 +236,26 @@ impl State {
             pieces.push((before.due, range));
         }
         let expiry_after = queue.next_expiry();
+        self.move_queue_expiry(id, expiry_before, expiry_after);
+        self.reschedule_all(id, due, &pieces, effects)
+    }
+
+    /// The same in every subscription, for messages that were due at these instants.
+    pub(super) fn reschedule_all(
+        &mut self,
+        id: QueueId,
+        due: Option<Timestamp>,
+        pieces: &[(Timestamp, OffsetRange)],
+        effects: &mut Effects,
+    ) -> Result<(), Misfit> {
+        let queue = self.queues.get(id).ok_or(NO_QUEUE)?;
         let subscriptions = queue.subscriptions.iter();
         let subscriptions: Vec<_> = subscriptions.map(|it| it.id).collect();
         for subscription in subscriptions {
-            self.reschedule_in((id, subscription), due, &pieces, effects)?;
+            self.reschedule_in((id, subscription), due, pieces, effects)?;
         }
         let queue = self.queues.get_mut(id).ok_or(NO_QUEUE)?;
         self.counts.messages -= queue.advance_start();
-        self.move_queue_expiry(id, expiry_before, expiry_after);
         Ok(())
     }
 

@@ -51,6 +51,16 @@ impl Subscription {
         offset.min(end)
     }
 
+    /// What was given out and is ready again, as ranges, ends exclusive.
+    pub(crate) fn ready_again(&self) -> impl Iterator<Item = (Offset, Offset)> {
+        let returned = self.returned.iter();
+        let returned = returned.map(|(first, of)| (*first, of.count));
+        let behind = self.behind.rows().iter();
+        let behind = behind.map(|(first, row)| (*first, row.fragment.count));
+        let ranges = returned.chain(behind);
+        ranges.map(|(first, count)| (first, Offset(first.0 + count)))
+    }
+
     /// How far messages are done, or set aside alike, from `offset` on, if it is.
     fn over_end(&self, offset: Offset) -> Option<Offset> {
         let letter = self.letter.as_ref();

@@ -6,7 +6,7 @@ use crate::frame::FrameWriter;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::message::{Batch, CLASS_MEMORY};
 use crate::record::{RecordHeader, record_kind};
-use crate::{Frame, check_name, partition_of};
+use crate::{Frame, check_name, check_subscription_name, partition_of};
 
 #[test]
 fn golden_requests_have_the_same_bytes_and_meaning() {
@@ -161,6 +161,14 @@ fn golden_names_stay() {
             "refused"
         };
         writeln!(lines, "{verdict} {name:?}").unwrap();
+    }
+    for name in ["a#ephemeral", "#ephemeral", "a#", "a#ephemeral#ephemeral"] {
+        let verdict = if check_subscription_name(name).is_ok() {
+            "taken"
+        } else {
+            "refused"
+        };
+        writeln!(lines, "{verdict} {name:?} for a subscription").unwrap();
     }
     compare_text("names.txt", &lines);
 }

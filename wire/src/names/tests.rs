@@ -8,6 +8,24 @@ fn names_at_the_limits_are_taken() {
 }
 
 #[test]
+fn subscriptions_may_be_ephemeral() {
+    let longest = "x".repeat(128 - EPHEMERAL_SUFFIX.len()) + EPHEMERAL_SUFFIX;
+    for name in ["a", "a#ephemeral", longest.as_str()] {
+        assert_eq!(check_subscription_name(name), Ok(()), "{name}");
+    }
+    assert!(is_ephemeral("a#ephemeral") && !is_ephemeral("ephemeral"));
+    let bad = |index| Err(NameError::BadByte { index, byte: b'#' });
+    assert_eq!(check_name("a#ephemeral"), bad(1), "no queue is ephemeral");
+    assert_eq!(check_subscription_name("a#b"), bad(1));
+    assert_eq!(check_subscription_name("a#ephemeral#ephemeral"), bad(1));
+    assert_eq!(check_subscription_name("a#ephemeral2"), bad(1));
+    assert_eq!(check_subscription_name("#ephemeral"), Err(NameError::Empty));
+    let bytes = 129;
+    let too_long = Err(NameError::TooLong { bytes });
+    assert_eq!(check_subscription_name(&format!("x{longest}")), too_long);
+}
+
+#[test]
 fn names_beyond_the_limits_are_refused() {
     assert_eq!(check_name(""), Err(NameError::Empty));
     assert_eq!(

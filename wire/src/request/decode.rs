@@ -16,7 +16,7 @@ use crate::limits::{
     WAIT_MS_MAX,
 };
 use crate::message::BATCH_HEADER_BYTES;
-use crate::names::check_name;
+use crate::names::{check_name, check_subscription_name};
 
 impl<'a> Request<'a> {
     /// Reads the request in a frame; its fields must take up the frame's head exactly.
@@ -145,7 +145,7 @@ fn enqueue<'a>(reader: &mut Reader<'a>, batch: &'a [u8]) -> Result<Enqueue<'a>, 
 
 fn dequeue<'a>(reader: &mut Reader<'a>) -> Result<Dequeue<'a>, RequestError> {
     let (queue, lane) = target(reader)?;
-    let subscription = optional_name(reader, "subscription")?;
+    let subscription = subscription_name(reader)?;
     let count = reader.u32()?;
     check_range("count", count, 1, DEQUEUE_MESSAGES_MAX)?;
     let lease_ms = lease_ms(reader)?;
@@ -166,7 +166,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Result<Subscribe<'a>, RequestError>
     Ok(Subscribe {
         queue,
         lane,
-        subscription: optional_name(reader, "subscription")?,
+        subscription: subscription_name(reader)?,
         consumer: ConsumerId(reader.u32()?),
         credit: credit(reader)?,
         lease_ms: lease_ms(reader)?,
@@ -175,7 +175,7 @@ fn subscribe<'a>(reader: &mut Reader<'a>) -> Result<Subscribe<'a>, RequestError>
 
 fn settle<'a>(reader: &mut Reader<'a>) -> Result<Settle<'a>, RequestError> {
     let (queue, lane) = target(reader)?;
-    let subscription = optional_name(reader, "subscription")?;
+    let subscription = subscription_name(reader)?;
     let count = reader.u32()?;
     check_range(
         "count of entries",
@@ -277,7 +277,18 @@ pub(super) fn optional_name<'a>(
     named(name, what)
 }
 
-/// Bytes that are not UTF-8 are a bad name rather than a broken request: the frame around them is sound.
+/// The name of a subscription; empty stands for the default one.
+pub(super) fn subscription_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, RequestError> {
+    let what = "subscription";
+    let name = name_field(reader, what)?;
+    if name.is_empty() {
+        return Ok(name);
+    }
+    let checked = check_subscription_name(name);
+    checked.map_err(|error| RequestError::Name { what, error })?;
+    Ok(name)
+}
+
 /// A name that has to be there.
 pub(super) fn queue_name<'a>(
     reader: &mut Reader<'a>,
@@ -286,6 +297,7 @@ pub(super) fn queue_name<'a>(
     named(name_field(reader, what)?, what)
 }
 
+/// Bytes that are not UTF-8 are a bad name rather than a broken request: the frame around them is sound.
 fn name_field<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<&'a str, RequestError> {
     let bytes = reader.bytes16()?;
     std::str::from_utf8(bytes).map_err(|error| {

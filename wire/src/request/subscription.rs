@@ -1,7 +1,7 @@
 //! Requests about one subscription as a whole: its life, its configuration, and messages that were set aside.
 
 use super::RequestError;
-use super::decode::{check_range, optional_name, queue_name, target};
+use super::decode::{check_range, queue_name, subscription_name, target};
 use crate::codec::{CodecError, Reader, put_str16, put_u8, put_u32, put_u64};
 use crate::ids::{Lane, Offset};
 use crate::kind;
@@ -325,7 +325,7 @@ impl<'a> OnSubscription<'a> {
             return Ok(None);
         }
         let (queue, lane) = target(reader)?;
-        let subscription = optional_name(reader, "subscription")?;
+        let subscription = subscription_name(reader)?;
         let verb = match kind {
             kind::SUBSCRIPTION_CREATE => SubscriptionVerb::Create {
                 start: start(reader, 0)?,

@@ -140,14 +140,7 @@ impl Model {
             }
             // Where a message lies is nothing that a client sees, and this model keeps everything for ever.
             Record::Relocate { .. } => {}
-            Record::ConfigureQueue { queue, config } => {
-                if config.retains() {
-                    let end = self.queues[queue];
-                    self.retained.entry(*queue).or_insert(end);
-                } else {
-                    self.retained.remove(queue);
-                }
-            }
+            Record::ConfigureQueue { queue, config } => self.retain(*queue, config.retains()),
             Record::Trim { queue, end, how } => self.trim(*queue, end.0, *how),
             Record::Tick => self.tick(time.0, lease_now),
             Record::Release { session } => {
@@ -170,6 +163,15 @@ impl Model {
             assert_eq!(message.state, MessageState::Ready, "given out twice");
             message.attempts += u32::from(!is_read);
             message.state = MessageState::Done;
+        }
+    }
+
+    fn retain(&mut self, queue: QueueId, retains: bool) {
+        let end = self.queues[&queue];
+        if retains {
+            self.retained.entry(queue).or_insert(end);
+        } else {
+            self.retained.remove(&queue);
         }
     }
 

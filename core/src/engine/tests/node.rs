@@ -101,6 +101,7 @@ impl Node {
         }
         if self.is_checked {
             self.engine.state.assert_consistent();
+            self.engine.ephemerals.assert_consistent();
             self.engine.keys.assert_consistent(&self.engine.state);
         }
         outputs.into()

@@ -3,6 +3,7 @@
 
 mod checks;
 mod drain;
+mod ephemeral;
 mod operations;
 mod reading;
 
@@ -15,6 +16,7 @@ use corelane_wire::{
 
 use super::model::Model;
 use super::node::*;
+use crate::engine::ephemeral::is_unlogged;
 use crate::ids::{QueueId, SubscriptionId};
 use crate::random::next;
 use crate::record::Record;
@@ -110,6 +112,8 @@ struct Run {
     forwarded: u32,
     /// Where the consumers of readers stand, and how many messages they got.
     reading: reading::Reading,
+    /// What clients of ephemeral subscriptions know.
+    beside: ephemeral::Beside,
     /// Leases of messages that waited behind others.
     behind: u32,
     /// Messages that were cancelled or moved.
@@ -156,6 +160,7 @@ impl Run {
             sent: BTreeMap::new(),
             forwarded: 0,
             reading: reading::Reading::default(),
+            beside: ephemeral::Beside::default(),
             behind: 0,
             rescheduled: 0,
             trimmed: 0,
@@ -190,6 +195,7 @@ impl Run {
         for output in outputs {
             match output {
                 Output::Append { lsn, time, record } => {
+                    assert!(!is_unlogged(&record), "X1: {record:?}");
                     self.check_lease(&record);
                     self.check_keys(&record);
                     self.check_turns(&record);
@@ -211,6 +217,9 @@ impl Run {
 
     fn on_reply(&mut self, to: Requester, reply: Reply) {
         let asked = self.asked.remove(&to.correlation.0);
+        if let Reply::Settled(settled) = &reply {
+            self.note_beside(to.correlation.0, settled);
+        }
         if let Reply::Refused { code, text } = &reply {
             assert_ne!(*code, ErrorCode::Damaged, "nothing is damaged: {text}");
         }
@@ -312,7 +321,7 @@ impl Run {
                 assert_eq!((run.enqueued, message), self.messages[&key], "C2: {key:?}");
             }
         }
-        if self.check_read(delivery) {
+        if self.check_beside(delivery) || self.check_read(delivery) {
             return;
         }
         let (queue, subscription) = match delivery.to {
@@ -341,7 +350,8 @@ impl Run {
     }
 
     fn random_step(&mut self) {
-        match self.random.below(38) {
+        match self.random.below(42) {
+            38..42 => self.ephemeral(),
             35 => {
                 self.letter_read();
                 self.letter_answered();
@@ -383,6 +393,7 @@ impl Run {
 
     /// Everything committed and some of the rest survives.
     fn crash(&mut self) {
+        self.beside.begin_anew(self.node.engine.stats().missed);
         let engine = replayed(&self.node.log).unwrap();
         assert_eq!(
             engine.state_hash(),
@@ -404,6 +415,8 @@ impl Run {
         }
         self.model = Model::of(&self.node.log);
         self.reading.begin_anew();
+        let ephemerals = self.node.engine.ephemerals.len();
+        assert_eq!(ephemerals, 0, "a crash ends them");
         self.asked.clear();
         self.letters.clear();
         self.compare_counts();
@@ -422,10 +435,11 @@ impl Run {
     }
 }
 
-/// Returns how many chunks were read back, batches relocated, records read for their keys, messages leased by key, and
-/// leases of what waited behind others, messages rescheduled, those that expired, letters that have arrived, and Trim
-/// records; and messages that readers and broadcasts got.
-fn run(seed: u64, with_deletes: bool) -> [u32; 11] {
+/// Returns how many messages ephemeral subscriptions, and broadcasts, missed, ephemeral ones got, chunks were read back,
+/// batches relocated, records read for their keys, messages leased by key, and leases of what waited behind others,
+/// messages rescheduled, those that expired, letters that have arrived, and Trim records; and messages that readers and
+/// broadcasts got.
+fn run(seed: u64, with_deletes: bool) -> [u32; 13] {
     // The seed is the only thing a failure needs to be repeated.
     println!("seed {seed}, with deletes: {with_deletes}");
     let mut run = Run::new(seed, with_deletes);
@@ -456,6 +470,8 @@ fn run(seed: u64, with_deletes: bool) -> [u32; 11] {
     let heard = u32::try_from(run.reading.heard_messages).unwrap();
     let read = u32::try_from(run.reading.messages).unwrap();
     [
+        u32::try_from(run.beside.missed).unwrap(),
+        run.beside.delivered,
         run.read,
         run.relocated,
         run.keys_read,
@@ -472,14 +488,14 @@ fn run(seed: u64, with_deletes: bool) -> [u32; 11] {
 
 #[test]
 fn random_operations_keep_the_promises_and_replay_to_the_same_state() {
-    let mut seen = [0; 7];
+    let mut seen = [0; 9];
     for seed in 0..seeds() {
         for (sum, of) in seen.iter_mut().zip(run(seed, false)) {
             *sum += of;
         }
     }
-    // Runs were dropped from memory, batches relocated, keys read, messages given out by key and behind others, and
-    // others rescheduled, and some expired; none dies here.
+    // Ephemeral subscriptions missed and got messages, runs were dropped from memory, batches relocated, keys read,
+    // messages given out by key and behind others, and others rescheduled, and some expired; none dies here.
     assert!(seen.iter().all(|seen| *seen > 0) || cfg!(miri), "{seen:?}");
 }
 

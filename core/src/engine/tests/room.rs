@@ -1,8 +1,8 @@
 //! Queues that hold only so much.
 
 use corelane_wire::{
-    AsideCause, Contract, ErrorCode, Offset, Overflow, ProducerId, QueueConfig, SubscriptionConfig,
-    SubscriptionVerb,
+    AsideCause, Contract, ErrorCode, Offset, Overflow, ProducerId, QueueConfig, Receipt,
+    SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::node::*;
@@ -18,16 +18,13 @@ fn bounded(messages_max: u64, overflow: Overflow) -> QueueConfig {
     }
 }
 
-/// Enqueues a batch of a producer; what was refused, and the first offset of the receipt.
-fn send(node: &mut Node, messages: u32, sequence: u64) -> (Vec<ErrorCode>, Option<u64>) {
-    let mut outputs = node.enqueue("q", &batch(messages, ProducerId(7), sequence));
-    outputs.extend(node.durable());
-    let refused = refusals(&outputs).into_iter().map(|(_, code)| code);
-    let first = outputs.iter().find_map(|output| match output {
+/// The receipt among the outputs.
+fn receipt_in(outputs: &[Output]) -> Option<Receipt> {
+    outputs.iter().find_map(|output| match output {
         Output::Reply {
             reply: Reply::Receipt(receipt),
             ..
-        } => Some(receipt.range.first.0),
+        } => Some(*receipt),
         Output::Reply { .. }
         | Output::Append { .. }
         | Output::Flush { .. }
@@ -36,7 +33,15 @@ fn send(node: &mut Node, messages: u32, sequence: u64) -> (Vec<ErrorCode>, Optio
         | Output::Letter(_)
         | Output::Fetch { .. }
         | Output::Abandon { .. } => None,
-    });
+    })
+}
+
+/// Enqueues a batch of a producer; what was refused, and the first offset of the receipt.
+fn send(node: &mut Node, messages: u32, sequence: u64) -> (Vec<ErrorCode>, Option<u64>) {
+    let mut outputs = node.enqueue("q", &batch(messages, ProducerId(7), sequence));
+    outputs.extend(node.durable());
+    let refused = refusals(&outputs).into_iter().map(|(_, code)| code);
+    let first = receipt_in(&outputs).map(|receipt| receipt.range.first.0);
     (refused.collect(), first)
 }
 
@@ -200,14 +205,7 @@ fn receipts_ask_to_slow_down_while_so_many_wait() {
     let asks = |node: &mut Node, messages, sequence| {
         let mut outputs = node.enqueue("q", &batch(messages, ProducerId(7), sequence));
         outputs.extend(node.durable());
-        let asks = |output| match output {
-            &Output::Reply {
-                reply: Reply::Receipt(receipt),
-                ..
-            } => Some(receipt.slow_down),
-            _ => None,
-        };
-        outputs.iter().find_map(asks)
+        receipt_in(&outputs).map(|receipt| receipt.slow_down)
     };
     assert_eq!(asks(&mut node, 2, 0), Some(false));
     assert_eq!(asks(&mut node, 1, 1), Some(true));

@@ -170,16 +170,7 @@ fn a_time_to_live_begins_when_a_message_is_due_and_moves_with_that() {
     node.durable();
     let mut ranges = Vec::new();
     OffsetRanges::put(range(1, 1), &mut ranges);
-    let move_to = |node: &mut Node, millis| {
-        let ranges = OffsetRanges::read(&ranges).unwrap();
-        let due_ms = T0.as_millis() + millis;
-        let (queue, lane) = ("q", corelane_wire::Lane(0));
-        let verb = ScheduleVerb::Move { due_ms, ranges };
-        let request = Request::Schedule(OnSchedule { queue, lane, verb });
-        assert_eq!(refusals(&node.request(alice(3), request)), []);
-        node.durable();
-    };
-    move_to(&mut node, 3_000);
+    move_to(&mut node, &ranges, T0.as_millis() + 3_000);
     pass(&mut node, 1_999);
     assert_eq!(shown_of(&mut node, "").ready, 2);
     pass(&mut node, 1);
@@ -189,19 +180,17 @@ fn a_time_to_live_begins_when_a_message_is_due_and_moves_with_that() {
     node.enqueue("q", &mortal(&[(Some(9_000), Some(1_000))]));
     ranges.clear();
     OffsetRanges::put(range(3, 1), &mut ranges);
-    move_to_now(&mut node, &ranges);
+    move_to(&mut node, &ranges, 0);
     pass(&mut node, 1_001);
     assert_eq!(expired(&mut node), 3, "it was due at once");
 }
 
-fn move_to_now(node: &mut Node, ranges: &[u8]) {
+fn move_to(node: &mut Node, ranges: &[u8], due_ms: u64) {
     let ranges = OffsetRanges::read(ranges).unwrap();
     let (queue, lane) = ("q", corelane_wire::Lane(0));
-    let verb = ScheduleVerb::Move { due_ms: 0, ranges };
-    node.request(
-        alice(3),
-        Request::Schedule(OnSchedule { queue, lane, verb }),
-    );
+    let verb = ScheduleVerb::Move { due_ms, ranges };
+    let request = Request::Schedule(OnSchedule { queue, lane, verb });
+    assert_eq!(refusals(&node.request(alice(3), request)), []);
     node.durable();
 }
 
@@ -406,4 +395,35 @@ fn too_many_groups_that_expire_are_refused() {
     node.fill("q", 1);
     assert!(node.turn_end().iter().all(|output| !told(output)));
     assert_eq!(node.engine.state.queues.get(QUEUE).unwrap().end, Offset(5));
+}
+
+#[test]
+fn messages_expire_in_ephemeral_subscriptions_too() {
+    let mut node = living(&[]);
+    assert_eq!(taken_from(&mut node, "early#ephemeral").1, NOTHING);
+    enqueue_living(&mut node, &[0, 1_000, 0]);
+    create(&mut node, "late#ephemeral", Contract::Competing);
+    let held = taken(&mut node);
+    assert_eq!(held, [0, 1, 2], "what is under lease is kept");
+    pass(&mut node, 1_000);
+    for name in ["early#ephemeral", "late#ephemeral"] {
+        let shown = shown_of(&mut node, name);
+        assert_eq!((shown.expired, shown.ready), (1, 2), "{name}");
+        assert_eq!(taken_from(&mut node, name).1, [0, 2], "{name}");
+    }
+}
+
+#[test]
+fn what_is_moved_expires_later_in_ephemeral_subscriptions_too() {
+    let mut node = living(&[]);
+    assert_eq!(taken_from(&mut node, "tap#ephemeral").1, NOTHING);
+    node.enqueue("q", &mortal(&[(Some(1_000), Some(1_000))]));
+    node.durable();
+    let mut ranges = Vec::new();
+    OffsetRanges::put(range(0, 1), &mut ranges);
+    move_to(&mut node, &ranges, T0.as_millis() + 3_000);
+    pass(&mut node, 3_500);
+    assert_eq!(shown_of(&mut node, "tap#ephemeral").expired, 0);
+    pass(&mut node, 600);
+    assert_eq!(shown_of(&mut node, "tap#ephemeral").expired, 1);
 }

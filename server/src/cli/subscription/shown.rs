@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelane::config::quantity::format_duration;
-use corelane_client::{Contract, ReturnTo, SubscriptionDetail};
+use corelane_client::{Contract, ReturnTo, SubscriptionDetail, is_ephemeral};
 use serde::Serialize;
 
 use super::super::output::{Row, age, preview};
@@ -16,6 +16,7 @@ pub(super) struct Details {
     begin: u64,
     finished: u64,
     position: u64,
+    ephemeral: bool,
     contract: &'static str,
     returned: &'static str,
     in_flight_max: u32,
@@ -54,6 +55,7 @@ impl Details {
     pub(super) fn new(queue: &str, detail: SubscriptionDetail) -> Self {
         Self {
             queue: queue.to_owned(),
+            ephemeral: is_ephemeral(&detail.name),
             subscription: detail.name,
             begin: detail.begin.0,
             finished: detail.finished.0,
@@ -95,6 +97,7 @@ impl Details {
 
     fn state(&self) -> String {
         match &self.paused {
+            None if self.ephemeral => "ephemeral".to_owned(),
             None => "active".to_owned(),
             Some(paused) if paused.reason.is_empty() => "paused".to_owned(),
             Some(paused) => format!("paused: {}", preview(paused.reason.as_bytes(), 40)),

@@ -102,7 +102,7 @@ fn requests() -> Vec<ShardMetric> {
         ),
         counter(
             "corelane_messages_missed",
-            "Messages that were gone before a consumer of a broadcast got them, once for each.",
+            "Messages that were gone before a consumer of a broadcast got them, once for each, or before an ephemeral subscription gave them out.",
             |c| rounded(c.messages_missed_total),
         ),
         counter(

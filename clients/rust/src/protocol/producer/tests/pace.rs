@@ -37,7 +37,7 @@ fn receipts_that_ask_to_slow_down_halve_what_is_out_and_rest_longer_each_time() 
             bench.answer(batch.call, &slow(first));
             first += 1;
         }
-        bench.wait(Duration::from_millis(rest_ms) - Duration::from_nanos(1));
+        bench.wait(Duration::from_nanos(rest_ms * 1_000_000 - 1));
         assert_eq!(bench.drive().len(), 0, "{rest_ms} ms");
         bench.wait(Duration::from_nanos(1));
         out = bench.drive();
