@@ -243,7 +243,7 @@ impl Pair {
                     "relocation: {messages:?} of queue {of} are not needed"
                 ));
             }
-            self.model.write(record_kind::RELOCATE);
+            self.model.record(record_kind::RELOCATE);
             self.model.meet_all(queue.0 as usize, Feature::Relocation);
             self.take_expected(seen)?;
         }

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::{
-    Aside, AsideCause, AsideInfo, Fate, LeaseId, Offset, OffsetRange, PurgeStates, SessionId,
-    SubscriptionConfig, SubscriptionDetail, Timestamp,
+    Aside, AsideCause, AsideInfo, Fate, Offset, OffsetRange, PurgeStates, SessionId,
+    SubscriptionConfig, Timestamp,
 };
 
 use super::state::{Enqueued, Is, Key, Lease, Message, PRODUCER_IDLE, Queue, State, Subscription};
-use super::state::{millis, or_default};
+use super::state::{count, millis, or_default};
 
 /// What becomes of a message that is held; the order is that in which a turn does it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,20 +26,6 @@ pub(crate) enum Settling {
 /// Why and how a lease of a message ends: its fate, or `None` if the attempt does not count; why it is set aside, should it
 /// be; a text; and the delay in milliseconds, or `None` for the back-off.
 type Ending<'a> = (Option<Fate>, AsideCause, &'a str, Option<u64>);
-
-/// The messages whose leases a record ends: its number, and the last of them with the first of its run.
-pub(super) struct Ended(pub(super) u64, pub(super) Option<(LeaseId, usize, usize)>);
-
-impl Ended {
-    /// Where the run of neighbours that end together begins, of which this message is the next.
-    fn first(&mut self, lease: Lease, offset: usize) -> usize {
-        let is_next = |(id, last)| lease.is_joined && (id, last + 1) == (lease.id, offset);
-        let before = self.1.filter(|(id, last, _)| is_next((*id, *last)));
-        let first = before.map_or(offset, |(.., first)| first);
-        self.1 = Some((lease.id, offset, first));
-        first
-    }
-}
 
 impl State {
     fn queue_mut(&mut self, queue: usize) -> &mut Queue {
@@ -63,23 +49,22 @@ impl State {
     }
 
     /// Messages come into a queue.
-    pub(super) fn enqueue(&mut self, queue: usize, enqueued: Vec<Enqueued>, producer: u128) {
-        let (time, lease_time) = (self.log_time, self.lease_time());
+    pub(super) fn enqueue(&mut self, queue: usize, messages: Vec<(u64, Vec<u8>)>, producer: u128) {
+        let (lsn, time, lease_time) = (self.lsn, self.log_time, self.lease_time());
         let of = self.queue_mut(queue);
-        let first = Offset(of.messages.len() as u64);
-        let count = u32::try_from(enqueued.len()).expect("a batch is small");
-        for subscription in of.subscriptions.iter_mut().filter(|it| !it.is_deleted) {
-            let messages = enqueued.iter().map(|Enqueued { due, .. }| Message {
-                is: if *due > time {
-                    Is::Delayed(*due)
-                } else {
-                    Is::New
-                },
-                attempts: 0,
+        let (first, count) = (Offset(of.messages.len() as u64), count(messages.len()));
+        for (due, key) in messages {
+            for subscription in of.subscriptions.iter_mut().filter(|it| !it.is_deleted) {
+                let messages = &mut Rc::make_mut(subscription).messages;
+                messages.push(Message::new(due, time));
+            }
+            of.messages.push(Enqueued {
+                lsn,
+                time,
+                due,
+                key,
             });
-            Rc::make_mut(subscription).messages.extend(messages);
         }
-        of.messages.extend(enqueued);
         if producer != 0 {
             let (receipts, used) = self.producers.entry((queue, producer)).or_default();
             receipts.push(OffsetRange { first, count });
@@ -88,48 +73,36 @@ impl State {
     }
 
     pub(super) fn subscribe(&mut self, queue: usize, name: &str, from: usize) {
-        let number = self.queues[queue].subscriptions.len();
-        let gone = self.gone(queue);
         let mut new = Subscription::default();
         or_default(name).clone_into(&mut new.about.name);
+        self.begin(queue, &mut new, from);
         self.queue_mut(queue).subscriptions.push(Rc::new(new));
-        self.begin((queue, number), from, &gone);
+        self.advance(queue);
     }
 
     pub(super) fn seek(&mut self, key: Key, from: usize) {
-        let gone = self.gone(key.0);
-        self.begin(key, from, &gone);
-    }
-
-    /// For each message, whether all subscriptions are done with it.
-    fn gone(&self, queue: usize) -> Vec<bool> {
-        let queue = &self.queues[queue];
-        (0..queue.messages.len())
-            .map(|at| queue.is_gone(at))
-            .collect()
+        let mut of = self.subscription(key).clone();
+        self.begin(key.0, &mut of, from);
+        *self.subscription_mut(key) = of;
+        self.advance(key.0);
     }
 
     /// A subscription begins at `from`, or begins there again, without what is gone. What lies before something that is gone
     /// goes first, as if it had come back.
-    fn begin(&mut self, key: Key, from: usize, gone: &[bool]) {
-        let now = self.log_time;
-        let behind_gone = gone
-            .iter()
-            .rposition(|is_gone| *is_gone)
-            .map_or(0, |last| last + 1);
-        let enqueued = self.queues[key.0].messages.iter().zip(gone).enumerate();
-        let messages = enqueued.map(|(at, (message, is_gone))| Message {
-            is: match message.due {
-                _ if at < from || *is_gone => Is::Gone,
-                due if due > now => Is::Delayed(due),
-                _ if at < behind_gone => Is::Back,
-                _ => Is::New,
-            },
-            attempts: 0,
+    fn begin(&self, queue: usize, of: &mut Subscription, from: usize) {
+        let queue = &self.queues[queue];
+        let last_gone = (0..queue.messages.len()).rfind(|at| queue.is_gone(*at));
+        let messages = queue.messages.iter().enumerate().map(|(at, message)| {
+            let mut message = Message::new(message.due, self.log_time);
+            if at < from || queue.is_gone(at) {
+                message.is = Is::Gone;
+            } else if message.is == Is::New && last_gone.is_some_and(|last| at < last) {
+                message.is = Is::Back;
+            }
+            message
         });
-        *self.messages_mut(key) = messages.collect();
-        self.subscription_mut(key).about.begin = Offset(from as u64);
-        self.advance(key.0);
+        of.messages = messages.collect();
+        of.about.begin = Offset(from as u64);
     }
 
     pub(super) fn unsubscribe(&mut self, key: Key) {
@@ -159,14 +132,13 @@ impl State {
     }
 
     pub(super) fn pause(&mut self, key: Key, reason: Option<&str>) {
-        let (now, paused) = (self.log_time, reason.is_some());
+        let since = reason.map_or(0, |_| self.log_time);
         let about = &mut self.subscription_mut(key).about;
-        *about = SubscriptionDetail {
-            paused,
-            pause_reason: reason.unwrap_or_default().to_owned(),
-            paused_since: Timestamp(if paused { now } else { 0 }),
-            ..about.clone()
-        };
+        about.paused = reason.is_some();
+        reason
+            .unwrap_or_default()
+            .clone_into(&mut about.pause_reason);
+        about.paused_since = Timestamp(since);
     }
 
     /// A message is given out; what is passed over so counts as come back.
@@ -187,7 +159,7 @@ impl State {
         self.advance(key.0);
     }
 
-    pub(super) fn settle(&mut self, key: Key, offset: usize, how: &Settling, ended: &mut Ended) {
+    pub(super) fn settle(&mut self, key: Key, offset: usize, how: &Settling) {
         let ending: Ending<'_> = match how {
             Settling::Ack => return self.finish(key, offset),
             Settling::Extend(lease_ms) => return self.extend(key, offset, *lease_ms),
@@ -200,7 +172,7 @@ impl State {
             }
             Settling::Reject(fate, _, text) => (Some(*fate), AsideCause::Rejected, text, None),
         };
-        self.end_lease(key, offset, ending, ended);
+        self.end_lease(key, offset, ending);
     }
 
     fn extend(&mut self, key: Key, offset: usize, lease_ms: u32) {
@@ -219,53 +191,48 @@ impl State {
         }
     }
 
-    pub(super) fn tick(&mut self, lsn: u64) {
+    pub(super) fn tick(&mut self) {
         let (log_time, lease_time) = (self.log_time, self.lease_time());
         let expired = (Some(Fate::Retry), AsideCause::LeaseExpired, "", None);
-        self.end_leases(lsn, |lease| lease.until <= lease_time, expired);
+        self.end_leases(|lease| lease.until <= lease_time, expired);
         let is_due = |of: &Message| matches!(of.is, Is::Delayed(until) if until <= log_time);
-        for key in self.keys() {
-            if self.subscription(key).messages.iter().any(is_due) {
-                let messages = self.messages_mut(key).iter_mut();
-                messages
-                    .filter(|of| is_due(of))
-                    .for_each(|of| of.is = Is::Back);
-            }
+        for (key, at) in self.all(is_due) {
+            self.messages_mut(key)[at].is = Is::Back;
         }
         self.producers
             .retain(|_, (_, used)| *used + PRODUCER_IDLE > lease_time);
     }
 
     /// A session ended, which is nobody's fault.
-    pub(super) fn release(&mut self, lsn: u64, session: u128) {
+    pub(super) fn release(&mut self, session: u128) {
         let released = (None, AsideCause::LeaseExpired, "", Some(0));
-        self.end_leases(lsn, |lease| lease.session == session, released);
+        self.end_leases(|lease| lease.session == session, released);
     }
 
-    fn end_leases(&mut self, lsn: u64, is_over: impl Fn(Lease) -> bool, ending: Ending<'_>) {
-        for key in self.keys() {
-            let mut ended = Ended(lsn, None);
-            for offset in 0..self.subscription(key).messages.len() {
-                let lease = self.subscription(key).messages[offset].lease();
-                if lease.is_some_and(&is_over) {
-                    self.end_lease(key, offset, ending, &mut ended);
-                }
-            }
+    fn end_leases(&mut self, is_over: impl Fn(Lease) -> bool, ending: Ending<'_>) {
+        let is_over = |message: &Message| message.lease().is_some_and(&is_over);
+        for (key, offset) in self.all(is_over) {
+            self.end_lease(key, offset, ending);
         }
     }
 
+    /// The messages of which something is true, by subscription and offset.
+    fn all(&self, is_it: impl Fn(&Message) -> bool) -> Vec<(Key, usize)> {
+        let messages = |key| self.subscription(key).messages.iter().enumerate();
+        let keys = self.keys().into_iter();
+        let all = keys.flat_map(|key| messages(key).map(move |(at, of)| (key, at, of)));
+        let found = all.filter(|(.., message)| is_it(message));
+        found.map(|(key, at, _)| (key, at)).collect()
+    }
+
     /// A message comes back: it is set aside, or ready, at once or later.
-    fn end_lease(
-        &mut self,
-        key: Key,
-        offset: usize,
-        (fate, cause, text, delay_ms): Ending<'_>,
-        ended: &mut Ended,
-    ) {
-        let (now, config) = (self.log_time, self.subscription(key).about.config);
+    fn end_lease(&mut self, key: Key, offset: usize, (fate, cause, text, delay_ms): Ending<'_>) {
+        let (lsn, now) = (self.lsn, self.log_time);
+        let of = self.subscription(key);
+        let (config, lease) = (of.about.config, of.messages[offset].lease());
+        let lease = lease.expect("it was held");
+        let first = self.first_ended(lease, offset);
         let message = &mut self.messages_mut(key)[offset];
-        let lease = message.lease().expect("it was held");
-        let first = ended.first(lease, offset);
         let is_last = config.attempts_max > 0 && message.attempts >= config.attempts_max;
         let aside = match fate {
             Some(Fate::Dead) => Some(Aside::Dead),
@@ -273,8 +240,7 @@ impl State {
             Some(Fate::Retry) if is_last => Some(Aside::Dead),
             Some(Fate::Retry) | None => None,
         };
-        let delay_ms =
-            delay_ms.unwrap_or_else(|| backoff_ms(config, message.attempts, ended.0, first));
+        let delay_ms = delay_ms.unwrap_or_else(|| backoff_ms(config, message.attempts, lsn, first));
         message.is = match aside {
             Some(aside) => {
                 let info = AsideInfo {
@@ -292,6 +258,15 @@ impl State {
             None => Is::Delayed(now + millis(delay_ms)),
         };
         message.attempts -= u32::from(fate.is_none());
+    }
+
+    /// Where the run of neighbours begins that the record ends together, of which this message is the next.
+    fn first_ended(&mut self, lease: Lease, offset: usize) -> usize {
+        let is_next = |(id, last)| lease.is_joined && (id, last + 1) == (lease.id, offset);
+        let before = self.ended.filter(|(id, last, _)| is_next((*id, *last)));
+        let first = before.map_or(offset, |(.., first)| first);
+        self.ended = Some((lease.id, offset, first));
+        first
     }
 
     /// A message that was set aside is ready; a dead one as if it had never been tried.

@@ -1,11 +1,9 @@
 //! What may be delivered, to whom, and in which order.
 
-use std::iter::repeat;
-
 use corelane_core::DeliverTo;
 use corelane_wire::{Contract, Epoch, LeaseId, Lsn, record_kind};
 
-use super::state::{Is, Key, Lease, millis};
+use super::state::{Is, Key, Lease, count, millis};
 use super::{Expected, Given, Model, Status, Taker};
 
 impl Model {
@@ -94,14 +92,10 @@ impl Model {
     /// How many messages it takes now.
     fn room(&self, taker: &Taker) -> u32 {
         let leases = self.state.subscription(taker.key).leases();
-        let held = leases
-            .filter(|lease| taker.leases.contains(&lease.id))
-            .count();
+        let held = leases.filter(|lease| taker.leases.contains(&lease.id));
         let is_blocked = taker.until.is_none() && self.unwritable.contains(&taker.connection());
-        match u32::try_from(held) {
-            Ok(held) if !is_blocked => taker.count.saturating_sub(held),
-            Ok(_) | Err(_) => 0,
-        }
+        let room = taker.count.saturating_sub(count(held.count()));
+        if is_blocked { 0 } else { room }
     }
 
     /// Messages of these ranges are given out, `under` a lease of a session for so many milliseconds, and `to` whom if they leave
@@ -131,22 +125,27 @@ impl Model {
             && under.is_none() == of.is(Contract::AtMostOnce)
             && to.is_some() == of.is(Contract::Competing);
         if !is_right {
-            let wanting = self.wanting(key);
-            return Err(format!(
-                "first are {order:?} for {wanting:?}: {offsets:?}, {to:?}"
-            ));
+            return Err(format!("first are {order:?}, not {offsets:?} for {to:?}"));
         }
         let enqueued = &self.state.queues[key.0].messages;
         let message = |at: usize| (at as u64, of.messages[at].attempts + 1, enqueued[at].time);
         let messages = order.into_iter().map(message).collect();
         self.observe_given(key, &takers);
         let kind = under.map_or(record_kind::TAKE, |_| record_kind::LEASE);
-        let lsn = Lsn(self.write(kind));
-        let epoch = Epoch(self.state.epoch);
+        let state = self.record(kind);
+        let (epoch, lsn) = (Epoch(state.epoch), Lsn(state.lsn));
         let id = LeaseId { epoch, lsn };
         self.take(key, offsets.len() as u64);
+        let (given, from) = (self.state.log_time, self.state.lease_time());
+        let lease = under.map(|(session, lease_ms)| Lease {
+            id,
+            session,
+            given,
+            until: from + millis(lease_ms.into()),
+            is_joined: false,
+        });
         for range in ranges {
-            self.hand_over(key, range, under.map(|under| (id, under)));
+            self.hand_over(key, range, lease);
         }
         let given = Given {
             key,
@@ -169,25 +168,14 @@ impl Model {
         Ok(())
     }
 
-    fn hand_over(&mut self, key: Key, range: &[usize], under: Option<(LeaseId, (u128, u32))>) {
-        let (given, from) = (self.state.log_time, self.state.lease_time());
-        for (at, is_joined) in range.iter().zip([false].into_iter().chain(repeat(true))) {
-            let Some((id, (session, lease_ms))) = under else {
-                self.state.finish(key, *at);
-                continue;
-            };
-            let until = from + millis(lease_ms.into());
-            self.state.lease(
-                key,
-                *at,
-                Lease {
-                    id,
-                    session,
-                    given,
-                    until,
-                    is_joined,
-                },
-            );
+    /// Messages of one run are held, or done where nobody holds any.
+    fn hand_over(&mut self, key: Key, range: &[usize], lease: Option<Lease>) {
+        for at in range {
+            let is_joined = *at > range[0];
+            match lease.map(|lease| Lease { is_joined, ..lease }) {
+                Some(lease) => self.state.lease(key, *at, lease),
+                None => self.state.finish(key, *at),
+            }
         }
     }
 

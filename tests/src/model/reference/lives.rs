@@ -1,93 +1,86 @@
 //! Requests about one subscription as a whole.
 
-use corelane_wire::{
-    Aside, AsideInfo, ErrorCode, Offset, OnSubscription, Start, SubscriptionAnswer,
-    SubscriptionConfig, SubscriptionVerb, record_kind,
-};
+use corelane_wire::SubscriptionAnswer as Answer;
+use corelane_wire::SubscriptionVerb as Verb;
+use corelane_wire::{Aside, AsideInfo, ErrorCode, Offset, OnSubscription};
+use corelane_wire::{Start, SubscriptionConfig, record_kind};
 
-use super::Model;
-use super::state::{Is, Key};
+use super::state::{Key, Message, count, place};
+use super::{Model, Outcome};
 
 impl Model {
-    pub(super) fn on_subscription(
-        &mut self,
-        on: &OnSubscription<'_>,
-    ) -> Result<SubscriptionAnswer, ErrorCode> {
-        let found = self.find_subscription(on.queue, on.subscription);
-        let SubscriptionVerb::Create { start, config } = on.verb else {
-            return self.ask(found?, on.verb);
+    pub(super) fn on_subscription(&mut self, on: &OnSubscription<'_>) -> Outcome<Answer> {
+        let name = (on.queue, on.subscription);
+        let (start, config) = match (on.verb, self.find_subscription(name.0, name.1)) {
+            (Verb::Create { config, .. }, Ok(key)) => {
+                let is_alike = self.state.subscription(key).about.config == config;
+                let created = Answer::Created { created: false };
+                return is_alike
+                    .then_some(created)
+                    .ok_or(ErrorCode::SubscriptionExists);
+            }
+            (Verb::Create { start, config }, Err(_)) => (start, config),
+            (verb, found) => return self.ask(found?, verb),
         };
-        if let Ok(key) = found {
-            let is_alike = self.state.subscription(key).about.config == config;
-            let created = SubscriptionAnswer::Created { created: false };
-            return is_alike
-                .then_some(created)
-                .ok_or(ErrorCode::SubscriptionExists);
-        }
-        let key = self.create_subscription((on.queue, on.subscription), start)?;
+        let key = self.create_subscription(name, start)?;
         if config != SubscriptionConfig::default() {
-            self.write(record_kind::CONFIGURE);
-            self.state.configure(key, config);
+            self.configure(key, config);
         }
-        Ok(SubscriptionAnswer::Created { created: true })
+        Ok(Answer::Created { created: true })
     }
 
-    fn ask(
-        &mut self,
-        key: Key,
-        verb: SubscriptionVerb<'_>,
-    ) -> Result<SubscriptionAnswer, ErrorCode> {
+    fn configure(&mut self, key: Key, config: SubscriptionConfig) {
+        self.record(record_kind::CONFIGURE).configure(key, config);
+    }
+
+    fn ask(&mut self, key: Key, verb: Verb<'_>) -> Outcome<Answer> {
         Ok(match verb {
-            SubscriptionVerb::Create { .. }
-            | SubscriptionVerb::DeadLetters { .. }
-            | SubscriptionVerb::Show => SubscriptionAnswer::Shown(Box::new(self.detail(key))),
-            SubscriptionVerb::ListAside { aside, from, .. } => {
+            Verb::ListAside { aside, from, .. } => {
                 let rows = self.set_aside(key, aside, from);
-                SubscriptionAnswer::AsideList { rows, more: false }
+                Answer::AsideList { rows, more: false }
             }
-            SubscriptionVerb::Configure { config } => {
-                self.write(record_kind::CONFIGURE);
-                self.state.configure(key, config);
-                SubscriptionAnswer::Configured
+            Verb::Configure { config } => {
+                self.configure(key, config);
+                Answer::Configured
             }
-            SubscriptionVerb::Pause { reason } => {
-                self.write(record_kind::PAUSE);
-                self.state.pause(key, Some(reason));
-                SubscriptionAnswer::Paused
+            Verb::Pause { reason } => {
+                self.record(record_kind::PAUSE).pause(key, Some(reason));
+                Answer::Paused
             }
-            SubscriptionVerb::Resume => {
-                self.write(record_kind::PAUSE);
-                self.state.pause(key, None);
-                SubscriptionAnswer::Resumed
+            Verb::Resume => {
+                self.record(record_kind::PAUSE).pause(key, None);
+                Answer::Resumed
             }
-            SubscriptionVerb::Seek { start } => {
+            Verb::Seek { start } => {
                 let from = self.resolve(Some(key.0), start)?;
-                self.write(record_kind::SEEK);
-                self.state.seek(key, from);
+                self.record(record_kind::SEEK).seek(key, from);
                 let at = Offset(from as u64);
-                SubscriptionAnswer::Sought { at }
+                Answer::Sought { at }
             }
-            SubscriptionVerb::Delete => {
-                self.write(record_kind::UNSUBSCRIBE);
-                self.state.unsubscribe(key);
+            Verb::Delete => {
+                self.record(record_kind::UNSUBSCRIBE).unsubscribe(key);
                 self.end_all(|of| of == key, ErrorCode::SubscriptionNotFound);
-                SubscriptionAnswer::Deleted
+                Answer::Deleted
             }
-            SubscriptionVerb::Purge { states } => {
+            Verb::Purge { states } => {
                 let before = self.detail(key).purged;
-                self.write(record_kind::PURGE);
-                self.state.purge(key, states);
+                self.record(record_kind::PURGE).purge(key, states);
                 let count = self.detail(key).purged - before;
-                SubscriptionAnswer::Purged { count }
+                Answer::Purged { count }
             }
-            SubscriptionVerb::Return {
+            Verb::Return {
                 aside,
                 first,
                 end,
                 max,
-            } => self.bring_back(key, aside, (first, end, max)),
-            // No reader is drawn.
-            SubscriptionVerb::Checkpoint { .. } => return Err(ErrorCode::NotSupported),
+            } => {
+                let (count, next) = self.bring_back(key, aside, (first, end, max as usize));
+                Answer::Returned { count, next }
+            }
+            Verb::Show => Answer::Shown(Box::new(self.detail(key))),
+            Verb::Create { .. } | Verb::DeadLetters { .. } | Verb::Checkpoint { .. } => {
+                unreachable!("the model is not asked {verb:?}")
+            }
         })
     }
 
@@ -96,7 +89,7 @@ impl Model {
         &mut self,
         (queue, name): (&str, &str),
         start: Option<Start>,
-    ) -> Result<Key, ErrorCode> {
+    ) -> Outcome<Key> {
         let found = self.state.find(queue);
         let others = found.map_or(0, |queue| self.state.queues[queue].live().count());
         if others >= self.limits.subscriptions_max {
@@ -109,13 +102,13 @@ impl Model {
         };
         let from = self.resolve(found, start.unwrap_or(default))?;
         let queue = self.ensure_queue(queue)?;
-        self.write(record_kind::SUBSCRIBE);
-        self.state.subscribe(queue, name, from);
+        self.record(record_kind::SUBSCRIBE)
+            .subscribe(queue, name, from);
         Ok((queue, self.state.queues[queue].subscriptions.len() - 1))
     }
 
     /// The offset at which a subscription begins; a queue that is to be made has no message.
-    fn resolve(&self, queue: Option<usize>, start: Start) -> Result<usize, ErrorCode> {
+    fn resolve(&self, queue: Option<usize>, start: Start) -> Outcome<usize> {
         let (first, end) = queue.map_or((0, 0), |queue| {
             let queue = &self.state.queues[queue];
             (queue.start, queue.messages.len())
@@ -132,13 +125,9 @@ impl Model {
     /// The messages that were set aside in one way, by offset.
     fn set_aside(&self, key: Key, aside: Aside, from: Offset) -> Vec<AsideInfo> {
         let messages = self.state.subscription(key).messages.iter();
-        let rows = messages.filter_map(|message| {
-            let Is::SetAside(how, info) = &message.is else {
-                return None;
-            };
-            (*how == aside).then(|| (**info).clone())
-        });
-        rows.filter(|row| row.range.first >= from).collect()
+        let rows = messages.filter_map(Message::set_aside);
+        let rows = rows.filter(|(how, row)| *how == aside && row.range.first >= from);
+        rows.map(|(_, row)| row.clone()).collect()
     }
 
     /// At most `max` of what was set aside is ready again; says where to go on.
@@ -146,21 +135,19 @@ impl Model {
         &mut self,
         key: Key,
         aside: Aside,
-        (first, end, max): (Offset, Offset, u32),
-    ) -> SubscriptionAnswer {
+        (first, end, max): (Offset, Offset, usize),
+    ) -> (u32, Offset) {
         let all = self.set_aside(key, aside, first).into_iter();
         let mut offsets: Vec<Offset> = all.map(|row| row.range.first).collect();
         offsets.retain(|offset| *offset < end);
-        let next = offsets.get(max as usize).copied().unwrap_or(end);
-        offsets.truncate(max as usize);
+        let next = offsets.get(max).copied().unwrap_or(end);
+        offsets.truncate(max);
         if !offsets.is_empty() {
-            self.write(record_kind::RETURN);
+            self.record(record_kind::RETURN);
         }
         for offset in &offsets {
-            let offset = usize::try_from(offset.0).expect("the message exists");
-            self.state.bring_back(key, offset);
+            self.state.bring_back(key, place(offset.0));
         }
-        let count = u32::try_from(offsets.len()).unwrap_or(u32::MAX);
-        SubscriptionAnswer::Returned { count, next }
+        (count(offsets.len()), next)
     }
 }

@@ -21,7 +21,7 @@ use corelane_wire::{
 
 use super::coverage::Coverage;
 use apply::Settling;
-use state::{Key, State, millis};
+use state::{Key, State, count, millis};
 
 /// A partition as a client could know it.
 #[derive(Debug, Default)]
@@ -150,9 +150,9 @@ impl Model {
         if jump > JUMP_MAX {
             (self.held_back, jump) = (jump, 0);
         }
-        self.write(record_kind::EPOCH);
-        self.state.epoch = epoch;
-        self.state.jumps += jump;
+        let state = self.record(record_kind::EPOCH);
+        state.epoch = epoch;
+        state.jumps += jump;
         let ends = self.state.log_time + SESSION_GRACE;
         let holders = self.state.holders();
         self.lost = holders.map(|(_, session)| (session, ends)).collect();
@@ -220,9 +220,10 @@ impl Model {
     }
 
     pub(crate) fn writable(&mut self, connection: ConnectionId, is_writable: bool) {
-        self.unwritable.insert(connection);
-        self.unwritable
-            .retain(|of| *of != connection || !is_writable);
+        self.unwritable.remove(&connection);
+        if !is_writable {
+            self.unwritable.insert(connection);
+        }
     }
 
     /// A record that is appended now gets this log time.
@@ -260,7 +261,7 @@ impl Model {
     fn detail(&self, key: Key) -> SubscriptionDetail {
         let consumers = self.consumers().filter(|taker| taker.key == key);
         SubscriptionDetail {
-            consumers: u32::try_from(consumers.count()).unwrap_or(u32::MAX),
+            consumers: count(consumers.count()),
             ..self.state.subscription(key).detail()
         }
     }
@@ -274,24 +275,19 @@ impl Model {
     }
 
     /// The next record: what is changed from now on is in it.
-    pub(crate) fn write(&mut self, kind: u8) -> u64 {
-        let time = self.log_now();
+    pub(crate) fn record(&mut self, kind: u8) -> &mut State {
         if let Some(epoch) = self.epoch_pending.take() {
-            self.write_one(time, record_kind::EPOCH);
-            self.state.epoch = epoch;
+            self.record(record_kind::EPOCH).epoch = epoch;
         }
-        self.write_one(time, kind)
-    }
-
-    fn write_one(&mut self, time: u64, kind: u8) -> u64 {
         self.observe_record();
         self.last = Some((kind, self.state.clone()));
-        let lsn = self.end;
-        self.history.push_back((lsn, self.state.clone()));
+        self.history.push_back((self.end, self.state.clone()));
+        let (lsn, log_time) = (self.end, self.log_now());
+        self.expected
+            .push_back(Expected::Record(lsn, log_time, kind));
         self.end += 1;
-        self.state.log_time = time;
-        self.expected.push_back(Expected::Record(lsn, time, kind));
-        lsn
+        (self.state.lsn, self.state.log_time, self.state.ended) = (lsn, log_time, None);
+        &mut self.state
     }
 
     fn answer(&mut self, to: Requester, reply: Reply) {
@@ -340,6 +336,9 @@ const fn refused(code: ErrorCode) -> Reply {
     let text = String::new();
     Reply::Refused { code, text }
 }
+
+/// A refusal otherwise.
+type Outcome<T> = Result<T, ErrorCode>;
 
 /// A session lives so long after its last connection.
 const SESSION_GRACE: u64 = millis(5_000);

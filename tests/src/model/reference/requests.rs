@@ -5,78 +5,62 @@
 )]
 
 use corelane_core::{DeliverTo, Reply, Requester};
+use corelane_wire::SubscriptionVerb as Verb;
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::message::CLASS_MEMORY;
-use corelane_wire::{
-    Batch, ConsumerId, Dequeue, Enqueue, ErrorCode, Offset, OffsetRange, QueueList, Receipt,
-    Request, Settle, Subscribe, SubscriptionVerb, record_kind,
-};
+use corelane_wire::{Batch, ConsumerId, Dequeue, Enqueue, ErrorCode, Message, Offset};
+use corelane_wire::{OffsetRange, QueueList, Receipt, Request, Settle, Subscribe, record_kind};
 
 use super::apply::Settling;
-use super::state::{Enqueued, Key, millis};
-use super::{Expected, Model, Status, Taker, consumer, refused};
+use super::state::{Key, millis, place};
+use super::{Expected, Model, Outcome, Status, Taker, consumer, refused};
 
 impl Model {
     pub(crate) fn request(&mut self, from: Requester, request: Request<'_>) {
         let outcome = match self.status {
-            Status::Starting(_) => return self.refuse_now(from, ErrorCode::Starting),
-            Status::Poisoned => return self.refuse_now(from, ErrorCode::Poisoned),
-            Status::ReadOnly if !is_look(&request) => {
-                return self.refuse_now(from, ErrorCode::Damaged);
-            }
+            Status::Starting(_) => Err(ErrorCode::Starting),
+            Status::Poisoned => Err(ErrorCode::Poisoned),
+            Status::ReadOnly if !is_look(&request) => Err(ErrorCode::Damaged),
             Status::Serving | Status::ReadOnly => self.outcome(from, request),
         };
         self.observe_request(&request, &outcome);
-        match outcome {
-            Ok(Some(Reply::Receipt(receipt))) if receipt.class == CLASS_MEMORY => {
-                let reply = Reply::Receipt(receipt);
-                self.expected.push_back(Expected::Answer(from, reply));
-            }
-            Ok(Some(reply)) => self.answer(from, reply),
-            Ok(None) => {}
-            Err(code @ (ErrorCode::Busy | ErrorCode::NotSupported | ErrorCode::OutOfRange)) => {
-                self.refuse_now(from, code);
-            }
-            Err(code) => self.answer(from, refused(code)),
+        let waits = match &outcome {
+            Ok(Some(Reply::Receipt(receipt))) => receipt.class != CLASS_MEMORY,
+            Ok(_) => true,
+            Err(code) => !AT_ONCE.contains(code),
+        };
+        let reply = outcome.unwrap_or_else(|code| Some(refused(code)));
+        match reply.map(|reply| Expected::Answer(from, reply)) {
+            Some(answer) if waits => self.leave(answer),
+            Some(answer) => self.expected.push_back(answer),
+            None => {}
         }
     }
 
-    fn refuse_now(&mut self, from: Requester, code: ErrorCode) {
-        self.expected
-            .push_back(Expected::Answer(from, refused(code)));
-    }
-
     /// A refusal, or the answer if there is one already.
-    fn outcome(
-        &mut self,
-        from: Requester,
-        request: Request<'_>,
-    ) -> Result<Option<Reply>, ErrorCode> {
-        let settling = match request {
-            Request::Ack(settle) => (settle, Settling::Ack),
-            Request::Nack(nack) => (
-                nack.settle,
-                Settling::Nack(nack.delay_ms, nack.count_attempt),
-            ),
-            Request::Extend(extend) => (extend.settle, Settling::Extend(extend.lease_ms)),
+    fn outcome(&mut self, from: Requester, request: Request<'_>) -> Outcome<Option<Reply>> {
+        match request {
+            Request::Ack(settle) => self.collect(from, settle, Settling::Ack),
+            Request::Nack(nack) => {
+                let how = Settling::Nack(nack.delay_ms, nack.count_attempt);
+                self.collect(from, nack.settle, how)
+            }
+            Request::Extend(extend) => {
+                self.collect(from, extend.settle, Settling::Extend(extend.lease_ms))
+            }
             Request::Reject(reject) => {
                 if self.texts.last().is_none_or(|last| last != reject.text) {
                     self.texts.push(reject.text.to_owned());
                 }
                 let how = Settling::Reject(reject.fate, self.texts.len(), reject.text.to_owned());
-                (reject.settle, how)
+                self.collect(from, reject.settle, how)
             }
-            Request::Dequeue(dequeue) => {
-                self.dequeue(from, &dequeue)?;
-                return Ok(None);
-            }
-            other => return self.reply(from, other).map(Some),
-        };
-        self.collect(from, settling)?;
-        Ok(None)
+            Request::Dequeue(dequeue) => self.dequeue(from, &dequeue),
+            other => self.reply(from, other).map(Some),
+        }
     }
 
-    fn reply(&mut self, from: Requester, request: Request<'_>) -> Result<Reply, ErrorCode> {
+    fn reply(&mut self, from: Requester, request: Request<'_>) -> Outcome<Reply> {
         match request {
             Request::Enqueue(enqueue) => self.enqueue(&enqueue),
             Request::Subscribe(subscribe) => self.subscribe(from, &subscribe),
@@ -110,7 +94,7 @@ impl Model {
         }
     }
 
-    fn enqueue(&mut self, enqueue: &Enqueue<'_>) -> Result<Reply, ErrorCode> {
+    fn enqueue(&mut self, enqueue: &Enqueue<'_>) -> Outcome<Reply> {
         let batch = Batch::trusted(enqueue.batch).expect("batches are well-formed");
         let found = self.state.find(enqueue.queue);
         let receipt = |first, duplicate| {
@@ -129,7 +113,7 @@ impl Model {
         if producer != 0 {
             let known = found.and_then(|queue| self.state.producers.get(&(queue, producer)));
             let taken = known.map_or(&[][..], |(receipts, _)| receipts);
-            let at = usize::try_from(sequence).unwrap_or(usize::MAX);
+            let at = place(sequence);
             match taken.get(at) {
                 Some(first) if first.count == batch.count => return Ok(receipt(first.first, true)),
                 None if at == taken.len() => {}
@@ -137,39 +121,29 @@ impl Model {
                 Some(_) | None => return Err(ErrorCode::OutOfSequence),
             }
         }
-        let messages = batch
-            .iter()
-            .map(|message| message.expect("it is well-formed"));
-        let mut enqueued: Vec<Enqueued> = messages
-            .map(|message| Enqueued {
-                lsn: 0,
-                time: 0,
-                due: millis(message.due_ms.unwrap_or(0)),
-                key: message.key.unwrap_or_default().to_vec(),
-            })
-            .collect();
+        let messages = batch.iter().flatten();
+        let message = |message: Message<'_>| {
+            let due = millis(message.due_ms.unwrap_or(0));
+            (due, message.key.unwrap_or_default().to_vec())
+        };
+        let messages: Vec<_> = messages.map(message).collect();
         let log_now = self.log_now();
-        let latest = enqueued.iter().map(|of| of.due).max().unwrap_or(0);
+        let latest = messages.iter().map(|(due, _)| *due).max().unwrap_or(0);
         if latest > log_now + millis(DELAY_MS_MAX) {
             return Err(ErrorCode::OutOfRange);
         }
         let queue = self.ensure_queue(enqueue.queue)?;
         let first = Offset(self.state.queues[queue].messages.len() as u64);
-        let is_later = latest > log_now;
-        let kind = if is_later {
+        let kind = if latest > log_now {
             record_kind::SCHEDULE
         } else {
             record_kind::ENQUEUE
         };
-        let lsn = self.write(kind);
-        for of in &mut enqueued {
-            (of.lsn, of.time) = (lsn, self.state.log_time);
-        }
-        self.state.enqueue(queue, enqueued, producer);
+        self.record(kind).enqueue(queue, messages, producer);
         Ok(receipt(first, false))
     }
 
-    fn dequeue(&mut self, from: Requester, dequeue: &Dequeue<'_>) -> Result<(), ErrorCode> {
+    fn dequeue(&mut self, from: Requester, dequeue: &Dequeue<'_>) -> Outcome<Option<Reply>> {
         if self.waiters().count() >= self.limits.waiters_max {
             return Err(ErrorCode::Busy);
         }
@@ -184,21 +158,16 @@ impl Model {
             has_waited: false,
             leases: Vec::new(),
         });
-        Ok(())
+        Ok(None)
     }
 
-    fn subscribe(
-        &mut self,
-        from: Requester,
-        subscribe: &Subscribe<'_>,
-    ) -> Result<Reply, ErrorCode> {
+    fn subscribe(&mut self, from: Requester, subscribe: &Subscribe<'_>) -> Outcome<Reply> {
         if self.consumer(from, subscribe.consumer).is_ok() {
             return Err(ErrorCode::ConsumerExists);
         }
         let of_connection = |taker: &&Taker| taker.connection() == from.connection;
-        if self.consumers().filter(of_connection).count()
-            >= self.limits.consumers_per_connection_max
-        {
+        let others = self.consumers().filter(of_connection).count();
+        if others >= self.limits.consumers_per_connection_max {
             return Err(ErrorCode::LimitExceeded);
         }
         let key = self.ensure_subscription(subscribe.queue, subscribe.subscription)?;
@@ -218,34 +187,29 @@ impl Model {
     fn collect(
         &mut self,
         from: Requester,
-        (settle, how): (Settle<'_>, Settling),
-    ) -> Result<(), ErrorCode> {
-        let key = self.find_subscription(settle.queue, settle.subscription)?;
-        self.turn
-            .push((from, key, how, settle.entries.iter().collect()));
-        Ok(())
+        of: Settle<'_>,
+        how: Settling,
+    ) -> Outcome<Option<Reply>> {
+        let key = self.find_subscription(of.queue, of.subscription)?;
+        let entries = of.entries.iter().collect();
+        self.turn.push((from, key, how, entries));
+        Ok(None)
     }
 
     fn list(&self, list: &QueueList<'_>) -> Reply {
-        let queues = (0..)
-            .zip(&self.state.queues)
-            .filter(|(_, queue)| !queue.is_deleted);
-        let names = queues.map(|(number, queue)| (queue.name.as_str(), number));
-        let mut behind: Vec<_> = names.filter(|(name, _)| *name > list.after).collect();
-        behind.sort_unstable();
-        let more = behind.len() > list.limit as usize;
-        behind.truncate(list.limit as usize);
-        let queues = behind
-            .into_iter()
-            .map(|(_, number)| self.info(number))
-            .collect();
+        let numbers = 0..self.state.queues.len();
+        let live = numbers.filter(|number| !self.state.queues[*number].is_deleted);
+        let mut queues: Vec<_> = live.map(|number| self.info(number)).collect();
+        queues.retain(|queue| queue.name.as_str() > list.after);
+        queues.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        let more = queues.len() > list.limit as usize;
+        queues.truncate(list.limit as usize);
         Reply::QueueList { queues, more }
     }
 
-    fn delete(&mut self, name: &str) -> Result<Reply, ErrorCode> {
+    fn delete(&mut self, name: &str) -> Outcome<Reply> {
         let queue = self.find(name)?;
-        self.write(record_kind::DELETE);
-        self.state.delete(queue);
+        self.record(record_kind::DELETE).delete(queue);
         self.end_all(|key| key.0 == queue, ErrorCode::QueueNotFound);
         Ok(Reply::QueueDeleted)
     }
@@ -258,29 +222,26 @@ impl Model {
         }
     }
 
-    pub(crate) fn consumer(&self, from: Requester, id: ConsumerId) -> Result<usize, ErrorCode> {
+    pub(crate) fn consumer(&self, from: Requester, id: ConsumerId) -> Outcome<usize> {
         let to = consumer(from.connection, id);
         let found = self.takers.iter().position(|taker| taker.to == to);
         found.ok_or(ErrorCode::UnknownConsumer)
     }
 
-    pub(super) fn find(&self, queue: &str) -> Result<usize, ErrorCode> {
-        // Its Create may be among the records that are damaged.
-        let is_damaged = self.status == Status::ReadOnly;
-        let missing = if is_damaged {
-            ErrorCode::Damaged
-        } else {
-            ErrorCode::QueueNotFound
-        };
-        self.state.find(queue).ok_or(missing)
+    pub(super) fn find(&self, queue: &str) -> Outcome<usize> {
+        self.state.find(queue).ok_or(match self.status {
+            // Its Create may be among the records that are damaged.
+            Status::ReadOnly => ErrorCode::Damaged,
+            Status::Starting(_) | Status::Serving | Status::Poisoned => ErrorCode::QueueNotFound,
+        })
     }
 
-    pub(crate) fn find_subscription(&self, queue: &str, name: &str) -> Result<Key, ErrorCode> {
+    pub(crate) fn find_subscription(&self, queue: &str, name: &str) -> Outcome<Key> {
         let found = self.state.find_in(self.find(queue)?, name);
         found.ok_or(ErrorCode::SubscriptionNotFound)
     }
 
-    pub(super) fn ensure_queue(&mut self, name: &str) -> Result<usize, ErrorCode> {
+    pub(super) fn ensure_queue(&mut self, name: &str) -> Outcome<usize> {
         if let Some(queue) = self.state.find(name) {
             return Ok(queue);
         }
@@ -288,13 +249,12 @@ impl Model {
         if queues.count() >= self.limits.queues_max {
             return Err(ErrorCode::LimitExceeded);
         }
-        self.write(record_kind::CREATE);
-        self.state.create(name);
+        self.record(record_kind::CREATE).create(name);
         Ok(self.state.queues.len() - 1)
     }
 
     /// A subscription that a consumer uses is made where it is missing.
-    fn ensure_subscription(&mut self, queue: &str, name: &str) -> Result<Key, ErrorCode> {
+    fn ensure_subscription(&mut self, queue: &str, name: &str) -> Outcome<Key> {
         let found = self.find_subscription(queue, name);
         found.or_else(|_| self.create_subscription((queue, name), None))
     }
@@ -304,12 +264,17 @@ impl Model {
 const fn is_look(request: &Request<'_>) -> bool {
     match request {
         Request::QueueShow { .. } | Request::QueueList(_) => true,
-        Request::Subscription(on) => {
-            matches!(
-                on.verb,
-                SubscriptionVerb::Show | SubscriptionVerb::ListAside { .. }
-            )
-        }
+        Request::Subscription(on) => matches!(on.verb, Verb::Show | Verb::ListAside { .. }),
         _ => false,
     }
 }
+
+/// What does not depend on what was decided before.
+const AT_ONCE: [ErrorCode; 6] = [
+    ErrorCode::Starting,
+    ErrorCode::Poisoned,
+    ErrorCode::Damaged,
+    ErrorCode::Busy,
+    ErrorCode::NotSupported,
+    ErrorCode::OutOfRange,
+];

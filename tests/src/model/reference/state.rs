@@ -13,8 +13,12 @@ pub(crate) type Key = (usize, usize);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) epoch: u64,
+    /// The number of the last record, and its time.
+    pub(crate) lsn: u64,
     pub(crate) log_time: u64,
     pub(crate) jumps: u64,
+    /// The last message of which that record ended the lease, under which it was, and the first of its run.
+    pub(super) ended: Option<(LeaseId, usize, usize)>,
     /// By number; one that was deleted stays, and is marked.
     pub(crate) queues: Vec<Rc<Queue>>,
     /// What is remembered of a producer in a queue: receipts by sequence, and when the last was given, in lease time.
@@ -134,12 +138,9 @@ impl State {
     /// What a settlement of one message under a lease is answered with.
     pub(crate) fn judge(&self, key: Key, offset: u64, under: LeaseId) -> SettleOutcome {
         let messages = &self.subscription(key).messages;
-        let message = usize::try_from(offset).ok().and_then(|at| messages.get(at));
-        match message {
+        match messages.get(place(offset)) {
             Some(message) if message.is_done() => SettleOutcome::AlreadyDone,
-            Some(message) if message.lease().is_some_and(|it| it.id == under) => {
-                SettleOutcome::Done
-            }
+            Some(of) if of.lease().is_some_and(|it| it.id == under) => SettleOutcome::Done,
             Some(_) | None => SettleOutcome::Stale,
         }
     }
@@ -153,10 +154,8 @@ impl State {
             Is::Delayed(until) => Some(until),
             Is::New | Is::Back | Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => None,
         });
-        let idle = self
-            .producers
-            .values()
-            .map(|(_, used)| used + PRODUCER_IDLE + self.jumps);
+        let used = self.producers.values().map(|(_, used)| used);
+        let idle = used.map(|used| used + PRODUCER_IDLE + self.jumps);
         in_messages.chain(idle).min()
     }
 }
@@ -214,6 +213,11 @@ impl Subscription {
 }
 
 impl Message {
+    pub(super) const fn new(due: u64, now: u64) -> Self {
+        let is = if due > now { Is::Delayed(due) } else { Is::New };
+        Self { is, attempts: 0 }
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
         matches!(self.is, Is::Acked | Is::Purged | Is::Gone)
     }
@@ -225,6 +229,24 @@ impl Message {
             None
         }
     }
+
+    pub(super) fn set_aside(&self) -> Option<(Aside, &AsideInfo)> {
+        if let Is::SetAside(how, info) = &self.is {
+            Some((*how, info))
+        } else {
+            None
+        }
+    }
+}
+
+/// The same, as a count of messages on the wire.
+pub(super) fn count(count: usize) -> u32 {
+    u32::try_from(count).expect("a seed is small")
+}
+
+/// The same, as an index.
+pub(super) fn place(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 pub(crate) const fn or_default(name: &str) -> &str {

@@ -3,8 +3,8 @@
 use corelane_core::Reply;
 use corelane_wire::{Contract, ErrorCode, SettleEntry, SettleOutcome, Settled, record_kind};
 
-use super::apply::{Ended, Settling, one};
-use super::state::Key;
+use super::apply::{Settling, one};
+use super::state::{Key, place};
 use super::{Model, Status, Taker, refused};
 
 impl Model {
@@ -15,22 +15,19 @@ impl Model {
         self.texts.clear();
         turn.sort_by_cached_key(|(_, key, how, _)| (how.clone(), *key));
         for group in turn.chunk_by(|left, right| (&left.2, left.1) == (&right.2, right.1)) {
-            let mut record = None;
-            let mut settle = |(from, key, how, entries): &(_, _, _, Vec<_>)| {
-                (*from, self.settle_each((*key, how, entries), &mut record))
+            let before = self.end;
+            let settle = |(from, key, how, entries): &(_, _, _, Vec<_>)| {
+                (*from, self.settle_each((*key, how, entries), before))
             };
-            let answers: Vec<_> = group.iter().map(&mut settle).collect();
+            let answers: Vec<_> = group.iter().map(settle).collect();
             for (from, answer) in answers {
                 self.answer(from, answer);
             }
         }
     }
 
-    fn settle_each(
-        &mut self,
-        (key, how, entries): (Key, &Settling, &[SettleEntry]),
-        record: &mut Option<Ended>,
-    ) -> Reply {
+    /// One record says it for all of a group, before which the log ended so.
+    fn settle_each(&mut self, (key, how, of): (Key, &Settling, &[SettleEntry]), end: u64) -> Reply {
         if self.state.queues[key.0].is_deleted {
             return refused(ErrorCode::QueueNotFound);
         }
@@ -38,16 +35,16 @@ impl Model {
             return refused(ErrorCode::SubscriptionNotFound);
         }
         let mut settled = Vec::new();
-        for entry in entries {
+        for entry in of {
             for at in entry.range.first.0..entry.range.end().0 {
                 let outcome = self.state.judge(key, at, entry.lease);
-                let offset = usize::try_from(at).expect("it is a small number");
-                let range = one(offset);
+                let range = one(place(at));
                 settled.push(Settled { range, outcome });
+                if outcome == SettleOutcome::Done && self.end == end {
+                    self.record(kind(how));
+                }
                 if outcome == SettleOutcome::Done {
-                    let write = || Ended(self.write(kind(how)), None);
-                    let ended = record.get_or_insert_with(write);
-                    self.state.settle(key, offset, how, ended);
+                    self.state.settle(key, place(at), how);
                 }
             }
         }
@@ -72,16 +69,14 @@ impl Model {
         for (_, session) in over {
             self.lost.remove(&session);
             if self.state.holders().any(|(_, holder)| holder == session) {
-                let lsn = self.write(record_kind::RELEASE);
-                self.state.release(lsn, session);
+                self.record(record_kind::RELEASE).release(session);
             }
         }
     }
 
     /// A Tick was appended.
     pub(crate) fn tick(&mut self) {
-        let lsn = self.write(record_kind::TICK);
-        self.state.tick(lsn);
+        self.record(record_kind::TICK).tick();
     }
 
     /// The last part of a turn: dequeues whose time is over are told so, unless there is something for them that only
@@ -95,9 +90,8 @@ impl Model {
                 is_empty => Some(is_empty || (model.is_free(key) && !is_left)),
             }
         });
-        self.takers
-            .iter_mut()
-            .for_each(|taker| taker.has_waited = true);
+        let takers = self.takers.iter_mut();
+        takers.for_each(|taker| taker.has_waited = true);
         ended
     }
 
@@ -105,21 +99,19 @@ impl Model {
     fn end_waits(&mut self, ended: usize, ends: impl Fn(&Self, Key) -> Option<bool>) -> Vec<Key> {
         let is_over = |it: &&Taker| it.until.is_some_and(|until| until <= self.now);
         let waits: Vec<&Taker> = self.takers.iter().filter(is_over).collect();
-        let sure = waits
-            .iter()
-            .filter(|it| ends(self, it.key) == Some(true))
-            .count();
+        let is_sure = |it: &&&Taker| ends(self, it.key) == Some(true);
+        let sure = waits.iter().filter(is_sure).count();
         let ends = |it: &&Taker| ends(self, it.key).unwrap_or(sure < ended);
         let mut over: Vec<Taker> = waits.into_iter().filter(ends).cloned().collect();
         over.sort_by_key(|taker| taker.until);
-        self.takers
-            .retain(|taker| over.iter().all(|ended| ended.to != taker.to));
-        for (key, from) in over
-            .iter()
-            .filter_map(|taker| Some((taker.key, taker.waiter()?)))
-        {
-            self.observe_empty(key);
-            self.answer(from, Reply::Empty);
+        let is_over = |taker: &Taker| over.iter().any(|ended| ended.to == taker.to);
+        self.takers.retain(|taker| !is_over(taker));
+        for taker in &over {
+            self.observe_empty(taker.key);
+            taker
+                .waiter()
+                .into_iter()
+                .for_each(|from| self.answer(from, Reply::Empty));
         }
         over.into_iter().map(|taker| taker.key).collect()
     }
