@@ -71,6 +71,7 @@ features! {
     Resume "resume"
     Seek "seek"
     SubscriptionDelete "subscription delete"
+    Behind "back behind others"
     Reject "reject"
     Dead "dead by a reject"
     Parked "parked"

@@ -202,6 +202,8 @@ impl Model {
         let pairs = old.messages.iter().zip(&after.messages);
         for (at, (old, new)) in pairs.enumerate().filter(|(_, (old, new))| old != new) {
             features.extend(of_message(kind, old, new));
+            let is_behind = matches!(new.is, Is::Back(Some(_)));
+            features.extend(is_behind.then_some(Feature::Behind));
             let mut others = after.messages.iter().take(at);
             let is_first = kind != record_kind::ACK || others.all(Message::is_done);
             features.extend((!is_first).then_some(Feature::AckOutOfOrder));

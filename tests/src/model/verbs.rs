@@ -100,14 +100,20 @@ impl Mood {
     pub(super) fn config(&mut self) -> SubscriptionConfig {
         let backoff_ms = self.random.pick(&[0, 0, 1, 4, 100, 700]);
         let uncapped = if backoff_ms > 4 { 5_000 } else { 0 };
+        let contract = match self.random.below(10) {
+            0 | 1 => Contract::AtMostOnce,
+            2 | 3 if !self.has_few_loads => Contract::SingleActive,
+            4..7 => Contract::KeyOrdered,
+            _ => Contract::Competing,
+        };
+        let is_back = contract != Contract::KeyOrdered && self.random.one_in(3);
         SubscriptionConfig {
-            returned: ReturnTo::Front,
-            contract: match self.random.below(10) {
-                0 | 1 => Contract::AtMostOnce,
-                2 | 3 if !self.has_few_loads => Contract::SingleActive,
-                4..7 => Contract::KeyOrdered,
-                _ => Contract::Competing,
+            returned: if is_back {
+                ReturnTo::Back
+            } else {
+                ReturnTo::Front
             },
+            contract,
             in_flight_max: self.random.pick(&[0, 0, 0, 1, 3]),
             rate_max: self.random.pick(&[0, 0, 0, 0, 1, 7, 50, 3_000, u32::MAX]),
             attempts_max: self.random.pick(&[0, 0, 1, 2, 3]),

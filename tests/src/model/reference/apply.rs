@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::{
-    Aside, AsideCause, AsideInfo, Fate, Offset, OffsetRange, PurgeStates, SessionId,
-    SubscriptionConfig, Timestamp,
+    Aside, AsideCause, AsideInfo, Contract, Fate, Offset, OffsetRange, PurgeStates, ReturnTo,
+    SessionId, SubscriptionConfig, Timestamp,
 };
 
 use super::state::{Enqueued, Is, Key, Lease, Message, PRODUCER_IDLE, Queue, State, Subscription};
@@ -97,7 +97,7 @@ impl State {
             if at < from || queue.is_gone(at) {
                 message.is = Is::Gone;
             } else if message.is == Is::New && last_gone.is_some_and(|last| at < last) {
-                message.is = Is::Back;
+                message.is = Is::Back(None);
             }
             message
         });
@@ -128,7 +128,13 @@ impl State {
     }
 
     pub(super) fn configure(&mut self, key: Key, config: SubscriptionConfig) {
-        self.subscription_mut(key).about.config = config;
+        let of = self.subscription_mut(key);
+        of.about.config = config;
+        let messages = of.messages.iter_mut();
+        let is_behind = |of: &&mut Message| matches!(of.is, Is::Back(_));
+        let ordered =
+            messages.filter(|of| config.contract == Contract::KeyOrdered && is_behind(of));
+        ordered.for_each(|of| of.is = Is::Back(None));
     }
 
     pub(super) fn pause(&mut self, key: Key, reason: Option<&str>) {
@@ -148,7 +154,7 @@ impl State {
         let passed = messages[..offset]
             .iter_mut()
             .filter(|of| is_new && of.is == Is::New);
-        passed.for_each(|of| of.is = Is::Back);
+        passed.for_each(|of| of.is = Is::Back(None));
         messages[offset].attempts += 1;
         messages[offset].is = Is::Leased(lease);
     }
@@ -197,7 +203,7 @@ impl State {
         self.end_leases(|lease| lease.until <= lease_time, expired);
         let is_due = |of: &Message| matches!(of.is, Is::Delayed(until) if until <= log_time);
         for (key, at) in self.all(is_due) {
-            self.messages_mut(key)[at].is = Is::Back;
+            self.messages_mut(key)[at].is = self.back(key);
         }
         self.producers
             .retain(|_, (_, used)| *used + PRODUCER_IDLE > lease_time);
@@ -227,7 +233,7 @@ impl State {
 
     /// A message comes back: it is set aside, or ready, at once or later.
     fn end_lease(&mut self, key: Key, offset: usize, (fate, cause, text, delay_ms): Ending<'_>) {
-        let (lsn, now) = (self.lsn, self.log_time);
+        let (lsn, now, back) = (self.lsn, self.log_time, self.back(key));
         let of = self.subscription(key);
         let (config, lease) = (of.about.config, of.messages[offset].lease());
         let lease = lease.expect("it was held");
@@ -254,7 +260,7 @@ impl State {
                 };
                 Is::SetAside(aside, Rc::new(info))
             }
-            None if delay_ms == 0 => Is::Back,
+            None if delay_ms == 0 => back,
             None => Is::Delayed(now + millis(delay_ms)),
         };
         message.attempts -= u32::from(fate.is_none());
@@ -271,17 +277,27 @@ impl State {
 
     /// A message that was set aside is ready; a dead one as if it had never been tried.
     pub(super) fn bring_back(&mut self, key: Key, offset: usize) {
+        let back = self.back(key);
         let message = &mut self.messages_mut(key)[offset];
         if matches!(message.is, Is::SetAside(Aside::Dead, _)) {
             message.attempts = 0;
         }
-        message.is = Is::Back;
+        message.is = back;
+    }
+
+    /// How a message comes back: before all others, or behind those that are there.
+    fn back(&self, key: Key) -> Is {
+        let end = self.queues[key.0].messages.len();
+        Is::Back(match self.subscription(key).about.config.returned {
+            ReturnTo::Front => None,
+            ReturnTo::Back => Some((end, self.lsn)),
+        })
     }
 
     pub(super) fn purge(&mut self, key: Key, states: PurgeStates) {
         for message in self.messages_mut(key) {
             let is_meant = match message.is {
-                Is::New | Is::Back | Is::Delayed(_) => states.waiting,
+                Is::New | Is::Back(_) | Is::Delayed(_) => states.waiting,
                 Is::SetAside(Aside::Dead, _) => states.dead,
                 Is::SetAside(Aside::Parked, _) => states.parked,
                 Is::Leased(_) | Is::Acked | Is::Purged | Is::Gone => false,

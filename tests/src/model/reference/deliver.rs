@@ -1,5 +1,7 @@
 //! What may be delivered, to whom, and in which order.
 
+use std::collections::BTreeSet;
+
 use corelane_core::DeliverTo;
 use corelane_wire::{Contract, Epoch, LeaseId, Lsn, record_kind};
 
@@ -15,18 +17,24 @@ impl Model {
     }
 
     /// Messages that are ready and committed, by offset; those that came back, or were due later, before those that never
-    /// were given out. Where keys are in order, by offset only, and without those whose key waits for another.
+    /// were given out, or between those that stood there then and those that did not. Where keys are in order, by offset
+    /// only, and without those whose key waits for another.
     fn waiting(&self, key: Key) -> Vec<usize> {
-        let enqueued = &self.state.queues[key.0].messages;
         let of = self.state.subscription(key);
-        let is = |at: &usize, is: Is| of.messages[*at].is == is;
-        let visible = || (0..enqueued.len()).filter(|at| enqueued[*at].lsn < self.committed);
-        if of.is(Contract::KeyOrdered) {
-            let ready = visible().filter(|at| is(at, Is::New) || is(at, Is::Back));
-            return ready.filter(|at| !self.is_blocked(key, *at)).collect();
-        }
-        let back = visible().filter(|at| is(at, Is::Back));
-        back.chain(visible().filter(|at| is(at, Is::New))).collect()
+        let is_ordered = of.is(Contract::KeyOrdered);
+        let enqueued = self.state.queues[key.0].messages.iter();
+        let visible = enqueued.filter(|of| of.lsn < self.committed).count();
+        let turn = |at: usize| match of.messages[at].is {
+            Is::New | Is::Back(_) if is_ordered => (!self.is_blocked(key, at)).then_some((0, 0)),
+            Is::Back(None) => Some((0, 0)),
+            Is::Back(Some((end, lsn))) => (end <= visible).then_some((end, lsn)),
+            Is::New => Some((at, u64::MAX)),
+            Is::Leased(_) | Is::Delayed(_) | Is::SetAside(..) => None,
+            Is::Acked | Is::Purged | Is::Gone => None,
+        };
+        let ready = (0..visible).filter_map(|at| Some((turn(at)?, at)));
+        let in_turn: BTreeSet<_> = ready.collect();
+        in_turn.into_iter().map(|(_, at)| at).collect()
     }
 
     /// Whether a message has a key of which an earlier one is not over yet, or any is held.
@@ -37,7 +45,7 @@ impl Model {
         let mut alike = messages.filter(|(at, _)| !enqueued[offset].key.is_empty() && alike(*at));
         alike.any(|(at, message)| match message.is {
             Is::Leased(_) => true,
-            Is::New | Is::Back | Is::Delayed(_) => at < offset,
+            Is::New | Is::Back(_) | Is::Delayed(_) => at < offset,
             Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => false,
         })
     }

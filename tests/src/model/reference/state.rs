@@ -68,8 +68,8 @@ pub(crate) struct Message {
 pub(crate) enum Is {
     /// Ready, and never given out nor delayed before.
     New,
-    /// Ready again.
-    Back,
+    /// Ready again: at once, or behind so many messages of the queue, and behind what an earlier record put there.
+    Back(Option<(usize, u64)>),
     Leased(Lease),
     /// Until an instant of log time.
     Delayed(u64),
@@ -152,7 +152,7 @@ impl State {
         let in_messages = messages.filter_map(|message| match message.is {
             Is::Leased(lease) => Some(lease.until + self.jumps),
             Is::Delayed(until) => Some(until),
-            Is::New | Is::Back | Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => None,
+            Is::New | Is::Back(_) | Is::SetAside(..) | Is::Acked | Is::Purged | Is::Gone => None,
         });
         let used = self.producers.values().map(|(_, used)| used);
         let idle = used.map(|used| used + PRODUCER_IDLE + self.jumps);
@@ -181,7 +181,7 @@ impl Subscription {
         for message in &self.messages {
             detail.enqueued += u64::from(message.is != Is::Gone);
             match message.is {
-                Is::New | Is::Back => detail.ready += 1,
+                Is::New | Is::Back(_) => detail.ready += 1,
                 Is::Leased(_) => detail.leased += 1,
                 Is::Delayed(_) => detail.delayed += 1,
                 Is::SetAside(Aside::Dead, _) => detail.dead += 1,
