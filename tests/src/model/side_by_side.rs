@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use corelane_core::{DeliverTo, Delivery, Input, Limits, Output, Record, Reply, Requester, Run};
 use corelane_wire::{
-    Correlation, Lane, LeaseId, Offset, OnSubscription, Request, SubscriptionVerb, record_kind,
+    Contract, Correlation, Lane, LeaseId, Offset, OnSubscription, Request, SubscriptionVerb,
+    record_kind,
 };
 
 use super::answers::{given_out, is_maybe, is_met};
@@ -12,7 +13,7 @@ use super::coverage::Feature;
 use super::node::Node;
 use super::peeks::Peeks;
 use super::reference::state::Key;
-use super::reference::{Expected, Given, Model, Status};
+use super::reference::{Expected, Given, Model, Status, Taker};
 
 /// The engine and the model.
 #[derive(Debug)]
@@ -154,7 +155,10 @@ impl Pair {
         let ended = self.model.end_empty(ended, is_full);
         self.take_expected(seen)?;
         let deadline = self.node.engine.next_deadline().map(|time| time.0);
-        for key in self.model.must_be_served() {
+        let mut must_be_served = self.model.state.keys();
+        let is_ready = |key: Key| !self.model.ready(key).is_empty();
+        must_be_served.retain(|key| self.model.is_wanted(*key) && is_ready(*key));
+        for key in must_be_served {
             // Behind a dequeue that was told that there is nothing for it there may be another for which there is something.
             let is_later = is_full || ended.contains(&key);
             if !served.contains(&key) && !is_later {
@@ -187,12 +191,45 @@ impl Pair {
                 Some(_) | None => None,
             };
             let (key, ranges, under) = given_out(record).ok_or("it is one of the two")?;
-            let given = self.model.give(key, &ranges, under, to);
-            given.map_err(|reason| format!("delivery: {reason}"))?;
+            let mut takers = self.model.wanting(key);
+            takers.retain(|taker| to.is_none_or(|to| to == taker.to));
+            let order = self.judge_choice(key, &ranges, under, &mut takers)?;
+            let of = self.model.state.subscription(key);
+            if to.is_some() != of.is(Contract::Competing) {
+                return Err(format!("delivery: {to:?} gets {order:?} at another time"));
+            }
+            self.model.give(key, (&ranges, order), under, &takers);
             served.push(key);
             self.take_expected(seen)?;
         }
         Ok(served)
+    }
+
+    /// Messages are given out `under` a lease of a session for so many milliseconds: they must be the first ones, in this
+    /// order, and one of the takers must be meant; the others are taken out.
+    fn judge_choice(
+        &self,
+        key: Key,
+        ranges: &[Vec<usize>],
+        under: Option<(u128, u32)>,
+        takers: &mut Vec<Taker>,
+    ) -> Result<Vec<usize>, String> {
+        let model = &self.model;
+        let mut offsets = ranges.concat();
+        takers.retain(|taker| {
+            let is_theirs = under.is_none_or(|under| under == (taker.session, taker.lease_ms));
+            is_theirs && offsets.len() <= model.room(taker) as usize
+        });
+        let mut order = model.ready(key);
+        order.truncate(offsets.len());
+        offsets.sort_unstable_by_key(|at| order.iter().position(|first| first == at));
+        let is_right = !model.is_withheld
+            && !takers.is_empty()
+            && offsets == order
+            && ranges.is_sorted()
+            && under.is_none() == model.state.subscription(key).is(Contract::AtMostOnce);
+        let wrong = || format!("delivery: first are {order:?}, not {offsets:?}, for {takers:?}");
+        is_right.then(|| order.clone()).ok_or_else(wrong)
     }
 
     /// Messages leave: those that were given out, to one of those who may get them.

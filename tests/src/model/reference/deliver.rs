@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use corelane_core::DeliverTo;
 use corelane_wire::{Contract, Epoch, LeaseId, Lsn, record_kind};
 
 use super::state::{Is, Key, Lease, count, millis};
@@ -98,7 +97,7 @@ impl Model {
     }
 
     /// How many messages it takes now.
-    fn room(&self, taker: &Taker) -> u32 {
+    pub(crate) fn room(&self, taker: &Taker) -> u32 {
         let leases = self.state.subscription(taker.key).leases();
         let held = leases.filter(|lease| taker.leases.contains(&lease.id));
         let is_blocked = taker.until.is_none() && self.unwritable.contains(&taker.connection());
@@ -106,44 +105,25 @@ impl Model {
         if is_blocked { 0 } else { room }
     }
 
-    /// Messages of these ranges are given out, `under` a lease of a session for so many milliseconds, and `to` whom if they leave
-    /// at once.
+    /// Messages of these ranges are given out in this order, `under` a lease for so many milliseconds, to one of the takers.
     pub(crate) fn give(
         &mut self,
         key: Key,
-        ranges: &[Vec<usize>],
+        (ranges, order): (&[Vec<usize>], Vec<usize>),
         under: Option<(u128, u32)>,
-        to: Option<DeliverTo>,
-    ) -> Result<(), String> {
-        let mut offsets = ranges.concat();
-        let mut takers = self.wanting(key);
-        takers.retain(|taker| {
-            let is_theirs = under.is_none_or(|under| under == (taker.session, taker.lease_ms));
-            let has_room = offsets.len() <= self.room(taker) as usize;
-            is_theirs && has_room && to.is_none_or(|to| to == taker.to)
-        });
-        let mut order = self.ready(key);
-        order.truncate(offsets.len());
-        offsets.sort_unstable_by_key(|at| order.iter().position(|first| first == at));
+        takers: &[Taker],
+    ) {
         let of = self.state.subscription(key);
-        let is_right = !self.is_withheld
-            && !takers.is_empty()
-            && offsets == order
-            && ranges.is_sorted()
-            && under.is_none() == of.is(Contract::AtMostOnce)
-            && to.is_some() == of.is(Contract::Competing);
-        if !is_right {
-            return Err(format!("first are {order:?}, not {offsets:?} for {to:?}"));
-        }
+        let waits = !of.is(Contract::Competing);
         let enqueued = &self.state.queues[key.0].messages;
         let message = |at: usize| (at as u64, of.messages[at].attempts + 1, enqueued[at].time);
         let messages = order.into_iter().map(message).collect();
-        self.observe_given(key, &takers);
+        self.observe_given(key, takers);
         let kind = under.map_or(record_kind::TAKE, |_| record_kind::LEASE);
         let state = self.record(kind);
         let (epoch, lsn) = (Epoch(state.epoch), Lsn(state.lsn));
         let id = LeaseId { epoch, lsn };
-        self.take(key, offsets.len() as u64);
+        self.take(key, ranges.iter().map(Vec::len).sum());
         let (given, from) = (self.state.log_time, self.state.lease_time());
         let lease = under.map(|(session, lease_ms)| Lease {
             id,
@@ -168,12 +148,12 @@ impl Model {
         if let Some(taker) = takers.find(|taker| taker.to == given.to[0]) {
             taker.leases.push(given.lease.0);
         }
-        match to {
-            Some(_) => self.expected.push_back(Expected::Given(given)),
-            // What a crash undoes is given to nobody.
-            None => self.leave(Expected::Given(given)),
+        // What a crash undoes is given to nobody then.
+        if waits {
+            self.leave(Expected::Given(given));
+        } else {
+            self.expected.push_back(Expected::Given(given));
         }
-        Ok(())
     }
 
     /// Messages of one run are held, or done where nobody holds any.
@@ -187,22 +167,15 @@ impl Model {
         }
     }
 
-    fn take(&mut self, key: Key, count: u64) {
+    fn take(&mut self, key: Key, count: usize) {
         let rate = self.state.subscription(key).about.config.rate_max;
         if rate > 0 {
-            let ahead = self.ahead(key) + interval(rate) * count;
+            let ahead = self.ahead(key) + interval(rate) * count as u64;
             self.ahead.insert(key, (ahead, self.now));
         }
     }
 
-    /// Subscriptions of which something must be given out in a turn that ends now.
-    pub(crate) fn must_be_served(&self) -> Vec<Key> {
-        let mut keys = self.state.keys();
-        keys.retain(|key| self.is_wanted(*key) && !self.ready(*key).is_empty());
-        keys
-    }
-
-    pub(super) fn is_wanted(&self, key: Key) -> bool {
+    pub(crate) fn is_wanted(&self, key: Key) -> bool {
         self.is_free(key) && !self.wanting(key).is_empty()
     }
 

@@ -107,10 +107,10 @@ pub(crate) struct Given {
 pub(crate) struct Taker {
     pub(crate) key: Key,
     pub(crate) to: DeliverTo,
-    session: u128,
+    pub(crate) session: u128,
     /// How many messages it wants, or is willing to hold.
     pub(crate) count: u32,
-    lease_ms: u32,
+    pub(crate) lease_ms: u32,
     /// Until when a dequeue waits, in node time.
     pub(crate) until: Option<u64>,
     /// Its turn has ended without a message.
