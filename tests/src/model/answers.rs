@@ -5,7 +5,9 @@
 )]
 
 use corelane_core::{Output, Record, Reply};
-use corelane_wire::{AsideInfo, Offset, OffsetRange, Settled, SubscriptionAnswer};
+use corelane_wire::{
+    AsideInfo, Offset, OffsetRange, ScheduleAnswer, ScheduledInfo, Settled, SubscriptionAnswer,
+};
 
 use super::reference::state::Key;
 use super::reference::{Expected, connection_of};
@@ -61,6 +63,17 @@ fn plain(reply: &Reply) -> Reply {
                 });
                 let (rows, more) = (rows.collect(), *more);
                 Reply::Subscription(Box::new(SubscriptionAnswer::AsideList { rows, more }))
+            }
+            _ => reply.clone(),
+        },
+        Reply::Schedule(answer) => match &**answer {
+            ScheduleAnswer::List { rows, more } => {
+                let rows = rows.iter().flat_map(|row| {
+                    let due = row.due;
+                    singles(row.range).map(move |range| ScheduledInfo { range, due })
+                });
+                let (rows, more) = (rows.collect(), *more);
+                Reply::Schedule(Box::new(ScheduleAnswer::List { rows, more }))
             }
             _ => reply.clone(),
         },

@@ -16,6 +16,7 @@ mod peeks;
 mod perform;
 mod reference;
 pub mod run;
+mod schedule;
 mod side_by_side;
 mod tally;
 mod verbs;

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use corelane_core::{DeliverTo, Reply, Requester};
 use corelane_wire::message::CLASS_MEMORY;
 use corelane_wire::{
-    Aside, AsideCause, Contract, ErrorCode, Request, SettleOutcome, Settled, SubscriptionVerb,
-    record_kind,
+    Aside, AsideCause, Contract, ErrorCode, Request, ScheduleAnswer, SettleOutcome, Settled,
+    SubscriptionVerb, record_kind,
 };
 
 use super::coverage::Feature;
@@ -48,6 +48,10 @@ impl Model {
                 (false, _) => &[],
                 (true, CLASS_MEMORY) => &[Feature::Duplicate, Feature::Memory],
                 (true, _) => &[Feature::Duplicate],
+            },
+            Ok(Some(Reply::Schedule(answer))) => match &**answer {
+                ScheduleAnswer::List { rows, .. } if !rows.is_empty() => &[Feature::ListScheduled],
+                _ => &[],
             },
             Ok(Some(Reply::Subscribed)) => return self.observe_subscribed(),
             Err(ErrorCode::UnknownProducer) => &[Feature::UnknownProducer],
@@ -273,6 +277,8 @@ fn of_message(kind: u8, old: &Message, new: &Message) -> Vec<Feature> {
             (is_aside(old, Aside::Dead), Feature::Redrive),
             (is_parked(old), Feature::Kick),
         ]),
+        record_kind::RESCHEDULE if is_delayed => vec![Feature::Moved],
+        record_kind::RESCHEDULE => vec![Feature::Cancelled],
         record_kind::PURGE => only(&[
             (is_aside(old, Aside::Dead), Feature::PurgeDead),
             (is_parked(old), Feature::PurgeParked),

@@ -1,10 +1,10 @@
 //! What is done to both sides: drawn from a seed, and from what there is to be done.
 
 use corelane_core::Limits;
-use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::message::{CLASS_DURABLE, CLASS_MEMORY};
 use corelane_wire::{
-    ConsumerId, Dequeue, Fate, Lane, Offset, PartitionId, Peek, QueueList, Request, Subscribe,
+    ConsumerId, Dequeue, Fate, Lane, Offset, OffsetRange, PartitionId, Peek, QueueList, Request,
+    Subscribe,
 };
 
 use super::node::StartFrom;
@@ -24,6 +24,12 @@ pub(super) enum Operation {
     Settle {
         entries: Vec<Held>,
         how: How,
+    },
+    Reschedule {
+        queue: &'static str,
+        /// When they are due from now on, if they are not to be cancelled.
+        due_ms: Option<u64>,
+        ranges: Vec<OffsetRange>,
     },
     TurnEnd,
     Commit {
@@ -108,6 +114,7 @@ enum Kind {
     Connection,
     Look,
     Queue,
+    Schedule,
     Life,
     Aside,
     Checkpoint,
@@ -190,6 +197,7 @@ impl Mood {
                     _ => Request::QueueCreate { queue, lanes: 1 },
                 })
             }
+            Kind::Schedule => self.reschedule(pair),
             Kind::Life => self.about_subscription(pair, Self::life),
             Kind::Aside => self.about_subscription(pair, Self::aside),
             Kind::Checkpoint => self.checkpoint(pair),
@@ -254,18 +262,6 @@ impl Mood {
         Operation::Enqueue { queue, batch }
     }
 
-    /// Mostly so that neighbours are due together.
-    fn due_ms(&mut self, now: u64) -> Option<u64> {
-        match self.random.below(60) {
-            0 => Some(now + DELAY_MS_MAX + 1_000_000),
-            1 => Some(now - 5_000),
-            2..16 => None,
-            16..30 => Some(now + 3_000),
-            30..45 => Some(now / 20_000 * 20_000 + 40_000),
-            _ => Some(now + self.random.skewed(1, 60_000)),
-        }
-    }
-
     fn consume(&mut self) -> Operation {
         let (consumer, credit) = (ConsumerId(self.number(0, 4)), self.number(0, 6));
         Operation::Ask(match self.random.below(6) {
@@ -297,7 +293,7 @@ impl Mood {
     }
 
     fn look(&mut self) -> Request<'static> {
-        match self.random.below(6) {
+        match self.random.below(8) {
             0 | 1 => Request::QueueShow {
                 queue: self.queue(),
             },
@@ -306,6 +302,7 @@ impl Mood {
                 after: "",
                 limit: self.number(1, 3),
             }),
+            3 | 4 => self.list_scheduled(),
             _ => Request::Peek(Peek {
                 queue: self.queue(),
                 lane: Lane(0),
@@ -446,7 +443,7 @@ impl Mood {
     }
 }
 
-const USUAL: [(Kind, u64); 17] = [
+const USUAL: [(Kind, u64); 18] = [
     (Kind::Enqueue, 50),
     (Kind::Dequeue, 30),
     (Kind::Consume, 16),
@@ -455,8 +452,9 @@ const USUAL: [(Kind, u64); 17] = [
     (Kind::Commit, 20),
     (Kind::Pass, 14),
     (Kind::Connection, 8),
-    (Kind::Look, 6),
+    (Kind::Look, 8),
     (Kind::Queue, 2),
+    (Kind::Schedule, 5),
     (Kind::Life, 10),
     (Kind::Aside, 8),
     (Kind::Checkpoint, 10),
@@ -473,4 +471,4 @@ const KEYS: [Option<&[u8]>; 6] = [
     Some(b"two"),
     Some(b"three"),
 ];
-const MILLISECOND: u64 = 1_000_000;
+pub(super) const MILLISECOND: u64 = 1_000_000;

@@ -3,8 +3,9 @@
 use corelane_core::{ConnectionId, FetchFor, Input, Limits, Requester, SparseStretch};
 use corelane_wire::{
     Aside, BatchBuilder, Contract, Correlation, Dequeue, Enqueue, Extend, Lane, Lsn, Nack, Offset,
-    OffsetRange, OnSubscription, OutgoingMessage, ProducerId, Reject, Request, Sequence, SessionId,
-    Settle, SettleEntries, SettleEntry, SubscriptionConfig, SubscriptionVerb,
+    OffsetRange, OffsetRanges, OnSchedule, OnSubscription, OutgoingMessage, ProducerId, Reject,
+    Request, ScheduleVerb, Sequence, SessionId, Settle, SettleEntries, SettleEntry,
+    SubscriptionConfig, SubscriptionVerb,
 };
 
 use super::coverage::{Coverage, Feature};
@@ -160,6 +161,11 @@ impl World {
                 self.request(client, Request::Enqueue(Enqueue { queue, lane, batch }))
             }
             Operation::Settle { entries, how } => self.settle(client, entries, *how),
+            Operation::Reschedule {
+                queue,
+                due_ms,
+                ranges,
+            } => self.reschedule(client, queue, *due_ms, ranges),
             Operation::TurnEnd => self.pair.step(Input::TurnEnd),
             Operation::Commit { end } => self.pair.step(Input::Durable { end: Lsn(*end) }),
             Operation::Pass { to } => self.pass(*to),
@@ -196,21 +202,7 @@ impl World {
             Operation::Load => self.load(),
             Operation::Relocate { below } => self.relocate(Lsn(*below)),
             Operation::Move { bytes } => self.pair.step(Input::Move { bytes: *bytes }),
-            Operation::Fetched { is_read } => match self.pair.node.fetched() {
-                Some((whose, batch)) => {
-                    // A key that cannot be read is none, which the model does not know.
-                    let is_read = *is_read || whose == FetchFor::Keys;
-                    for key in self.pair.model.state.keys() {
-                        let of = self.pair.model.state.subscription(key);
-                        let is_ordered = of.is(Contract::KeyOrdered);
-                        let is_met = is_ordered && whose == FetchFor::Keys;
-                        self.pair.model.meet_if(is_met, key, Feature::KeysRead);
-                    }
-                    let batch = is_read.then_some(batch.as_slice());
-                    self.pair.step(Input::Fetched { whose, batch })
-                }
-                None => Ok(()),
-            },
+            Operation::Fetched { is_read } => self.fetched(*is_read),
             Operation::Crash {
                 end,
                 wall,
@@ -275,6 +267,26 @@ impl World {
         self.request(client, request)
     }
 
+    fn reschedule(
+        &mut self,
+        client: usize,
+        queue: &str,
+        due_ms: Option<u64>,
+        ranges: &[OffsetRange],
+    ) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        for range in ranges {
+            OffsetRanges::put(*range, &mut bytes);
+        }
+        let ranges = OffsetRanges::read(&bytes).map_err(|error| error.to_string())?;
+        let verb = match due_ms {
+            Some(due_ms) => ScheduleVerb::Move { due_ms, ranges },
+            None => ScheduleVerb::Cancel { ranges },
+        };
+        let lane = Lane(0);
+        self.request(client, Request::Schedule(OnSchedule { queue, lane, verb }))
+    }
+
     fn commit(&mut self) -> Result<(), String> {
         let end = self.pair.node.engine.positions().end;
         self.pair.step(Input::Durable { end })
@@ -336,6 +348,26 @@ impl World {
             first,
             chunk,
         })
+    }
+
+    fn fetched(&mut self, is_read: bool) -> Result<(), String> {
+        let Some((whose, batch)) = self.pair.node.fetched() else {
+            return Ok(());
+        };
+        // A key that cannot be read is none, which the model does not know.
+        let is_read = is_read || whose == FetchFor::Keys;
+        for key in self.pair.model.state.keys() {
+            let is_ordered = self
+                .pair
+                .model
+                .state
+                .subscription(key)
+                .is(Contract::KeyOrdered);
+            let is_met = is_ordered && whose == FetchFor::Keys;
+            self.pair.model.meet_if(is_met, key, Feature::KeysRead);
+        }
+        let batch = is_read.then_some(batch.as_slice());
+        self.pair.step(Input::Fetched { whose, batch })
     }
 
     fn relocate(&mut self, below: Lsn) -> Result<(), String> {

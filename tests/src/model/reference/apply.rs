@@ -5,11 +5,11 @@ use std::rc::Rc;
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::{
     Aside, AsideCause, AsideInfo, Contract, Fate, Offset, OffsetRange, PurgeStates, ReturnTo,
-    SessionId, SubscriptionConfig, Timestamp,
+    ScheduledInfo, SessionId, SubscriptionConfig, Timestamp,
 };
 
 use super::state::{Enqueued, Is, Key, Lease, Message, PRODUCER_IDLE, Queue, State, Subscription};
-use super::state::{count, millis, or_default};
+use super::state::{count, millis, or_default, place};
 
 /// What becomes of a message that is held; the order is that in which a turn does it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -292,6 +292,22 @@ impl State {
             ReturnTo::Front => None,
             ReturnTo::Back => Some((end, self.lsn)),
         })
+    }
+
+    /// Messages that wait are due at another time, at once if it is over, or done in all subscriptions.
+    pub(super) fn reschedule(&mut self, queue: usize, rows: &[ScheduledInfo], due: Option<u64>) {
+        let due = due.map(|due| due.max(self.log_time));
+        let of = self.queue_mut(queue);
+        for at in rows.iter().map(|row| place(row.range.first.0)) {
+            of.messages[at].due = due.unwrap_or(0);
+            for subscription in of.subscriptions.iter_mut().filter(|it| !it.is_deleted) {
+                let message = &mut Rc::make_mut(subscription).messages[at];
+                if matches!(message.is, Is::Delayed(_)) {
+                    message.is = due.map_or(Is::Purged, Is::Delayed);
+                }
+            }
+        }
+        self.advance(queue);
     }
 
     pub(super) fn purge(&mut self, key: Key, states: PurgeStates) {

@@ -8,6 +8,7 @@ pub(super) mod apply;
 mod deliver;
 mod lives;
 mod requests;
+mod schedule;
 pub(crate) mod state;
 mod turn;
 

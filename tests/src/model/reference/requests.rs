@@ -9,7 +9,9 @@ use corelane_wire::SubscriptionVerb as Verb;
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::message::CLASS_MEMORY;
 use corelane_wire::{Batch, ConsumerId, Dequeue, Enqueue, ErrorCode, Message, Offset};
-use corelane_wire::{OffsetRange, QueueList, Receipt, Request, Settle, Subscribe, record_kind};
+use corelane_wire::{
+    OffsetRange, QueueList, Receipt, Request, ScheduleVerb, Settle, Subscribe, record_kind,
+};
 
 use super::apply::Settling;
 use super::state::{Key, millis, place};
@@ -89,6 +91,10 @@ impl Model {
             Request::Subscription(on) => {
                 let answer = self.on_subscription(&on)?;
                 Ok(Reply::Subscription(Box::new(answer)))
+            }
+            Request::Schedule(on) => {
+                let answer = self.on_schedule(&on)?;
+                Ok(Reply::Schedule(Box::new(answer)))
             }
             other => unreachable!("the model is not asked {other:?}"),
         }
@@ -264,6 +270,7 @@ impl Model {
 const fn is_look(request: &Request<'_>) -> bool {
     match request {
         Request::QueueShow { .. } | Request::QueueList(_) => true,
+        Request::Schedule(on) => matches!(on.verb, ScheduleVerb::List { .. }),
         Request::Subscription(on) => matches!(on.verb, Verb::Show | Verb::ListAside { .. }),
         _ => false,
     }
