@@ -83,13 +83,13 @@ impl Pack {
                     unread.next()
                 };
             }
-            if turn > visible && !returned_only {
+            if turn > visible {
                 return None;
             }
             let Fragment { count, attempts } = row.fragment;
-            let end = Offset(first.0 + count).min(visible);
+            let end = Offset(first.0 + count);
             let attempt = attempts.saturating_add(1);
-            (first < visible && self.take(queue, first, end, attempt)).then_some(())?;
+            self.take(queue, first, end, attempt).then_some(())?;
         }
         for (first, end) in next.into_iter().chain(unread) {
             self.take(queue, first, end, 1).then_some(())?;

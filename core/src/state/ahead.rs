@@ -93,7 +93,8 @@ impl Subscription {
 
     /// How many messages before `end` are returned, and how many are new: what is visible, if `end` is its end.
     pub(crate) fn ready_before(&self, end: Offset) -> (u64, u64) {
-        let returned = self.returned_count - behind(&self.returned, end, |of| of.count);
+        let returned = self.returned_count - self.behind.waiting(end);
+        let returned = returned - behind(&self.returned, end, |of| of.count);
         let ahead = self.ahead_count - behind(&self.ahead, end, |count| *count);
         let unread = end.0.saturating_sub(self.cursor.0);
         (returned, unread.saturating_sub(ahead))

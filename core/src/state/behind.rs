@@ -70,6 +70,14 @@ impl Behind {
         rows.filter_map(|(_, first)| Some((*first, *self.rows.get(first)?)))
     }
 
+    /// How many messages wait for what stands behind `visible`, which is not committed; those are few.
+    pub(super) fn waiting(&self, visible: Offset) -> u64 {
+        let rows = self.turns.iter().rev();
+        let rows = rows.filter_map(|(_, first)| self.rows.get(first));
+        let waiting = rows.take_while(|row| row.back.queue_end > visible);
+        waiting.map(|row| row.fragment.count).sum()
+    }
+
     /// The row that holds a message, and where it begins.
     pub(crate) fn row_of(&self, offset: Offset) -> Option<(Offset, BehindRow)> {
         let (first, row) = self.rows.at_or_before(&offset)?;

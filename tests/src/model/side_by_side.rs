@@ -121,7 +121,7 @@ impl Pair {
     }
 
     fn judge_deadline(&mut self, seen: &mut VecDeque<Output>) -> Result<(), String> {
-        let ended = self.model.waiters().count() - self.node.engine.stats().waiters;
+        let ended = self.ended_waits()?;
         self.model.end_of_time(ended);
         self.take_expected(seen)?;
         if is_record(seen.front(), record_kind::TICK) {
@@ -143,6 +143,13 @@ impl Pair {
         }
     }
 
+    /// How many dequeues the engine has ended of those that wait in the model.
+    fn ended_waits(&self) -> Result<usize, String> {
+        let (waiting, stats) = (self.model.waiters().count(), self.node.engine.stats());
+        let ended = waiting.checked_sub(stats.waiters);
+        ended.ok_or_else(|| format!("waits: {} dequeues, in the model {waiting}", stats.waiters))
+    }
+
     fn judge_turn_end(&mut self, seen: &mut VecDeque<Output>) -> Result<(), String> {
         if self.model.status != Status::Serving {
             return Ok(());
@@ -151,7 +158,7 @@ impl Pair {
         self.take_expected(seen)?;
         let served = self.judge_deliveries(seen)?;
         let is_full = served.len() >= self.model.limits.turn_deliveries_max;
-        let ended = self.model.waiters().count() - self.node.engine.stats().waiters;
+        let ended = self.ended_waits()?;
         let ended = self.model.end_empty(ended, is_full);
         self.take_expected(seen)?;
         let deadline = self.node.engine.next_deadline().map(|time| time.0);

@@ -260,8 +260,8 @@ fn what_comes_back_to_the_back_has_its_turn_behind_what_was_there() {
     assert_eq!(given(&node.turn_end()), [[6, 0, 7, 2]]);
 }
 
-#[test]
-fn what_came_back_before_it_is_committed_waits_for_what_was_there() {
+/// A message came back behind one that is not committed.
+fn behind_uncommitted() -> Node {
     let back = SubscriptionConfig {
         returned: ReturnTo::Back,
         ..SubscriptionConfig::PLAIN
@@ -271,8 +271,24 @@ fn what_came_back_before_it_is_committed_waits_for_what_was_there() {
     node.enqueue("q", &batch(1, corelane_wire::ProducerId::NONE, 0));
     let bytes = entries(&[(lease, 0, 1)]);
     node.request(alice(2), nack("q", &bytes, 0));
+    node
+}
+
+#[test]
+fn what_came_back_before_it_is_committed_waits_for_what_was_there() {
+    let mut node = behind_uncommitted();
     node.request(bob(3), dequeue("q", 9, 1_000));
     assert_eq!(given(&node.turn_end()), [[0_u64; 0]; 0]);
     node.durable();
     assert_eq!(given(&node.turn_end()), [[1, 0]]);
+}
+
+#[test]
+fn what_waits_for_a_commit_keeps_no_dequeue_waiting() {
+    let mut node = behind_uncommitted();
+    node.step(Input::GiveOut { allowed: false });
+    node.request(bob(3), dequeue("q", 9, 0));
+    node.turn_end();
+    let empty = reply(bob(3), Reply::Empty);
+    assert!(node.durable().contains(&empty), "nothing is only withheld");
 }
