@@ -101,7 +101,7 @@ impl Queue {
         scheduled
     }
 
-    /// The parts of `first..end` that are not due yet, each with its due time.
+    /// The parts of `first..end` that are not due yet and kept, each with its due time.
     pub(crate) fn waiting_within(
         &self,
         now: Timestamp,
@@ -121,11 +121,13 @@ impl Queue {
     ) -> impl Iterator<Item = (OffsetRange, Group)> {
         let groups = groups_within(&self.scheduled, first, end);
         let groups = groups.filter(move |(_, group)| group.due > now);
-        groups.map(move |(from, group)| {
-            let to = Offset(from.0 + group.count).min(end);
-            let first = from.max(first);
-            let count = u32::try_from(to.0 - first.0).unwrap_or(u32::MAX);
-            (OffsetRange { first, count }, group)
+        groups.flat_map(move |(from, group)| {
+            let end = Offset(from.0 + group.count).min(end);
+            let kept = self.live_between(from.max(first), end);
+            kept.into_iter().map(move |(first, end)| {
+                let count = u32::try_from(end.0 - first.0).unwrap_or(u32::MAX);
+                (OffsetRange { first, count }, group)
+            })
         })
     }
 

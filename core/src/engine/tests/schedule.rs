@@ -278,6 +278,31 @@ fn what_is_cancelled_is_purged_everywhere_and_what_was_given_out_is_skipped() {
 }
 
 #[test]
+fn what_is_gone_waits_for_nothing() {
+    let mut node = filled(1);
+    schedule(&mut node, &[1_000, 1_000, 1_000]);
+    let on = |subscription, verb| {
+        let (queue, lane) = ("q", Lane(0));
+        Request::Subscription(OnSubscription {
+            queue,
+            lane,
+            subscription,
+            verb,
+        })
+    };
+    let start = Some(Start::At(Offset(2)));
+    let config = SubscriptionConfig::PLAIN;
+    node.request(
+        alice(1),
+        on("late", SubscriptionVerb::Create { start, config }),
+    );
+    node.request(alice(2), on("", SubscriptionVerb::Delete));
+    node.durable();
+    assert_eq!(listed(&mut node, 0, 9), (vec![(2, 2)], false));
+    assert_eq!(cancel(&mut node, &[(0, 20)]), 2, "nobody has the first one");
+}
+
+#[test]
 fn what_is_moved_is_due_then_over_a_start_and_for_later_subscriptions() {
     let mut node = filled(1);
     schedule(&mut node, &[1_000, 1_000, 5_000]);
