@@ -180,6 +180,10 @@ impl Queue {
 
     /// The end of the messages whose Enqueue record is below `committed`.
     pub(crate) fn visible_end(&self, committed: Lsn) -> Offset {
+        if committed == Lsn(0) {
+            // Before the first commit of a start nothing is known to be.
+            return self.start;
+        }
         self.runs.first_from(committed).unwrap_or(self.end)
     }
 

@@ -153,6 +153,31 @@ fn poisoned_partition_refuses_all_but_peek() {
 }
 
 #[test]
+fn a_start_that_is_poisoned_shows_nothing() {
+    let limits = Limits {
+        stretch_runs_max: 2,
+        runs_loaded_max: 0,
+        ..Limits::default()
+    };
+    let mut node = Node::with_limits(limits);
+    for _ in 0..6 {
+        node.fill("q", 1);
+    }
+    let cut = node.engine.cut();
+    node.chunks.checkpoint(&cut);
+    let end = node.engine.positions().end;
+    node.restart_from_checkpoint(end, node.now, 2);
+    node.step(Input::Poisoned);
+    let outputs = node.request(alice(2), peek("q", 0, 10));
+    assert_eq!(node.loads.len(), 0);
+    assert_eq!(
+        refusals(&outputs),
+        [(alice(2), ErrorCode::Poisoned)],
+        "nothing was committed since the start"
+    );
+}
+
+#[test]
 fn request_of_the_connection_is_no_request_of_a_partition() {
     let mut node = Node::new();
     let outputs = node.request(alice(1), Request::Ping);
