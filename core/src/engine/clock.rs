@@ -151,7 +151,7 @@ impl Engine {
             .map(|since| since.add(RIDER_DELAY));
         let in_log_time = [
             self.state.next_tick(),
-            self.ephemerals.state.next_tick(),
+            self.ephemerals.next_tick(),
             self.heartbeat(),
             self.lost.next_due(),
             self.retention.next_due(),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use corelane_wire::limits::DELAY_MS_MAX;
 use corelane_wire::message::CLASS_MEMORY;
-use corelane_wire::{
-    Batch, Enqueue, ErrorCode, Offset, OffsetRange, ProducerId, Receipt, Timestamp,
-};
+use corelane_wire::{Batch, Enqueue, ErrorCode, OffsetRange, ProducerId, Receipt, Timestamp};
 
 use super::request::Refusal;
 use super::{Engine, Output, Reply, Requester};
@@ -28,7 +26,9 @@ impl Engine {
         let found = self.state.queues.find(enqueue.queue);
         let verdict = self.judge(found, &batch)?;
         if let Verdict::Duplicate(first_taken) = verdict {
-            let receipt = self.receipt((found, &batch), first_taken, true);
+            let of_queue = found.and_then(|id| self.state.queues.get(id));
+            let slow_down = of_queue.is_some_and(Queue::slows_down);
+            let receipt = receipt(&batch, first_taken, (true, slow_down));
             self.confirm(from, receipt, outputs);
             return Ok(());
         }
@@ -38,16 +38,18 @@ impl Engine {
             return Err((ErrorCode::ClassNotAvailable, text));
         }
         let of_queue = found.and_then(|id| self.state.queues.get(id));
-        // A queue that is made has no message yet, and says nothing about how long one lives.
-        let (first, ttl_ms) = of_queue.map_or((Offset(0), 0), |of| (of.end, of.config.ttl_ms));
-        let schedule = if batch.is_timed || ttl_ms > 0 {
-            self.schedule(now, (found, ttl_ms), &batch)?
+        // A queue that is made has no message yet, and nobody has configured it.
+        let (first, config) = of_queue.map_or_else(Default::default, |of| (of.end, of.config));
+        let schedule = if batch.is_timed || config.ttl_ms > 0 {
+            self.schedule(now, (found, config.ttl_ms), &batch)?
         } else {
             None
         };
         let queue = match found {
             Some(queue) => {
-                self.make_room(now, queue, &batch, outputs)?;
+                if config.is_bounded() {
+                    self.make_room(now, queue, &batch, outputs)?;
+                }
                 queue
             }
             None => self.create_queue(now, enqueue.queue, outputs)?,
@@ -73,7 +75,11 @@ impl Engine {
         self.follow_keys(queue, first, &batch);
         let count = batch.count;
         let range = OffsetRange { first, count };
-        let receipt = self.receipt((Some(queue), &batch), range, false);
+        let slow_down = config.slow_down_at > 0 && {
+            let of_queue = self.state.queues.get(queue);
+            of_queue.is_some_and(Queue::slows_down)
+        };
+        let receipt = receipt(&batch, range, (false, slow_down));
         self.confirm(from, receipt, outputs);
         Ok(())
     }
@@ -161,23 +167,6 @@ impl Engine {
         }
     }
 
-    fn receipt(
-        &self,
-        (queue, batch): (Option<QueueId>, &Batch<'_>),
-        range: OffsetRange,
-        duplicate: bool,
-    ) -> Receipt {
-        let queue = queue.and_then(|queue| self.state.queues.get(queue));
-        Receipt {
-            range,
-            class: batch.class,
-            // On how many nodes' stable storage the messages are.
-            copies: u8::from(batch.class != CLASS_MEMORY),
-            duplicate,
-            slow_down: queue.is_some_and(Queue::slows_down),
-        }
-    }
-
     fn check_room(&self, verdict: Verdict, batch: &Batch<'_>) -> Result<(), Refusal> {
         let limits = &self.limits;
         let bytes = self.uncommitted_bytes + u64::from(length(batch.entries));
@@ -211,4 +200,19 @@ impl Engine {
 
 fn length(entries: &[u8]) -> u32 {
     u32::try_from(entries.len()).expect("a batch is not longer than BATCH_BYTES_MAX")
+}
+
+const fn receipt(
+    batch: &Batch<'_>,
+    range: OffsetRange,
+    (duplicate, slow_down): (bool, bool),
+) -> Receipt {
+    Receipt {
+        range,
+        class: batch.class,
+        // On how many nodes' stable storage the messages are.
+        copies: (batch.class != CLASS_MEMORY) as u8,
+        duplicate,
+        slow_down,
+    }
 }

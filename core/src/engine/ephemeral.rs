@@ -125,6 +125,14 @@ impl Ephemerals {
         self.by_end.retain(|(_, key)| !is_gone(*key));
     }
 
+    /// When something of them is due, in log time.
+    pub(super) fn next_tick(&self) -> Option<Timestamp> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.state.next_tick()
+    }
+
     /// When the first one ends.
     pub(super) fn next_end(&self) -> Option<Timestamp> {
         self.by_end.first().map(|(end, _)| *end)
@@ -238,7 +246,7 @@ impl Engine {
             self.change(now, key, Change::Unsubscribe, outputs);
             self.forget_subscription(key, outputs);
         }
-        let due = self.ephemerals.state.next_tick();
+        let due = self.ephemerals.next_tick();
         if due.is_some_and(|due| due <= self.log_now(now)) {
             self.apply_beside(now, &Record::Tick);
         }

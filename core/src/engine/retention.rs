@@ -120,6 +120,9 @@ impl Engine {
 
     /// Lets go what is not to be kept any longer.
     pub(super) fn end_retention(&mut self, now: Timestamp, outputs: &mut VecDeque<Output>) {
+        if self.retention.queues.is_empty() {
+            return;
+        }
         let log_now = self.log_now(now);
         for queue in self.retention.take_looks(log_now) {
             self.end_retention_in(now, queue, outputs);

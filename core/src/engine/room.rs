@@ -13,7 +13,7 @@ use crate::state::Queue;
 use crate::state::runs::record_bytes;
 
 impl Engine {
-    /// Makes room for a batch in a queue that exists, or refuses it.
+    /// Makes room for a batch in a bounded queue, or refuses it.
     pub(super) fn make_room(
         &mut self,
         now: Timestamp,
@@ -24,9 +24,6 @@ impl Engine {
         let Some(queue) = self.state.queues.get(id) else {
             return Ok(());
         };
-        if queue.config.messages_max == 0 && queue.config.bytes_max == 0 {
-            return Ok(());
-        }
         let left = room_beside(queue, batch)?;
         if queue.waiting() <= left {
             return Ok(());

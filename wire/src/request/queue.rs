@@ -104,6 +104,11 @@ impl QueueConfig {
         self.retention_ms > 0 || self.retention_bytes > 0 || self.retention_count > 0
     }
 
+    /// Whether it takes no more than so many messages or bytes.
+    pub const fn is_bounded(&self) -> bool {
+        self.messages_max > 0 || self.bytes_max > 0
+    }
+
     /// Appends its 58 bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_u64(out, self.retention_ms);
